@@ -1,0 +1,150 @@
+//! Whether a key may die (protocol, b.7). `step` asks before it decides, `perform` asks again before it sends.
+
+use super::{INTERLOCK, View};
+use crate::decide::breaker::clocks_disagree;
+use crate::model::event::Evidence;
+use crate::model::key::KeySid;
+use crate::model::names::Place;
+use crate::model::rotation::{Rotation, Stray};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// The condition that does not hold, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blocked(pub String);
+
+/// Checks every condition and gives the evidence that the journal will keep.
+pub fn interlock(view: &View<'_>, sid: &KeySid) -> Result<Evidence, Blocked> {
+    calm(view, sid)?;
+    ours(view, sid)?;
+    match view.state.strays.iter().find(|stray| &stray.sid == sid) {
+        Some(stray) => stray_may_go(view, stray),
+        None => match &view.state.rotation {
+            Some(rotation) => predecessor_may_go(view, rotation, sid),
+            None => blocked("no rotation and no stray names this key"),
+        },
+    }
+}
+
+fn blocked<T>(why: impl Into<String>) -> Result<T, Blocked> {
+    Err(Blocked(why.into()))
+}
+
+/// Nothing is wrong with the account, the clocks or the limits.
+fn calm(view: &View<'_>, sid: &KeySid) -> Result<(), Blocked> {
+    if view.state.halted.is_some() {
+        return blocked("the credential is halted");
+    }
+    if let Some(breaker) = view.weather.breakers.first() {
+        return blocked(format!("breaker open: {}", breaker.word()));
+    }
+    if clocks_disagree(&view.now) {
+        return blocked("the wall clock and Twilio's clock disagree");
+    }
+    if !view.weather.held.is_zero() {
+        return blocked("deletes are held after a journal was restored");
+    }
+    match spent(view, sid) {
+        Some(limit) => blocked(limit),
+        None => Ok(()),
+    }
+}
+
+/// The limit that leaves no room for another delete, if one does (S12).
+pub(super) fn spent(view: &View<'_>, sid: &KeySid) -> Option<String> {
+    let mine = view.state.spent.deletes_within_hour(sid, view.now.uptime);
+    let limit = view.limits.deletes_per_hour as usize;
+    let (budget, used) = view.weather.deletes;
+    if mine >= limit {
+        Some(format!("limit: {limit} deletes per credential and hour"))
+    } else if used >= budget {
+        Some(format!("limit: {budget} deletes per account and hour"))
+    } else {
+        None
+    }
+}
+
+/// S2 and S11: a key that the journal names as ours, that Twilio shows as the same, and that nothing depends on.
+fn ours(view: &View<'_>, sid: &KeySid) -> Result<(), Blocked> {
+    if view.roots.contains(sid) {
+        return blocked("rekeyd itself signs in with this key");
+    }
+    if view.state.current.as_ref().is_some_and(|current| &current.sid == sid) {
+        return blocked("it is the current key");
+    }
+    match view.fetched(sid) {
+        Some(Some(facts)) if &facts.sid == sid => Ok(()),
+        Some(Some(_)) => blocked("Twilio answered with another key"),
+        Some(None) => blocked("it does not exist"),
+        None => blocked("Twilio was not asked for it just now"),
+    }
+}
+
+/// An old key: grace is over by every clock, and what every sink serves now is the new key, and works now.
+fn predecessor_may_go(view: &View<'_>, rotation: &Rotation, sid: &KeySid) -> Result<Evidence, Blocked> {
+    if !rotation.predecessors.contains(sid) {
+        return blocked("it is not a predecessor of this rotation");
+    }
+    let Some(published) = &rotation.published else { return blocked("the new key is not published") };
+    let missing = view.now.missing(published, rotation.grace.max(view.rules.grace));
+    if !missing.is_zero() {
+        return blocked(format!("grace has {} s to go", missing.as_secs_f32().ceil()));
+    }
+    let current = view.state.current.as_ref().map(|current| &current.sid);
+    if current.is_none() || current != rotation.successor.as_ref() {
+        return blocked("the successor is not the current key");
+    }
+    let added = view.rules.places.iter().filter(|place| !view.state.forgotten.contains(*place));
+    let targets: BTreeSet<&Place> = rotation.targets.keys().chain(added).collect();
+    let mut evidence = Evidence { places: BTreeMap::new(), proven: 0 };
+    for place in targets {
+        let Some(seen) = view.seen(place, INTERLOCK) else { return blocked(format!("{place} was not read just now")) };
+        let written = rotation.targets.get(place).and_then(|target| target.written.as_ref());
+        if seen.content.sid() != current || written != Some(&seen.version) {
+            return blocked(format!("{place} does not serve what was published"));
+        }
+        if !view.proven(place) {
+            return blocked(format!("what {place} serves was not tried just now"));
+        }
+        evidence.proven += 1;
+        evidence.places.insert(place.clone(), (seen.content.sid().cloned(), seen.version.clone()));
+    }
+    if evidence.proven == 0 {
+        return blocked("no sink serves the new key");
+    }
+    elsewhere(view, &rotation.unserved, sid, &mut evidence)?;
+    Ok(evidence)
+}
+
+/// Places that are written no more must not serve the key either.
+fn elsewhere(view: &View<'_>, places: &BTreeSet<Place>, sid: &KeySid, evidence: &mut Evidence) -> Result<(), Blocked> {
+    for place in places {
+        let Some(seen) = view.seen(place, INTERLOCK) else { return blocked(format!("{place} was not read just now")) };
+        if seen.content.sid() == Some(sid) {
+            return blocked(format!("{place} still serves it"));
+        }
+        evidence.places.insert(place.clone(), (seen.content.sid().cloned(), seen.version.clone()));
+    }
+    Ok(())
+}
+
+/// A stray: every place is past its fence and serves something else. Whether that something works is not asked: a
+/// stray was never served, so its end cannot hurt anybody.
+fn stray_may_go(view: &View<'_>, stray: &Stray) -> Result<Evidence, Blocked> {
+    let Some(fence) = &stray.fence else { return blocked("its fence was not begun") };
+    let mut evidence = Evidence { places: BTreeMap::new(), proven: 0 };
+    for (place, before) in fence {
+        let Some(seen) = view.seen(place, INTERLOCK) else { return blocked(format!("{place} was not read just now")) };
+        if seen.content.sid() == Some(&stray.sid) {
+            return blocked(format!("{place} serves it"));
+        }
+        if &seen.version == before && super::stray::needs_fence(stray, place, seen) {
+            return blocked(format!("{place} is not past the fence"));
+        }
+        evidence.places.insert(place.clone(), (seen.content.sid().cloned(), seen.version.clone()));
+    }
+    Ok(evidence)
+}
+
+/// How long until one of the hour's deletes is forgotten; a round figure, it is asked again.
+pub(super) const BUDGET_PAUSE: Duration = Duration::from_secs(60);

@@ -1,0 +1,60 @@
+//! When a credential's next rotation is due, and why: from the journal and the policy alone, so that a missed tick,
+//! or a week switched off, loses nothing.
+
+use crate::model::names::Place;
+use crate::model::policy::{Cadence, Cron, Rules};
+use crate::model::reason::Reason;
+use crate::model::rotation::State;
+use crate::model::time::later;
+use jiff::Timestamp;
+
+/// The next rotation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Due {
+    /// When it may start; in the past if it is overdue.
+    pub at: Timestamp,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// The first reason that holds, in this order: what hurts consumers now, what was never done, what was asked for,
+/// what time brings.
+pub fn due(state: &State, rules: &Rules, now: Timestamp) -> Due {
+    let Some(current) = &state.current else {
+        return Due { at: now, reason: if rules.adopt.is_some() { Reason::Adopted } else { Reason::First } };
+    };
+    if current.gone {
+        return Due { at: now, reason: Reason::CurrentGone };
+    }
+    if current.attempt.is_none() {
+        return Due { at: now, reason: Reason::Adopted };
+    }
+    if let Some(requested) = &state.requested {
+        return Due { at: requested.at, reason: Reason::Requested };
+    }
+    if added(state, rules).next().is_some() {
+        return Due { at: now, reason: Reason::Widened };
+    }
+    match &rules.cadence {
+        Cadence::Every(period) => Due { at: later(current.since, *period), reason: Reason::Aged },
+        Cadence::Cron(cron) => Due { at: next_run(cron, current.since), reason: Reason::Scheduled },
+    }
+}
+
+/// Places of the policy that the credential is not served at yet.
+pub fn added<'a>(state: &'a State, rules: &'a Rules) -> impl Iterator<Item = &'a Place> {
+    let serves = |place: &Place| {
+        let current = state.current.as_ref().is_some_and(|current| current.places.contains_key(place));
+        let target = state.rotation.as_ref().is_some_and(|rotation| rotation.targets.contains_key(place));
+        current || target
+    };
+    rules.places.iter().filter(move |place| !serves(place))
+}
+
+/// The first run of a cron expression after a time. Around a change of the clocks it runs once: in the hour that is
+/// skipped at its end, in the hour that comes twice the first time (croner's rule).
+pub fn next_run(cron: &Cron, after: Timestamp) -> Timestamp {
+    let start = after.to_zoned(cron.zone.clone());
+    // An expression that never fires is refused when the policy is read.
+    cron.pattern.find_next_occurrence(&start, false).map_or(Timestamp::MAX, |next| next.timestamp())
+}

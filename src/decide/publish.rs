@@ -1,0 +1,127 @@
+//! Publishing the new pair and confirming what every sink serves.
+
+use super::{FRESH, HOLD, Step, View, drift, halt};
+use crate::model::document::Seen;
+use crate::model::event::Event;
+use crate::model::key::KeySid;
+use crate::model::names::Place;
+use crate::model::reason::{Cause, Halt};
+use crate::model::rotation::{Phase, Rotation, Target};
+
+/// A secret that no sink has yet is not kept in memory for ever (protocol, fault 29); without it the key is given up.
+pub(super) fn held_too_long(view: &View<'_>) -> bool {
+    view.state.rotation.as_ref().is_some_and(|rotation| {
+        rotation.phase == Phase::Publishing
+            && view.holds(rotation.attempt)
+            && !rotation.escrowed()
+            && view.now.uptime.since(rotation.since.uptime) > HOLD
+    })
+}
+
+/// Writes one place after the other; what is not known for sure is looked at first (protocol, rule 5).
+pub(super) fn publishing(view: &View<'_>, rotation: &Rotation) -> Step {
+    let Some(successor) = &rotation.successor else {
+        return halt(Halt::Guard, "publishing without a key");
+    };
+    if let (_, Some(gone)) = drift::reachable(view, rotation.targets.keys().cloned().collect()) {
+        return drift::removed(&gone);
+    }
+    if !view.holds(rotation.attempt) {
+        return without_secret(view, rotation, successor);
+    }
+    let Some(place) = rotation.unwritten(view.rules.places.iter().chain(rotation.targets.keys())) else {
+        return halt(Halt::Guard, "publishing with every place written");
+    };
+    let target = &rotation.targets[place];
+    match view.seen(place, FRESH) {
+        None if target.asked => Step::Look(vec![place.clone()]),
+        None => Step::Publish { place: place.clone(), base: target.base.clone() },
+        Some(seen) => judged(view, place, target, seen, successor),
+    }
+}
+
+/// The place was looked at: our write is there, or it can be sent again on the same base, or somebody else wrote.
+fn judged(view: &View<'_>, place: &Place, target: &Target, seen: &Seen, successor: &KeySid) -> Step {
+    if seen.content.sid() == Some(successor) {
+        return Step::Record(Event::Written { place: place.clone(), version: seen.version.clone() });
+    }
+    if seen.version == target.base {
+        return Step::Publish { place: place.clone(), base: target.base.clone() };
+    }
+    if view.state.overwrite {
+        return Step::Record(Event::Rebased { place: place.clone(), base: seen.version.clone() });
+    }
+    let allowed: Vec<_> = view.state.current.iter().map(|current| &current.sid).collect();
+    let served = view.state.current.as_ref().is_some_and(|current| current.places.contains_key(place));
+    match drift::check(view, place, seen, &allowed, served) {
+        Err(drift) => drift.step(),
+        Ok(()) => halt(
+            Halt::Drift,
+            format!("{place} is at version {}, {} expected: somebody wrote there", seen.version, target.base),
+        ),
+    }
+}
+
+/// After a restart: if any sink has the new pair, it is the escrow for the others; if none has, the key is a stray.
+fn without_secret(view: &View<'_>, rotation: &Rotation, successor: &KeySid) -> Step {
+    if let Some(look) = view.look(rotation.targets.keys(), FRESH) {
+        return look;
+    }
+    let has = |place: &&Place| {
+        view.seen(place, FRESH).is_some_and(|seen| seen.content.sid() == Some(successor) || seen.staged)
+    };
+    if let Some(place) = rotation.targets.keys().find(has) {
+        return Step::Recall(place.clone());
+    }
+    let written = rotation.targets.iter().find(|(_, target)| target.written.is_some());
+    if let Some((place, _)) = written.filter(|_| !view.state.overwrite) {
+        return halt(Halt::Drift, format!("{place} had {successor} and has it no longer"));
+    }
+    let held_for = view.now.uptime.since(rotation.since.uptime);
+    let cause = match (written, held_for > HOLD) {
+        (Some(_), _) => Cause::Resumed,
+        (None, true) => Cause::SinksDown,
+        (None, false) => Cause::SecretLost,
+    };
+    Step::Record(Event::Abandoned { sid: successor.clone(), cause })
+}
+
+/// Every place is read back, and what it serves is tried on Twilio, before grace begins to count.
+pub(super) fn confirming(view: &View<'_>, rotation: &Rotation) -> Step {
+    let Some(successor) = &rotation.successor else {
+        return halt(Halt::Guard, "confirming without a key");
+    };
+    serving(view, rotation, successor).unwrap_or_else(|| Step::Record(published(view, rotation)))
+}
+
+/// The steps until every place is freshly seen to serve the key, and what it serves to work; `None` when that is so.
+pub(super) fn serving(view: &View<'_>, rotation: &Rotation, successor: &KeySid) -> Option<Step> {
+    if let (_, Some(gone)) = drift::reachable(view, rotation.targets.keys().cloned().collect()) {
+        return Some(drift::removed(&gone));
+    }
+    if let Some(look) = view.look(rotation.targets.keys(), FRESH) {
+        return Some(look);
+    }
+    for place in rotation.targets.keys() {
+        let seen = view.seen(place, FRESH)?;
+        if seen.content.sid() == Some(successor) {
+            continue;
+        }
+        if view.state.overwrite {
+            return Some(Step::Record(Event::Rebased { place: place.clone(), base: seen.version.clone() }));
+        }
+        let drift = drift::check(view, place, seen, &[successor], true);
+        return Some(drift.err().map_or_else(|| halt(Halt::Guard, "a drift was not named"), drift::Drift::step));
+    }
+    let unproven: Vec<_> = rotation.targets.keys().filter(|place| !view.proven(place)).cloned().collect();
+    (!unproven.is_empty()).then_some(Step::Prove(unproven))
+}
+
+/// The event that starts grace, with the versions just seen.
+pub(super) fn published(view: &View<'_>, rotation: &Rotation) -> Event {
+    let versions = rotation.targets.keys().filter_map(|place| {
+        let (seen, _) = view.sight.places.get(place)?;
+        Some((place.clone(), seen.version.clone()))
+    });
+    Event::Published { versions: versions.collect() }
+}

@@ -1,0 +1,138 @@
+//! A credential without a rotation in flight: is one due, and may it start?
+
+use super::drift::{self, Drift};
+use super::step::{Ownership, gate, main_key, ownership, unsettled_now};
+use super::{FRESH, Step, View, halt, plan, wait};
+use crate::model::event::{Event, Intent};
+use crate::model::names::Place;
+use crate::model::reason::{Halt, Reason};
+use crate::model::rotation::{DAY, HOUR};
+use crate::model::time::elapsed;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Starts the rotation that is due, or waits for the next one and looks for drift meanwhile.
+pub(super) fn step(view: &View<'_>) -> Step {
+    if let Some(step) = unsettled(view) {
+        return step;
+    }
+    let due = plan::due(view.state, view.rules, view.now.wall);
+    let left = elapsed(view.now.wall, due.at);
+    if !left.is_zero() {
+        let (places, _) = drift::reachable(view, drift::places(view));
+        if let Some(look) = view.look(&places, view.timing.reconcile) {
+            return look;
+        }
+        if let Err(drift) = expected(view, &places) {
+            return drift.step();
+        }
+        return wait(left.min(view.timing.reconcile), format!("next rotation: {}", due.reason.words()));
+    }
+    start(view, due.reason).unwrap_or_else(|step| step)
+}
+
+/// Creates that nobody answered: look whether their key has turned up.
+fn unsettled(view: &View<'_>) -> Option<Step> {
+    for (attempt, intended) in unsettled_now(view) {
+        if let Err(wait) = main_key(view) {
+            return Some(wait);
+        }
+        let Some(keys) = view.sight.labelled.get(&attempt) else { return Some(Step::Find(attempt)) };
+        if let Ownership::Ours(sid) = ownership(keys, intended, view.timing.settle) {
+            return Some(Step::Record(Event::Found { attempt, sid }));
+        }
+    }
+    None
+}
+
+/// The way to the intent: limits, adoption, a look at every place, and then the decision.
+pub(super) fn start(view: &View<'_>, reason: Reason) -> Result<Step, Step> {
+    gate(view)?;
+    allowance(view)?;
+    if view.state.current.is_none() && reason == Reason::Adopted {
+        return adopt(view);
+    }
+    let (places, _) = drift::reachable(view, drift::places(view));
+    if let Some(look) = view.look(&places, FRESH) {
+        return Ok(look);
+    }
+    expected(view, &places).map_err(Drift::step)?;
+    if reason == Reason::Widened
+        && let Some(step) = widen(view)
+    {
+        return Ok(step);
+    }
+    let targets = view.rules.places.iter().filter(|place| !view.state.forgotten.contains(*place));
+    let bases = targets.filter_map(|place| Some((place.clone(), view.seen(place, FRESH)?.version.clone())));
+    Ok(Step::Issue(Box::new(Intent {
+        account: view.rules.account.clone(),
+        attempt: view.fresh,
+        reason,
+        bases: bases.collect(),
+        members: view.rules.members.clone(),
+        grace: view.rules.grace,
+    })))
+}
+
+/// The limits on creates hold in every state, the ones nobody thought of included.
+fn allowance(view: &View<'_>) -> Result<(), Step> {
+    if let Some((_, intended)) = unsettled_now(view).next() {
+        let age = view.now.uptime.since(intended.uptime);
+        let left = view.timing.settle.saturating_sub(age);
+        // Look again soon at first, then ever more rarely.
+        let pause = (age / 2).clamp(Duration::from_secs(1), view.timing.sweep);
+        return Err(wait(left.min(pause), "a create was not answered and its key may still turn up"));
+    }
+    let (spent, now) = (&view.state.spent, view.now.uptime);
+    let hourly = view.limits.creates_per_hour as usize;
+    // As in the protocol's figures, six a day for three an hour.
+    let daily = hourly.saturating_mul(2);
+    if spent.creates_within(HOUR, now) >= hourly {
+        return Err(wait(Duration::from_secs(60), format!("limit: {hourly} creates per hour")));
+    }
+    if spent.creates_within(DAY, now) >= daily {
+        return Err(wait(Duration::from_secs(600), format!("limit: {daily} creates per day")));
+    }
+    Ok(())
+}
+
+/// The operator names a hand-made key: it must exist, and must not be one that the daemon signs in with.
+fn adopt(view: &View<'_>) -> Result<Step, Step> {
+    let Some(sid) = &view.rules.adopt else { return Err(halt(Halt::Guard, "nothing to adopt")) };
+    if view.roots.contains(sid) {
+        return Err(halt(Halt::Guard, format!("{sid} is a key that rekeyd itself signs in with")));
+    }
+    match view.fetched(sid) {
+        None => Ok(Step::Fetch(sid.clone())),
+        Some(None) => Err(halt(Halt::AdoptMissing, format!("{sid} does not exist in {}", view.rules.account))),
+        Some(Some(facts)) => Ok(Step::Record(Event::Adopted {
+            account: view.rules.account.clone(),
+            sid: sid.clone(),
+            created_at: facts.created_at,
+        })),
+    }
+}
+
+/// New places get the pair that the old ones serve; if none of them can give it, a new key is the way.
+fn widen(view: &View<'_>) -> Option<Step> {
+    let current = view.state.current.as_ref()?;
+    current.attempt?;
+    let serves = |place: &&Place| view.seen(place, FRESH).is_some_and(|seen| seen.content.sid() == Some(&current.sid));
+    current.places.keys().find(serves)?;
+    let added = plan::added(view.state, view.rules).filter(|place| !view.state.forgotten.contains(*place));
+    let bases = added.filter_map(|place| Some((place.clone(), view.seen(place, FRESH)?.version.clone()))).collect();
+    Some(Step::Record(Event::Widened { bases }))
+}
+
+/// Every place shows what the journal expects there: the current key where it is served, and nothing foreign elsewhere.
+fn expected(view: &View<'_>, places: &BTreeSet<Place>) -> Result<(), Drift> {
+    let current = view.state.current.as_ref();
+    let allowed: Vec<_> = current.iter().map(|current| &current.sid).collect();
+    for place in places {
+        let served = current.is_some_and(|current| current.places.contains_key(place));
+        if let Some((seen, _)) = view.sight.places.get(place) {
+            drift::check(view, place, seen, &allowed, served)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,142 @@
+//! Grace, and the end of the old keys.
+
+use super::interlock::{BUDGET_PAUSE, interlock, spent};
+use super::publish::{published, serving};
+use super::step::{gate, main_key};
+use super::{FRESH, INTERLOCK, Step, View, drift, halt, plan, rest, wait};
+use crate::model::event::Event;
+use crate::model::key::KeySid;
+use crate::model::reason::{Halt, Reason};
+use crate::model::rotation::Rotation;
+use crate::model::time::Moment;
+use std::time::Duration;
+
+/// Both keys work. Everything is checked before the old one goes, and anything odd stops it.
+pub(super) fn step(view: &View<'_>, rotation: &Rotation) -> Step {
+    if let Some(step) = superseded(view) {
+        return step;
+    }
+    let Some(successor) = &rotation.successor else { return halt(Halt::Guard, "grace without a new key") };
+    if let Some(step) = widened(view) {
+        return step;
+    }
+    let Some(victim) = rotation.predecessors.first() else { return Step::Record(Event::Completed) };
+    let Some(start) = &rotation.published else { return halt(Halt::Guard, "grace without a beginning") };
+    if let Some(step) = steady(view, rotation, successor) {
+        return step;
+    }
+    let grace = rotation.grace.max(view.rules.grace);
+    let local = Moment { twilio: None, ..*start };
+    let left = view.now.missing(&local, grace);
+    if !left.is_zero() {
+        return wait(left.min(view.timing.sweep), "grace: consumers change over to the new key");
+    }
+    revoke(view, rotation, victim, start, grace)
+}
+
+/// The new key can not serve: an operator has looked and wants another one on top.
+fn superseded(view: &View<'_>) -> Option<Step> {
+    let gone = view.state.current.as_ref().is_some_and(|current| current.gone);
+    if gone && view.state.requested.is_none() {
+        return Some(halt(Halt::SuccessorGone, "the new key was deleted while consumers change over to it"));
+    }
+    let reason = if gone { Reason::CurrentGone } else { Reason::Requested };
+    let wanted = gone || (view.state.overwrite && view.state.requested.is_some());
+    wanted.then(|| rest::start(view, reason).unwrap_or_else(|step| step))
+}
+
+/// Places added to the policy get the new pair before the old key goes (protocol, rule 15).
+fn widened(view: &View<'_>) -> Option<Step> {
+    let forgotten = &view.state.forgotten;
+    let added: Vec<_> = plan::added(view.state, view.rules).filter(|place| !forgotten.contains(*place)).collect();
+    if added.is_empty() {
+        return None;
+    }
+    if let Some(look) = view.look(added.iter().copied(), FRESH) {
+        return Some(look);
+    }
+    let mut bases = std::collections::BTreeMap::new();
+    for place in added {
+        let seen = view.seen(place, FRESH)?;
+        if let Err(drift) = drift::check(view, place, seen, &[], false) {
+            return Some(drift.step());
+        }
+        bases.insert(place.clone(), seen.version.clone());
+    }
+    Some(Step::Record(Event::Widened { bases }))
+}
+
+/// Every place still serves the version that was published. If somebody wrote the same key again, consumers may have
+/// read anything in between: the pair is proven once more and grace starts again.
+fn steady(view: &View<'_>, rotation: &Rotation, successor: &KeySid) -> Option<Step> {
+    let (_, gone) = drift::reachable(view, rotation.targets.keys().chain(&rotation.unserved).cloned().collect());
+    if let Some(place) = gone {
+        return Some(drift::removed(&place));
+    }
+    if let Some(look) = view.look(rotation.targets.keys(), view.timing.sweep) {
+        return Some(look);
+    }
+    let moved = rotation.targets.iter().any(|(place, target)| {
+        let seen = view.sight.places.get(place);
+        seen.is_none_or(|(seen, _)| target.written.as_ref() != Some(&seen.version))
+    });
+    moved.then(|| serving(view, rotation, successor).unwrap_or_else(|| Step::Record(published(view, rotation))))
+}
+
+/// Grace is over by the local clocks. The rest of the interlock, in the order that leaves the last look freshest.
+fn revoke(view: &View<'_>, rotation: &Rotation, victim: &KeySid, start: &Moment, grace: Duration) -> Step {
+    if let Err(wait) = main_key(view) {
+        return wait;
+    }
+    // Also brings Twilio's date, the third clock.
+    match view.fetched(victim) {
+        None => return Step::Fetch(victim.clone()),
+        Some(None) => return gone(view, rotation, victim),
+        Some(Some(_)) => {}
+    }
+    let left = view.now.missing(start, grace);
+    if !left.is_zero() {
+        return wait(left.min(view.timing.sweep), "grace: waiting for Twilio's clock to agree");
+    }
+    if let Err(step) = may_delete(view, victim) {
+        return step;
+    }
+    let unproven: Vec<_> = rotation.targets.keys().filter(|place| !view.proven(place)).cloned().collect();
+    if !unproven.is_empty() {
+        return view.look(&unproven, FRESH).unwrap_or(Step::Prove(unproven));
+    }
+    if let Some(look) = view.look(rotation.targets.keys().chain(&rotation.unserved), INTERLOCK) {
+        return look;
+    }
+    for place in &rotation.unserved {
+        if view.seen(place, INTERLOCK).is_some_and(|seen| seen.content.sid() == Some(victim)) {
+            let detail = format!("{place} is not in the policy any more and still serves {victim}");
+            return halt(Halt::SinkRemoved, detail);
+        }
+    }
+    match interlock(view, victim) {
+        Ok(evidence) => Step::Delete { sid: victim.clone(), evidence },
+        Err(blocked) => wait(BUDGET_PAUSE, format!("the old key may not go: {}", blocked.0)),
+    }
+}
+
+/// Twilio says that the old key does not exist. That alone ends nothing: the sinks must serve the new one (protocol,
+/// threat model: "a 404 that lies").
+fn gone(view: &View<'_>, rotation: &Rotation, victim: &KeySid) -> Step {
+    if let Some(look) = view.look(rotation.targets.keys(), FRESH) {
+        return look;
+    }
+    Step::Record(Event::Revoked { sid: victim.clone() })
+}
+
+/// What can be known before the sinks are read: breakers, holds and limits.
+pub(super) fn may_delete(view: &View<'_>, sid: &KeySid) -> Result<(), Step> {
+    gate(view)?;
+    if !view.weather.held.is_zero() {
+        return Err(wait(view.weather.held.min(view.timing.sweep), "deletes are held after a journal was restored"));
+    }
+    match spent(view, sid) {
+        Some(limit) => Err(wait(BUDGET_PAUSE, limit)),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,183 @@
+//! What to do next for one credential. The whole protocol hangs from this function; each phase has its own below.
+
+use super::breaker::{Breaker, clocks_disagree};
+use super::{ACCEPTANCE, Step, Tally, View, backoff, halt, publish, rest, revoke, stray, wait};
+use crate::model::event::Event;
+use crate::model::fault::Fault;
+use crate::model::key::{AttemptId, KeyFacts, KeySid};
+use crate::model::policy::Verify;
+use crate::model::reason::{Cause, Halt, StepName};
+use crate::model::rotation::{Phase, Rotation};
+use crate::model::time::{Moment, Uptime};
+use crate::ports::Standing;
+use jiff::{SignedDuration, Timestamp};
+use std::time::Duration;
+
+/// Decides one step. Pure: the same view gives the same step.
+pub fn step(view: &View<'_>) -> Step {
+    if publish::held_too_long(view) {
+        return Step::Drop;
+    }
+    let decided = held(view).unwrap_or_else(|| match &view.state.rotation {
+        None => stray::step(view).unwrap_or_else(|| rest::step(view)),
+        Some(rotation) => match rotation.phase {
+            Phase::Issuing => issuing(view, rotation),
+            Phase::Verifying => verifying(view, rotation),
+            Phase::Publishing => publish::publishing(view, rotation),
+            Phase::Confirming => publish::confirming(view, rotation),
+            Phase::Grace | Phase::Revoking => stray::step(view).unwrap_or_else(|| revoke::step(view, rotation)),
+        },
+    });
+    // Whoever comes as far as waiting has got every answer it needed: what had failed works again.
+    let waits = matches!(decided, Step::Wait { .. });
+    if waits && view.state.trouble.is_some() && held(view).is_none() { Step::Record(Event::Recovered) } else { decided }
+}
+
+/// What stops everything: a halt, an account that is out of reach, a failure that is too young to try again.
+fn held(view: &View<'_>) -> Option<Step> {
+    let state = view.state;
+    if let Some(halted) = &state.halted {
+        return Some(Step::Wait { wait: None, why: format!("halted: {}", halted.detail) });
+    }
+    if state.account.as_ref().is_some_and(|account| account != &view.rules.account) {
+        let detail = format!("its keys belong to another account than {}", view.rules.account);
+        return Some(halt(Halt::AccountChanged, detail));
+    }
+    match view.weather.standing {
+        Standing::Active => {}
+        Standing::Suspended => return Some(wait(view.timing.sweep, "the account is suspended")),
+        Standing::Closed => return Some(Step::Wait { wait: None, why: "the account is closed".into() }),
+    }
+    let trouble = state.trouble.as_ref()?;
+    let fault = trouble.failure.fault;
+    if trouble.step == StepName::Issue && matches!(fault, Fault::Quota | Fault::Forbidden | Fault::Refused) {
+        return Some(halt(Halt::CreateRefused, trouble.failure.to_string()));
+    }
+    let refused_for = view.now.uptime.since(trouble.first.uptime);
+    if trouble.step == StepName::Prove && fault == Fault::PairRefused && refused_for > ACCEPTANCE {
+        return Some(halt(Halt::PairRefused, trouble.failure.to_string()));
+    }
+    let delay = backoff::delay(trouble.count, &format!("{}{}", view.rules.name, view.seq));
+    let left = delay.saturating_sub(view.now.uptime.since(trouble.at.uptime));
+    let why = || format!("{} failed {} times: {}", trouble.step.word(), trouble.count, trouble.failure);
+    (!left.is_zero()).then(|| wait(left, why()))
+}
+
+/// How soon an open breaker is asked about again.
+const GATE_PAUSE: Duration = Duration::from_secs(60);
+
+/// Creates and deletes pass only while nothing is wrong with the account or the clocks.
+pub(super) fn gate(view: &View<'_>) -> Result<(), Step> {
+    let pause = view.timing.sweep.min(GATE_PAUSE);
+    if clocks_disagree(&view.now) {
+        return Err(wait(pause, "the wall clock and Twilio's clock disagree"));
+    }
+    match view.weather.breakers.first() {
+        Some(breaker) => Err(wait(pause, format!("breaker open: {}", breaker.word()))),
+        None => Ok(()),
+    }
+}
+
+/// The Main key is needed, but nothing is created or deleted with it.
+pub(super) fn main_key(view: &View<'_>) -> Result<(), Step> {
+    let refused = view.weather.breakers.contains(&Breaker::MainKeyRefused);
+    let pause = view.timing.sweep.min(GATE_PAUSE);
+    let step = || wait(pause, format!("breaker open: {}", Breaker::MainKeyRefused.word()));
+    if refused { Err(step()) } else { Ok(()) }
+}
+
+/// A create of ours was not answered, or a crash lost the answer: its secret is gone for good, so all that is left
+/// to know is whether there is a key to remove.
+fn issuing(view: &View<'_>, rotation: &Rotation) -> Step {
+    if let Err(wait) = main_key(view) {
+        return wait;
+    }
+    let Some(keys) = view.sight.labelled.get(&rotation.attempt) else {
+        return Step::Find(rotation.attempt);
+    };
+    match ownership(keys, &rotation.started, view.timing.settle) {
+        Ownership::None => Step::Record(Event::Unsettled),
+        Ownership::Ours(sid) => Step::Record(Event::Abandoned { sid, cause: Cause::AnswerLost }),
+        Ownership::Unclear(sids) => Step::Record(Event::Ambiguous { sids }),
+    }
+}
+
+/// Whose the keys are that carry a label of ours.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ownership {
+    /// There is no such key.
+    None,
+    /// Ours (protocol, rule 7).
+    Ours(KeySid),
+    /// Not to be told from a copy that a person made.
+    Unclear(Vec<KeySid>),
+}
+
+/// A key is ours by its label only if it alone carries it and was created in the window of the attempt.
+pub fn ownership(keys: &[KeyFacts], intended: &Moment, settle: Duration) -> Ownership {
+    match keys {
+        [] => Ownership::None,
+        [key] if in_window(key.created_at, intended, settle) => Ownership::Ours(key.sid.clone()),
+        keys => Ownership::Unclear(keys.iter().map(|key| key.sid.clone()).collect()),
+    }
+}
+
+const WINDOW_BEFORE: SignedDuration = SignedDuration::from_mins(2);
+
+fn in_window(created: Timestamp, intended: &Moment, settle: Duration) -> bool {
+    // Twilio's own clock dates the key, so it also dates the intent where it is known.
+    let intent = intended.twilio.unwrap_or(intended.wall);
+    let settle = SignedDuration::try_from(settle).unwrap_or(SignedDuration::MAX);
+    let distance = created.duration_since(intent);
+    distance >= -WINDOW_BEFORE && distance <= settle
+}
+
+/// The new key has to be accepted often enough in a row, for long enough, before any consumer may see it.
+fn verifying(view: &View<'_>, rotation: &Rotation) -> Step {
+    let Some(sid) = rotation.successor.clone() else {
+        return halt(Halt::Guard, "verifying without a key");
+    };
+    if !view.holds(rotation.attempt) {
+        return Step::Record(Event::Abandoned { sid, cause: Cause::SecretLost });
+    }
+    let (tally, rules, now) = (view.hand.tally, &view.rules.verify, view.now.uptime);
+    if passed(&tally, rules) {
+        return Step::Record(Event::Verified { successes: tally.successes, refusals: tally.misses });
+    }
+    if now.since(rotation.since.uptime) > ACCEPTANCE + rules.over {
+        return Step::Record(Event::Abandoned { sid, cause: Cause::NotAccepted });
+    }
+    let next = next_probe(&tally, rules);
+    let left = next.since(now);
+    if left.is_zero() { Step::Probe } else { wait(left, "the new key is being verified") }
+}
+
+fn passed(tally: &Tally, rules: &Verify) -> bool {
+    let row = tally.first.zip(tally.last).map(|(first, last)| last.since(first));
+    tally.successes >= rules.successes && row.is_some_and(|row| row >= rules.over)
+}
+
+/// Successes are spread evenly over the period; after a refusal the pauses grow from half a second to half a minute.
+fn next_probe(tally: &Tally, rules: &Verify) -> Uptime {
+    let Some(last) = tally.last else { return Uptime(0) };
+    match tally.first {
+        Some(first) => {
+            let gaps = rules.successes.saturating_sub(1).max(1);
+            let due = first.plus(rules.over * tally.successes.min(gaps) / gaps);
+            // A key that was accepted late in its row still has to fill the period.
+            due.max(if tally.successes >= rules.successes { first.plus(rules.over) } else { last })
+        }
+        None => {
+            let pause = Duration::from_millis(500).mul_f64(1.5_f64.powi(tally.misses.saturating_sub(1).min(12) as i32));
+            last.plus(pause.min(Duration::from_secs(30)))
+        }
+    }
+}
+
+/// The labels of creates that are still unsettled, for a look at the list.
+pub(super) fn unsettled_now<'a>(view: &'a View<'_>) -> impl Iterator<Item = (AttemptId, &'a Moment)> {
+    let (now, settle) = (view.now.uptime, view.timing.settle);
+    let creates = view.state.unsettled.iter().filter(|create| !create.ambiguous);
+    let young = creates.filter(move |create| now.since(create.intended.uptime) < settle);
+    young.map(|create| (create.attempt, &create.intended))
+}

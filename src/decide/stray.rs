@@ -1,0 +1,108 @@
+//! Keys of ours that no rotation can use: first every sink is fenced against them, then they go (protocol, rule 6);
+//! and which keys of an account are ours at all.
+
+use super::interlock::{BUDGET_PAUSE, interlock};
+use super::revoke::may_delete;
+use super::step::main_key;
+use super::{FRESH, INTERLOCK, Step, View, drift, halt, wait};
+use crate::model::document::{Content, Seen};
+use crate::model::event::Event;
+use crate::model::names::Place;
+use crate::model::reason::Halt;
+use crate::model::rotation::{State, Stray};
+use std::collections::BTreeSet;
+
+/// The next step for the first stray; none if there is no stray.
+pub(super) fn step(view: &View<'_>) -> Option<Step> {
+    let stray = view.state.strays.first()?;
+    if let Err(wait) = main_key(view) {
+        return Some(wait);
+    }
+    Some(match view.fetched(&stray.sid) {
+        None => Step::Fetch(stray.sid.clone()),
+        Some(None) if stray.fence.is_some() || never_published(stray) => {
+            Step::Record(Event::Removed { sid: stray.sid.clone() })
+        }
+        _ => fence(view, stray),
+    })
+}
+
+/// No write of this key was ever decided: there is nothing to fence off.
+fn never_published(stray: &Stray) -> bool {
+    stray.rotation.as_ref().is_none_or(|rotation| rotation.targets.values().all(|target| !target.asked))
+}
+
+fn fence(view: &View<'_>, stray: &Stray) -> Step {
+    let (places, gone) = drift::reachable(view, places(view.state, view.rules.places.iter(), stray));
+    if let Some(place) = gone.filter(|place| stray.rotation.as_ref().is_some_and(|r| r.asked(place))) {
+        return drift::removed(&place);
+    }
+    if let Some(look) = view.look(&places, FRESH) {
+        return look;
+    }
+    for place in &places {
+        let Some(seen) = view.seen(place, FRESH) else { continue };
+        if seen.content.sid() == Some(&stray.sid) || (seen.staged && !stray.condemned) {
+            return revive(view, stray, place);
+        }
+    }
+    if stray.condemned {
+        return delete(view, stray, &places);
+    }
+    let Some(fence) = &stray.fence else {
+        let versions = places.iter().filter_map(|p| Some((p.clone(), view.seen(p, FRESH)?.version.clone())));
+        return Step::Record(Event::Fencing { attempt: stray.attempt, versions: versions.collect() });
+    };
+    for (place, before) in fence {
+        let Some(seen) = view.seen(place, FRESH) else { return Step::Look(vec![place.clone()]) };
+        if &seen.version == before && needs_fence(stray, place, seen) {
+            if let Some(drift) = drifted(view, place, seen) {
+                return drift;
+            }
+            return Step::Fence { attempt: stray.attempt, place: place.clone(), base: before.clone() };
+        }
+    }
+    delete(view, stray, &places)
+}
+
+/// An empty place is fenced only if a write to it was decided: nobody reads a key there, and a value without a key
+/// would be news to whoever watches it. Everywhere else the fence is always drawn.
+pub(super) fn needs_fence(stray: &Stray, place: &Place, seen: &Seen) -> bool {
+    seen.content != Content::Absent || stray.rotation.as_ref().is_some_and(|rotation| rotation.asked(place))
+}
+
+/// A fence rewrites what is there; what a person put there is not touched even so.
+fn drifted(view: &View<'_>, place: &Place, seen: &Seen) -> Option<Step> {
+    let allowed: Vec<_> = view.state.current.iter().map(|current| &current.sid).collect();
+    let served = view.state.current.as_ref().is_some_and(|current| current.places.contains_key(place));
+    drift::check(view, place, seen, &allowed, served).err().map(drift::Drift::step)
+}
+
+/// The sink has the key after all: its write had succeeded.
+fn revive(view: &View<'_>, stray: &Stray, place: &Place) -> Step {
+    if view.state.rotation.is_none() && stray.rotation.is_some() && !stray.condemned {
+        return Step::Record(Event::Revived { attempt: stray.attempt });
+    }
+    halt(Halt::Drift, format!("{place} serves {}, which was given up", stray.sid))
+}
+
+fn delete(view: &View<'_>, stray: &Stray, places: &BTreeSet<Place>) -> Step {
+    if let Err(step) = may_delete(view, &stray.sid) {
+        return step;
+    }
+    if let Some(look) = view.look(places, INTERLOCK) {
+        return look;
+    }
+    match interlock(view, &stray.sid) {
+        Ok(evidence) => Step::Delete { sid: stray.sid.clone(), evidence },
+        Err(blocked) => wait(BUDGET_PAUSE, format!("the stray may not go: {}", blocked.0)),
+    }
+}
+
+fn places<'a>(state: &'a State, wanted: impl Iterator<Item = &'a Place>, stray: &'a Stray) -> BTreeSet<Place> {
+    let current = state.current.iter().flat_map(|current| current.places.keys());
+    let targets = stray.rotation.iter().flat_map(|rotation| rotation.targets.keys());
+    let fence = stray.fence.iter().flat_map(|fence| fence.keys());
+    let all = wanted.chain(current).chain(targets).chain(fence);
+    all.filter(|place| !state.forgotten.contains(*place)).cloned().collect()
+}

@@ -1,0 +1,5 @@
+//! rekeyd rotates Twilio API keys and publishes them.
+
+pub mod decide;
+pub mod model;
+pub mod ports;

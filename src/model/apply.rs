@@ -1,0 +1,367 @@
+//! The only function that changes a credential's state. Pure and total: every event fits or is refused.
+
+mod strays;
+
+use super::event::{Entry, Event, Intent};
+use super::fault::Failure;
+use super::key::{AccountSid, KeySid};
+use super::names::{Place, Version};
+use super::reason::{Halt, Reason, StepName};
+use super::rotation::{Current, DAY, Halted, Phase, Requested, Rotation, State, Target, Trouble, Unsettled};
+use super::time::Moment;
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The event cannot follow on this state; nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the event `{event}` cannot follow on a credential that is {state}")]
+pub struct Misfit {
+    /// The event.
+    pub event: &'static str,
+    /// The state's word.
+    pub state: &'static str,
+}
+
+/// The state after the entry.
+pub fn apply(mut state: State, entry: &Entry) -> Result<State, Misfit> {
+    let misfit = Misfit { event: entry.event.word(), state: state.word() };
+    if fits(&mut state, entry).is_none() {
+        return Err(misfit);
+    }
+    state.spent.trim(entry.at.uptime);
+    if entry.event.succeeds() {
+        state.trouble = None;
+    }
+    Ok(state)
+}
+
+impl Event {
+    /// Whether the event shows that the outside answered: what went wrong before is over.
+    fn succeeds(&self) -> bool {
+        matches!(
+            self,
+            Event::Adopted { .. }
+                | Event::Created { .. }
+                | Event::Verified { .. }
+                | Event::Written { .. }
+                | Event::Published { .. }
+                | Event::Revoked { .. }
+                | Event::Completed
+                | Event::Fenced { .. }
+                | Event::Removed { .. }
+                | Event::Recovered
+                | Event::Resumed { .. }
+        )
+    }
+}
+
+/// One line per event: the transition table of the program. `None` is a misfit.
+fn fits(state: &mut State, entry: &Entry) -> Option<()> {
+    let at = entry.at;
+    match &entry.event {
+        Event::Adopted { account, sid, created_at } => adopted(state, account, sid, *created_at, at),
+        Event::Requested { by } => requested(state, by, at),
+        Event::Intended(intent) => intended(state, intent, at),
+        Event::CreateRefused { failure } => create_refused(state, failure, at),
+        Event::Created { sid, created_at } => created(state, sid, *created_at, at),
+        Event::Unsettled => unsettled(state, false),
+        Event::Ambiguous { .. } => unsettled(state, true),
+        Event::Verified { .. } => {
+            let rotation = in_phase(state, &[Phase::Verifying])?;
+            enter(rotation, Phase::Publishing, at);
+            Some(())
+        }
+        Event::Publishing { place, base } => {
+            let target = in_phase(state, &[Phase::Publishing])?.targets.get_mut(place)?;
+            (target.written.is_none() && &target.base == base).then(|| target.asked = true)
+        }
+        Event::Written { place, version } => written(state, place, version, at),
+        Event::Rebased { place, base } => rebased(state, place, base, at),
+        Event::Widened { bases } => widened(state, bases, at),
+        Event::Published { versions } => published(state, versions, at),
+        Event::Condemned { sid, .. } => condemned(state, sid, at),
+        Event::Revoked { sid } => revoked(state, sid, at),
+        Event::Completed => completed(state),
+        Event::Abandoned { sid, cause } => strays::abandoned(state, sid, *cause, at),
+        Event::Found { attempt, sid } => strays::found(state, *attempt, sid, at),
+        Event::Fencing { attempt, versions } => strays::fencing(state, *attempt, versions),
+        Event::Fenced { attempt, place, from, to } => strays::fenced(state, *attempt, place, from, to),
+        Event::Revived { attempt } => strays::revived(state, *attempt, at),
+        Event::Removed { sid } => strays::removed(state, sid),
+        Event::Missing { sid } => missing(state, sid),
+        Event::Failed { step, failure } => {
+            failed(state, *step, failure, at);
+            Some(())
+        }
+        Event::Recovered => state.trouble.is_some().then_some(()),
+        Event::Halted { halt, detail } => halted(state, *halt, detail, at),
+        Event::Resumed { by, overwrite, forget } => resumed(state, by, *overwrite, forget, at),
+    }
+}
+
+fn in_phase<'a>(state: &'a mut State, phases: &[Phase]) -> Option<&'a mut Rotation> {
+    state.rotation.as_mut().filter(|rotation| phases.contains(&rotation.phase))
+}
+
+fn enter(rotation: &mut Rotation, phase: Phase, at: Moment) {
+    if rotation.phase != phase {
+        rotation.phase = phase;
+        rotation.since = at;
+    }
+}
+
+fn adopted(state: &mut State, account: &AccountSid, sid: &KeySid, created_at: Timestamp, at: Moment) -> Option<()> {
+    let idle = state.current.is_none() && state.rotation.is_none();
+    idle.then_some(())?;
+    state.account = Some(account.clone());
+    state.current = Some(Current {
+        sid: sid.clone(),
+        attempt: None,
+        created_at: Some(created_at),
+        since: at.wall,
+        places: BTreeMap::new(),
+        members: super::document::Members::default(),
+        gone: false,
+    });
+    Some(())
+}
+
+fn requested(state: &mut State, by: &str, at: Moment) -> Option<()> {
+    state.requested = Some(Requested { by: by.to_owned(), at: at.wall });
+    Some(())
+}
+
+fn created(state: &mut State, sid: &KeySid, created_at: Timestamp, at: Moment) -> Option<()> {
+    let rotation = in_phase(state, &[Phase::Issuing])?;
+    rotation.successor = Some(sid.clone());
+    rotation.created_at = Some(created_at);
+    enter(rotation, Phase::Verifying, at);
+    Some(())
+}
+
+/// A new rotation starts from rest, or on top of one whose new key can not serve (its keys are then revoked with the rest).
+fn intended(state: &mut State, intent: &Intent, at: Moment) -> Option<()> {
+    let mut predecessors = std::mem::take(&mut state.leftovers);
+    let mut served: BTreeSet<Place> = state.current.iter().flat_map(|current| current.places.keys().cloned()).collect();
+    if let Some(superseded) = state.rotation.take() {
+        if !matches!(superseded.phase, Phase::Confirming | Phase::Grace | Phase::Revoking) {
+            return None;
+        }
+        predecessors.extend(superseded.predecessors);
+        predecessors.extend(superseded.successor);
+        served.extend(superseded.unserved);
+        served.extend(superseded.targets.into_keys());
+    }
+    served.retain(|place| !intent.bases.contains_key(place) && !state.forgotten.contains(place));
+    predecessors.extend(state.current.iter().map(|current| current.sid.clone()));
+    let mut seen = BTreeSet::new();
+    predecessors.retain(|sid| seen.insert(sid.clone()));
+
+    state.unsettled.retain(|create| create.ambiguous || at.uptime.since(create.intended.uptime) < DAY);
+    state.account = Some(intent.account.clone());
+    state.requested = None;
+    state.overwrite = false;
+    state.spent.creates.push(at.uptime);
+    state.rotation = Some(Rotation {
+        attempt: intent.attempt,
+        reason: intent.reason,
+        started: at,
+        phase: Phase::Issuing,
+        since: at,
+        successor: None,
+        created_at: None,
+        published: None,
+        predecessors,
+        targets: intent.bases.iter().map(|(place, base)| (place.clone(), target(base))).collect(),
+        unserved: served,
+        members: intent.members.clone(),
+        grace: intent.grace,
+        condemned: None,
+    });
+    Some(())
+}
+
+fn target(base: &Version) -> Target {
+    Target { base: base.clone(), asked: false, written: None }
+}
+
+/// Takes the rotation out; the keys it would have revoked, other than the current one, wait for the next.
+fn give_up(state: &mut State, phases: &[Phase]) -> Option<Rotation> {
+    in_phase(state, phases)?;
+    let rotation = state.rotation.take()?;
+    let current = state.current.as_ref().map(|current| &current.sid);
+    state.leftovers.extend(rotation.predecessors.iter().filter(|sid| Some(*sid) != current).cloned());
+    Some(rotation)
+}
+
+fn create_refused(state: &mut State, failure: &Failure, at: Moment) -> Option<()> {
+    give_up(state, &[Phase::Issuing])?;
+    // Certainly no key was made: the limit on creates is not touched, the back-off holds the pace.
+    state.spent.creates.pop();
+    failed(state, StepName::Issue, failure, at);
+    Some(())
+}
+
+fn unsettled(state: &mut State, ambiguous: bool) -> Option<()> {
+    let rotation = give_up(state, &[Phase::Issuing])?;
+    state.unsettled.push(Unsettled { attempt: rotation.attempt, intended: rotation.started, ambiguous });
+    Some(())
+}
+
+fn written(state: &mut State, place: &Place, version: &Version, at: Moment) -> Option<()> {
+    let rotation = in_phase(state, &[Phase::Publishing])?;
+    let target = rotation.targets.get_mut(place)?;
+    target.asked = true;
+    target.written = Some(version.clone());
+    if rotation.targets.values().all(|target| target.written.is_some()) {
+        enter(rotation, Phase::Confirming, at);
+    }
+    Some(())
+}
+
+fn rebased(state: &mut State, place: &Place, base: &Version, at: Moment) -> Option<()> {
+    state.overwrite.then_some(())?;
+    let rotation = in_phase(state, &[Phase::Publishing, Phase::Confirming, Phase::Grace])?;
+    *rotation.targets.get_mut(place)? = target(base);
+    enter(rotation, Phase::Publishing, at);
+    Some(())
+}
+
+fn widened(state: &mut State, bases: &BTreeMap<Place, Version>, at: Moment) -> Option<()> {
+    let current = state.current.as_ref()?;
+    if state.rotation.is_none() {
+        state.rotation = Some(Rotation {
+            attempt: current.attempt?,
+            reason: Reason::Widened,
+            started: at,
+            phase: Phase::Publishing,
+            since: at,
+            successor: Some(current.sid.clone()),
+            created_at: current.created_at,
+            published: None,
+            predecessors: Vec::new(),
+            targets: current.places.iter().map(|(place, version)| (place.clone(), served(version))).collect(),
+            unserved: BTreeSet::new(),
+            members: current.members.clone(),
+            grace: std::time::Duration::ZERO,
+            condemned: None,
+        });
+    }
+    let rotation = in_phase(state, &[Phase::Publishing, Phase::Grace])?;
+    rotation.targets.extend(bases.iter().map(|(place, base)| (place.clone(), target(base))));
+    enter(rotation, Phase::Publishing, at);
+    Some(())
+}
+
+fn served(version: &Version) -> Target {
+    Target { base: version.clone(), asked: true, written: Some(version.clone()) }
+}
+
+fn published(state: &mut State, versions: &BTreeMap<Place, Version>, at: Moment) -> Option<()> {
+    let serving = state.current.as_ref().map(|current| (current.sid.clone(), current.since));
+    let rotation = in_phase(state, &[Phase::Confirming, Phase::Grace])?;
+    let successor = rotation.successor.clone()?;
+    for (place, version) in versions {
+        *rotation.targets.get_mut(place)? = served(version);
+    }
+    rotation.published = Some(at);
+    enter(rotation, Phase::Grace, at);
+    rotation.predecessors.retain(|sid| sid != &successor);
+    let since = serving.filter(|(sid, _)| sid == &successor).map_or(at.wall, |(_, since)| since);
+    state.current = Some(Current {
+        sid: successor,
+        attempt: Some(rotation.attempt),
+        created_at: rotation.created_at,
+        since,
+        places: versions.clone(),
+        members: rotation.members.clone(),
+        gone: false,
+    });
+    state.overwrite = false;
+    Some(())
+}
+
+/// A predecessor of a published rotation, or a stray behind its fence; never the current key (S11).
+fn condemned(state: &mut State, sid: &KeySid, at: Moment) -> Option<()> {
+    if state.current.as_ref().is_some_and(|current| &current.sid == sid) {
+        return None;
+    }
+    if let Some(stray) = state.strays.iter_mut().find(|stray| &stray.sid == sid) {
+        stray.fence.as_ref()?;
+        stray.condemned = true;
+    } else {
+        let rotation = in_phase(state, &[Phase::Grace, Phase::Revoking])?;
+        rotation.published?;
+        rotation.predecessors.contains(sid).then_some(())?;
+        rotation.condemned = Some(sid.clone());
+        enter(rotation, Phase::Revoking, at);
+    }
+    state.spent.deletes.retain(|(other, _)| other != sid);
+    state.spent.deletes.push((sid.clone(), at.uptime));
+    Some(())
+}
+
+fn revoked(state: &mut State, sid: &KeySid, at: Moment) -> Option<()> {
+    let rotation = in_phase(state, &[Phase::Grace, Phase::Revoking])?;
+    let before = rotation.predecessors.len();
+    rotation.predecessors.retain(|old| old != sid);
+    (rotation.predecessors.len() < before).then_some(())?;
+    rotation.condemned = None;
+    enter(rotation, Phase::Grace, at);
+    Some(())
+}
+
+fn completed(state: &mut State) -> Option<()> {
+    let rotation = in_phase(state, &[Phase::Grace])?;
+    rotation.predecessors.is_empty().then_some(())?;
+    state.rotation = None;
+    state.completed += 1;
+    Some(())
+}
+
+fn missing(state: &mut State, sid: &KeySid) -> Option<()> {
+    state.keys().any(|known| known == sid).then_some(())?;
+    state.leftovers.retain(|old| old != sid);
+    state.strays.retain(|stray| &stray.sid != sid);
+    if let Some(rotation) = &mut state.rotation {
+        rotation.predecessors.retain(|old| old != sid);
+    }
+    if let Some(current) = state.current.as_mut().filter(|current| &current.sid == sid) {
+        current.gone = true;
+    }
+    Some(())
+}
+
+fn failed(state: &mut State, step: StepName, failure: &Failure, at: Moment) {
+    let (count, first) = state.trouble.as_ref().map_or((0, at), |trouble| (trouble.count, trouble.first));
+    state.trouble = Some(Trouble { step, failure: failure.clone(), count: count.saturating_add(1), at, first });
+}
+
+fn halted(state: &mut State, halt: Halt, detail: &str, at: Moment) -> Option<()> {
+    state.halted.is_none().then_some(())?;
+    state.halted = Some(Halted { halt, detail: detail.to_owned(), at: at.wall });
+    Some(())
+}
+
+fn resumed(state: &mut State, by: &str, overwrite: bool, forget: &BTreeSet<Place>, at: Moment) -> Option<()> {
+    state.halted.take();
+    state.overwrite = overwrite;
+    state.forgotten.extend(forget.iter().cloned());
+    for place in forget {
+        if let Some(current) = &mut state.current {
+            current.places.remove(place);
+        }
+        if let Some(rotation) = &mut state.rotation {
+            rotation.targets.remove(place);
+            rotation.unserved.remove(place);
+        }
+        for stray in &mut state.strays {
+            stray.fence.iter_mut().for_each(|fence| drop(fence.remove(place)));
+        }
+    }
+    // Both mean that the pair now served shall be replaced, and an operator has just said so.
+    if overwrite || state.current.as_ref().is_some_and(|current| current.gone) {
+        state.requested = Some(Requested { by: by.to_owned(), at: at.wall });
+    }
+    Some(())
+}

@@ -1,0 +1,205 @@
+//! The published value: one JSON object that moves as a whole.
+//!
+//! Its members are those of AWS's own `TwilioApiKey` secret type (AWS Secrets Manager user guide, "Twilio API key"),
+//! unless the policy renames them, and one more, the stamp, that says who wrote it and from which journal entry.
+//! Members that people added are kept.
+
+use super::key::{AccountSid, AttemptId, KeySid};
+use super::names::{CredentialName, Instance, Version};
+use super::secret::Secret;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::fmt;
+
+/// What the members of the published object are called.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Members {
+    /// The account that owns the key.
+    pub account_sid: String,
+    /// The key's SID.
+    pub api_key_sid: String,
+    /// The key's secret.
+    pub api_key_secret: String,
+    /// The stamp.
+    pub stamp: String,
+}
+
+impl Default for Members {
+    fn default() -> Self {
+        Self {
+            account_sid: "accountSid".into(),
+            api_key_sid: "apiKeySid".into(),
+            api_key_secret: "apiKeySecret".into(),
+            stamp: "rekeyd".into(),
+        }
+    }
+}
+
+/// Who wrote a value, and from which entry of the journal: what makes a restored journal visible (protocol, S14).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp {
+    /// The installation.
+    pub instance: Instance,
+    /// The credential.
+    pub credential: CredentialName,
+    /// The journal's sequence number of the decision to publish.
+    pub seq: u64,
+    /// The attempt that made the key.
+    pub attempt: AttemptId,
+}
+
+impl fmt::Display for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}:{}", self.instance, self.credential, self.seq, self.attempt)
+    }
+}
+
+impl Stamp {
+    /// Reads the text form; `None` if it is not one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split(':');
+        let stamp = Self {
+            instance: Instance::new(parts.next()?).ok()?,
+            credential: CredentialName::new(parts.next()?).ok()?,
+            seq: parts.next()?.parse().ok()?,
+            attempt: AttemptId(parts.next()?.parse().ok()?),
+        };
+        parts.next().is_none().then_some(stamp)
+    }
+}
+
+/// A key with its secret and its stamp: what is written to a place.
+pub struct Pair {
+    /// The account that owns the key.
+    pub account: AccountSid,
+    /// The key.
+    pub sid: KeySid,
+    /// Its secret.
+    pub secret: Secret,
+    /// Who writes it.
+    pub stamp: Stamp,
+}
+
+/// What a place holds, without any secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// Nothing: the place does not exist, or was deleted.
+    Absent,
+    /// The place exists and holds no key and nothing else of worth: an empty object, or what a fence left there.
+    Blank,
+    /// A pair.
+    Pair {
+        /// The key it names.
+        sid: KeySid,
+        /// The stamp, if a rekeyd wrote it.
+        stamp: Option<Stamp>,
+    },
+    /// Something else.
+    Foreign,
+}
+
+impl Content {
+    /// The key that a consumer would use now.
+    pub fn sid(&self) -> Option<&KeySid> {
+        match self {
+            Content::Pair { sid, .. } => Some(sid),
+            Content::Absent | Content::Blank | Content::Foreign => None,
+        }
+    }
+}
+
+/// One look at one place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// The version that a compare-and-set would have to name.
+    pub version: Version,
+    /// What a consumer would read.
+    pub content: Content,
+    /// Whether the attempt asked about lies there ready to be promoted (Secrets Manager's `AWSPENDING`).
+    pub staged: bool,
+}
+
+const RESERVED: &str = "reserved:";
+
+/// Reads an object as a consumer would; the secret comes beside the facts, never inside them.
+pub fn read(object: &Map<String, Value>, members: &Members) -> (Content, Option<Secret>) {
+    let text = |member: &str| object.get(member).and_then(Value::as_str);
+    let stamp = text(&members.stamp);
+    let Some(sid) = text(&members.api_key_sid) else {
+        let only_stamp = object.len() == 1 && stamp.is_some_and(|s| s.starts_with(RESERVED));
+        let blank = object.is_empty() || only_stamp;
+        return (if blank { Content::Blank } else { Content::Foreign }, None);
+    };
+    let Ok(sid) = KeySid::new(sid) else { return (Content::Foreign, None) };
+    let secret = text(&members.api_key_secret).map(|secret| Secret::new(secret.to_owned()));
+    (Content::Pair { sid, stamp: stamp.and_then(Stamp::parse) }, secret)
+}
+
+/// Puts the pair into the object that is there now; members that are not ours stay.
+pub fn write(object: &mut Map<String, Value>, members: &Members, pair: &Pair) {
+    let mut put = |member: &str, value: String| object.insert(member.to_owned(), Value::String(value));
+    put(&members.account_sid, pair.account.to_string());
+    put(&members.api_key_sid, pair.sid.to_string());
+    put(&members.api_key_secret, pair.secret.expose().to_owned());
+    put(&members.stamp, pair.stamp.to_string());
+}
+
+/// What a fence writes to a place that holds nothing: an object without a key, so that no delayed create can succeed.
+pub fn reservation(members: &Members, attempt: AttemptId) -> Map<String, Value> {
+    Map::from_iter([(members.stamp.clone(), Value::String(format!("{RESERVED}{attempt}")))])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use uuid::Uuid;
+
+    fn object(value: Value) -> Map<String, Value> {
+        value.as_object().unwrap().clone()
+    }
+
+    fn pair() -> Pair {
+        Pair {
+            account: AccountSid::new("AC00000000000000000000000000000001").unwrap(),
+            sid: KeySid::new("SK00000000000000000000000000000001").unwrap(),
+            secret: Secret::new("s3cret".into()),
+            stamp: Stamp {
+                instance: Instance::new("prod").unwrap(),
+                credential: CredentialName::new("billing").unwrap(),
+                seq: 12,
+                attempt: AttemptId(Uuid::from_u128(5)),
+            },
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_read_back_and_foreign_members_stay() {
+        let mut there = object(json!({"validationUrl": "https://api.twilio.com/x", "apiKeySid": "old"}));
+        write(&mut there, &Members::default(), &pair());
+        assert_eq!(there["validationUrl"], "https://api.twilio.com/x");
+        let (content, secret) = read(&there, &Members::default());
+        assert_eq!(content, Content::Pair { sid: pair().sid, stamp: Some(pair().stamp) });
+        assert_eq!(secret.unwrap().expose(), "s3cret");
+    }
+
+    #[test]
+    fn a_value_without_a_well_formed_sid_is_foreign() {
+        for value in [json!({"user": "x"}), json!({"apiKeySid": "nonsense"}), json!({"apiKeySid": 7})] {
+            assert_eq!(read(&object(value.clone()), &Members::default()).0, Content::Foreign, "{value}");
+        }
+    }
+
+    #[test]
+    fn an_empty_object_and_a_reservation_are_blank() {
+        let members = Members::default();
+        assert_eq!(read(&Map::new(), &members).0, Content::Blank);
+        assert_eq!(read(&reservation(&members, AttemptId(Uuid::from_u128(5))), &members).0, Content::Blank);
+    }
+
+    #[test]
+    fn a_pair_written_by_hand_has_no_stamp() {
+        let there = object(json!({"apiKeySid": pair().sid.as_str(), "apiKeySecret": "x", "rekeyd": "by hand"}));
+        assert_eq!(read(&there, &Members::default()).0, Content::Pair { sid: pair().sid, stamp: None });
+    }
+}

@@ -1,0 +1,257 @@
+//! One Twilio API key: its SID, and the label that ties it to the attempt that made it.
+
+use super::names::{BadName, CredentialName, Instance};
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use uuid::Uuid;
+
+macro_rules! sid {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(std::sync::Arc<str>);
+
+        impl $name {
+            /// What a valid value looks like, in words for error messages.
+            pub const ACCEPTS: &'static str = concat!($prefix, " and 32 hexadecimal digits");
+
+            /// Checks the form (`^XX[0-9a-fA-F]{32}$`, Twilio's OpenAPI document) and wraps the text.
+            pub fn new(text: &str) -> Result<Self, BadName> {
+                match text.strip_prefix($prefix) {
+                    Some(rest) if rest.len() == 32 && rest.bytes().all(|b| b.is_ascii_hexdigit()) => Ok(Self(text.into())),
+                    _ => Err(BadName(Self::ACCEPTS)),
+                }
+            }
+
+            /// The text itself.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = BadName;
+            fn try_from(text: String) -> Result<Self, BadName> {
+                Self::new(&text)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(sid: $name) -> Self {
+                sid.0.as_ref().to_owned()
+            }
+        }
+    };
+}
+
+sid!(
+    /// A Twilio account or subaccount.
+    AccountSid,
+    "AC"
+);
+sid!(
+    /// A Twilio API key.
+    KeySid,
+    "SK"
+);
+
+/// One try to create a successor; never reused. A UUID, so that it also serves as AWS `ClientRequestToken`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AttemptId(pub Uuid);
+
+impl fmt::Display for AttemptId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+/// What Twilio says of a key; the secret is never part of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyFacts {
+    /// The key.
+    pub sid: KeySid,
+    /// Its friendly name, if it has one.
+    pub label: Option<String>,
+    /// When Twilio made it (resolution one second).
+    pub created_at: Timestamp,
+}
+
+/// The friendly name of a key of ours: `rekeyd:INSTANCE:CREDENTIAL:` and 28 characters that hold the attempt and a proof.
+///
+/// The proof shows that this installation chose the name. It never permits a deletion by itself: a person can
+/// duplicate a key together with its name (protocol, finding 4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Label {
+    /// The installation that chose the name.
+    pub instance: Instance,
+    /// The credential it was made for.
+    pub credential: CredentialName,
+    /// The attempt that made it.
+    pub attempt: AttemptId,
+    proof: [u8; PROOF],
+}
+
+/// Twilio's limit for a friendly name (Twilio docs, "REST API: API Keys").
+pub const LABEL_LIMIT: usize = 64;
+const PREFIX: &str = "rekeyd";
+const PROOF: usize = 5;
+const TAIL: usize = 28;
+
+impl Label {
+    /// The name for a new key.
+    pub fn new(
+        key: &LabelKey,
+        account: &AccountSid,
+        instance: &Instance,
+        credential: &CredentialName,
+        attempt: AttemptId,
+    ) -> Self {
+        let proof = key.prove(account, instance, credential, attempt);
+        Self { instance: instance.clone(), credential: credential.clone(), attempt, proof }
+    }
+
+    /// How long a label for this credential would be, to refuse a policy whose labels Twilio would not take.
+    pub fn length(instance: &Instance, credential: &CredentialName) -> usize {
+        PREFIX.len() + instance.as_str().len() + credential.as_str().len() + TAIL + 3
+    }
+
+    /// Reads a friendly name; `None` if it is not of our form.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split(':');
+        let (prefix, instance, credential, tail) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        if prefix != PREFIX || parts.next().is_some() {
+            return None;
+        }
+        let bytes: [u8; 16 + PROOF] = URL_SAFE_NO_PAD.decode(tail).ok()?.try_into().ok()?;
+        let (attempt, proof) = bytes.split_at(16);
+        Some(Self {
+            instance: Instance::new(instance).ok()?,
+            credential: CredentialName::new(credential).ok()?,
+            attempt: AttemptId(Uuid::from_slice(attempt).ok()?),
+            proof: proof.try_into().ok()?,
+        })
+    }
+
+    /// Whether this installation made the name, for a key of that account.
+    pub fn proven(&self, key: &LabelKey, account: &AccountSid) -> bool {
+        self.proof == key.prove(account, &self.instance, &self.credential, self.attempt)
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut bytes = [0; 16 + PROOF];
+        bytes[..16].copy_from_slice(self.attempt.0.as_bytes());
+        bytes[16..].copy_from_slice(&self.proof);
+        write!(f, "{PREFIX}:{}:{}:{}", self.instance, self.credential, URL_SAFE_NO_PAD.encode(bytes))
+    }
+}
+
+/// The installation's own key for label proofs (HMAC-SHA-256, RFC 2104), kept in the journal.
+#[derive(Clone)]
+pub struct LabelKey([u8; 32]);
+
+impl LabelKey {
+    /// Wraps 32 random bytes.
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    fn prove(
+        &self,
+        account: &AccountSid,
+        instance: &Instance,
+        credential: &CredentialName,
+        attempt: AttemptId,
+    ) -> [u8; PROOF] {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
+        let mut context = hmac::Context::with_key(&key);
+        for part in [account.as_str(), instance.as_str(), credential.as_str()] {
+            context.update(part.as_bytes());
+            context.update(b":");
+        }
+        context.update(attempt.0.as_bytes());
+        let tag = context.sign();
+        let mut proof = [0; PROOF];
+        proof.copy_from_slice(&tag.as_ref()[..PROOF]);
+        proof
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account() -> AccountSid {
+        AccountSid::new("AC00000000000000000000000000000001").unwrap()
+    }
+
+    fn label() -> (LabelKey, Label) {
+        let key = LabelKey::new([7; 32]);
+        let (instance, name) = (Instance::new("prod").unwrap(), CredentialName::new("billing-sms").unwrap());
+        let label = Label::new(&key, &account(), &instance, &name, AttemptId(Uuid::from_u128(42)));
+        (key, label)
+    }
+
+    #[test]
+    fn a_label_survives_its_text_form_and_proves_its_maker() {
+        let (key, label) = label();
+        let read = Label::parse(&label.to_string()).unwrap();
+        assert_eq!(read, label);
+        assert!(read.proven(&key, &account()));
+        assert!(!read.proven(&LabelKey::new([8; 32]), &account()));
+        let elsewhere = AccountSid::new("AC00000000000000000000000000000002").unwrap();
+        assert!(!read.proven(&key, &elsewhere));
+    }
+
+    #[test]
+    fn a_changed_credential_in_a_label_is_not_proven() {
+        let (key, label) = label();
+        let forged = label.to_string().replace("billing-sms", "billing-all");
+        assert!(!Label::parse(&forged).unwrap().proven(&key, &account()));
+    }
+
+    #[test]
+    fn the_length_is_known_before_the_label_is_made() {
+        let (_, label) = label();
+        assert_eq!(label.to_string().len(), Label::length(&label.instance, &label.credential));
+    }
+
+    #[test]
+    fn foreign_names_are_not_labels() {
+        for text in [
+            "",
+            "rekeyd",
+            "rekeyd:prod:x:short",
+            "twilio-cli for root on host",
+            "rekeyd:prod:x:AAAAAAAAAAAAAAAAAAAAAAAAAAAA:y",
+        ] {
+            assert!(Label::parse(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sids_must_have_their_exact_form() {
+        assert!(KeySid::new(&format!("SK{}", "0aF".repeat(11).split_at(32).0)).is_ok());
+        for bad in [
+            "SK",
+            "AC00000000000000000000000000000000",
+            "SK0000000000000000000000000000000g",
+            "SK000000000000000000000000000000001",
+        ] {
+            assert!(KeySid::new(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The nouns: plain values, without I/O, clock or async. Read `rotation` first, then `event`, then `apply`.
+
+pub mod apply;
+pub mod document;
+pub mod event;
+pub mod fault;
+pub mod key;
+pub mod names;
+pub mod policy;
+pub mod reason;
+pub mod rotation;
+pub mod secret;
+pub mod time;

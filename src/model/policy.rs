@@ -1,0 +1,222 @@
+//! The operator's policy, checked: a value of these types cannot be invalid. `config` makes it from the file.
+
+use super::document::Members;
+use super::key::{AccountSid, KeySid};
+use super::names::{CredentialName, Instance, Place, SinkName};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+use url::Url;
+
+/// What should be true.
+pub struct Policy {
+    /// Names this installation.
+    pub instance: Instance,
+    /// Where the journal lies.
+    pub state: StateUrl,
+    /// Where `/metrics`, `/livez` and `/readyz` are served.
+    pub listen: SocketAddr,
+    /// Twilio, and the Main key.
+    pub twilio: TwilioPolicy,
+    /// The sinks by name.
+    pub sinks: BTreeMap<SinkName, SinkPolicy>,
+    /// When things are looked at.
+    pub timing: Timing,
+    /// How much may happen at most.
+    pub limits: Limits,
+    /// The credentials by name.
+    pub credentials: BTreeMap<CredentialName, Rules>,
+}
+
+/// Where the journal lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StateUrl {
+    /// An SQLite file.
+    Sqlite(PathBuf),
+}
+
+/// Twilio, and the Main key that manages the other keys.
+pub struct TwilioPolicy {
+    /// The account of the Main key, and of every credential that names no other.
+    pub account: AccountSid,
+    /// The Main key.
+    pub main_key: KeySid,
+    /// Where its secret is read from, at start.
+    pub main_key_secret: SecretSource,
+    /// Where the API is.
+    pub base_url: Url,
+}
+
+/// Where a secret is read from; the file never holds one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretSource {
+    /// A file, readable by its owner only.
+    File(PathBuf),
+    /// An environment variable.
+    Env(String),
+}
+
+/// One sink.
+pub enum SinkPolicy {
+    /// HashiCorp Vault or OpenBao, KV version 2.
+    Vault {
+        /// The server.
+        address: Url,
+        /// The mount of the KV engine.
+        mount: String,
+        /// The namespace, for Vault Enterprise and OpenBao.
+        namespace: Option<String>,
+        /// The only certificates to trust, instead of the system's.
+        ca_file: Option<PathBuf>,
+        /// How to sign in.
+        auth: VaultAuth,
+    },
+    /// AWS Secrets Manager.
+    SecretsManager {
+        /// The region.
+        region: String,
+        /// Another address than AWS's own, for emulators and private endpoints.
+        endpoint_url: Option<Url>,
+    },
+    /// A directory of files.
+    Directory {
+        /// The directory.
+        path: PathBuf,
+    },
+}
+
+/// How to sign in to Vault.
+pub enum VaultAuth {
+    /// With a token that something else keeps fresh.
+    Token {
+        /// Where it is read from, again before each use.
+        token: SecretSource,
+    },
+    /// With AppRole.
+    AppRole {
+        /// The auth mount.
+        mount: String,
+        /// The role.
+        role_id: String,
+        /// The secret of the role.
+        secret_id: SecretSource,
+    },
+}
+
+/// When things are looked at.
+#[derive(Debug, Clone)]
+pub struct Timing {
+    /// How often due work is looked for.
+    pub tick: Duration,
+    /// How long an unanswered create may still turn up.
+    pub settle: Duration,
+    /// How often the keys of each account are listed, to find strays and missing keys.
+    pub sweep: Duration,
+    /// How often the sinks of a credential at rest are read, to find drift.
+    pub reconcile: Duration,
+}
+
+/// How much may happen at most (protocol, S12).
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Creates per credential in any hour.
+    pub creates_per_hour: u32,
+    /// Deletes per credential in any hour.
+    pub deletes_per_hour: u32,
+    /// Deletes per account in any hour.
+    pub account_deletes_per_hour: AccountDeletes,
+    /// New keys per account given up in any hour before nothing is created or deleted there any more.
+    pub abandons_per_hour: u32,
+    /// Calls to Twilio at the same time, per account.
+    pub account_calls: usize,
+    /// Calls to one sink at the same time.
+    pub sink_calls: usize,
+}
+
+/// Deletes per account in any hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccountDeletes {
+    /// At least 10, enough for every key of the account within a day, and twice what the schedules need.
+    Auto,
+    /// A number.
+    AtMost(u32),
+}
+
+/// What the policy wants of one credential.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rules {
+    /// Its name.
+    pub name: CredentialName,
+    /// The account its keys belong to.
+    pub account: AccountSid,
+    /// When it is rotated.
+    pub cadence: Cadence,
+    /// How long the old key lives on.
+    pub grace: Duration,
+    /// What a new key must pass before anything is published.
+    pub verify: Verify,
+    /// The hand-made key that is replaced the first time.
+    pub adopt: Option<KeySid>,
+    /// How the members of the published object are called.
+    pub members: Members,
+    /// Where it is published, places that can stage a value first.
+    pub places: Vec<Place>,
+}
+
+/// When a credential is rotated.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Cadence {
+    /// So long after the last time.
+    Every(Duration),
+    /// When a cron expression fires in a time zone.
+    Cron(Box<Cron>),
+}
+
+/// A cron expression and its time zone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cron {
+    /// The expression.
+    pub pattern: croner::Cron,
+    /// The zone.
+    pub zone: jiff::tz::TimeZone,
+    /// The shortest distance between two of its next runs, to check it against grace and limits.
+    pub shortest: Duration,
+}
+
+/// What a new key must pass: this many accepted calls in a row, over at least this long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verify {
+    /// Accepted calls in a row.
+    pub successes: u32,
+    /// From the first to the last of them.
+    pub over: Duration,
+}
+
+impl Cadence {
+    /// The shortest time between two rotations.
+    pub fn shortest(&self) -> Duration {
+        match self {
+            Cadence::Every(period) => *period,
+            Cadence::Cron(cron) => cron.shortest,
+        }
+    }
+}
+
+impl Policy {
+    /// Every account, and its budget of deletes per hour.
+    pub fn delete_budgets(&self) -> BTreeMap<AccountSid, u32> {
+        let mut budgets: BTreeMap<AccountSid, (f64, f64)> = BTreeMap::new();
+        for rules in self.credentials.values() {
+            let (keys, rate) = budgets.entry(rules.account.clone()).or_default();
+            *keys += 1.0;
+            *rate += 3600.0 / rules.cadence.shortest().as_secs_f64().max(1.0);
+        }
+        let auto = |(keys, rate): (f64, f64)| (keys / 24.0).max(2.0 * rate).max(10.0).ceil() as u32;
+        let budget = |load| match self.limits.account_deletes_per_hour {
+            AccountDeletes::AtMost(limit) => limit,
+            AccountDeletes::Auto => auto(load),
+        };
+        budgets.into_iter().map(|(account, load)| (account, budget(load))).collect()
+    }
+}

@@ -1,0 +1,195 @@
+//! The closed lists of whys: why a rotation starts, why a key is given up, which step failed, why a human must look.
+
+use serde::{Deserialize, Serialize};
+
+/// Why a rotation is started. The first that holds is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The current key was deleted by somebody else.
+    CurrentGone,
+    /// There is no key yet.
+    First,
+    /// A hand-made key is to be replaced.
+    Adopted,
+    /// An operator asked.
+    Requested,
+    /// The key is older than the policy allows.
+    Aged,
+    /// The schedule says so.
+    Scheduled,
+    /// A sink was added to the policy.
+    Widened,
+}
+
+impl Reason {
+    /// The words for people.
+    pub fn words(self) -> &'static str {
+        match self {
+            Reason::CurrentGone => "the current key was deleted outside rekeyd",
+            Reason::First => "first key",
+            Reason::Adopted => "replaces the adopted key",
+            Reason::Requested => "requested",
+            Reason::Aged => "older than rotate_every",
+            Reason::Scheduled => "the schedule is due",
+            Reason::Widened => "a sink was added",
+        }
+    }
+}
+
+/// Why a new key is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// Its secret was only in memory, and that memory is gone.
+    SecretLost,
+    /// Its create was not answered, so its secret never arrived.
+    AnswerLost,
+    /// Twilio did not accept it in time.
+    NotAccepted,
+    /// The sinks could not be written in time.
+    SinksDown,
+    /// An operator resumed a halted rotation that had not been published.
+    Resumed,
+    /// It was believed gone and is not.
+    Resurfaced,
+}
+
+/// The steps, as named in failures, metrics and logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "each is the name of the step of the same name in decide::step")]
+pub enum StepName {
+    Look,
+    Prove,
+    Fetch,
+    Find,
+    Recall,
+    Issue,
+    Probe,
+    Publish,
+    Fence,
+    Delete,
+}
+
+impl StepName {
+    /// Every step, for metrics.
+    pub const ALL: [StepName; 10] = [
+        StepName::Look,
+        StepName::Prove,
+        StepName::Fetch,
+        StepName::Find,
+        StepName::Recall,
+        StepName::Issue,
+        StepName::Probe,
+        StepName::Publish,
+        StepName::Fence,
+        StepName::Delete,
+    ];
+
+    /// The word used in metrics, logs and `status`.
+    pub fn word(self) -> &'static str {
+        match self {
+            StepName::Look => "look",
+            StepName::Prove => "prove",
+            StepName::Fetch => "fetch",
+            StepName::Find => "find",
+            StepName::Recall => "recall",
+            StepName::Issue => "issue",
+            StepName::Probe => "probe",
+            StepName::Publish => "publish",
+            StepName::Fence => "fence",
+            StepName::Delete => "delete",
+        }
+    }
+}
+
+/// Why a human must look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Halt {
+    /// A sink serves a key that this credential does not expect there.
+    Drift,
+    /// A sink holds something that is not a pair, and nobody allowed to replace it.
+    ForeignContent,
+    /// A place that should serve the key is empty.
+    PlaceGone,
+    /// A sink holds a value that is newer than the journal: the journal was restored, or there are two.
+    JournalStale,
+    /// Twilio does not accept the pair that a sink serves.
+    PairRefused,
+    /// The new key was deleted by somebody while consumers change over to it.
+    SuccessorGone,
+    /// A sink that still may serve the old key is not in the policy any more.
+    SinkRemoved,
+    /// The policy names another account than the one the keys belong to.
+    AccountChanged,
+    /// The key to adopt does not exist.
+    AdoptMissing,
+    /// Twilio refuses to create keys (quota or rights).
+    CreateRefused,
+    /// A guard of the program found that it was about to break an invariant.
+    Guard,
+}
+
+impl Halt {
+    /// Every halt, for metrics.
+    pub const ALL: [Halt; 11] = [
+        Halt::Drift,
+        Halt::ForeignContent,
+        Halt::PlaceGone,
+        Halt::JournalStale,
+        Halt::PairRefused,
+        Halt::SuccessorGone,
+        Halt::SinkRemoved,
+        Halt::AccountChanged,
+        Halt::AdoptMissing,
+        Halt::CreateRefused,
+        Halt::Guard,
+    ];
+
+    /// The word used in metrics, logs and `status`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Halt::Drift => "drift",
+            Halt::ForeignContent => "foreign_content",
+            Halt::PlaceGone => "place_gone",
+            Halt::JournalStale => "journal_stale",
+            Halt::PairRefused => "pair_refused",
+            Halt::SuccessorGone => "successor_gone",
+            Halt::SinkRemoved => "sink_removed",
+            Halt::AccountChanged => "account_changed",
+            Halt::AdoptMissing => "adopt_missing",
+            Halt::CreateRefused => "create_refused",
+            Halt::Guard => "guard",
+        }
+    }
+
+    /// What an operator can do about it.
+    pub fn hint(self) -> &'static str {
+        match self {
+            Halt::Drift | Halt::PlaceGone => {
+                "put back what was there and run `rekeyd resume NAME`, or let rekeyd write its own pair there with `rekeyd resume NAME --overwrite`"
+            }
+            Halt::ForeignContent => {
+                "choose another place, name the key that lies there with `adopt`, or allow it to be replaced with `rekeyd resume NAME --overwrite`"
+            }
+            Halt::JournalStale => {
+                "find the newer journal, or the second installation; only if there is none, `rekeyd resume NAME --overwrite` starts over from what the sinks hold"
+            }
+            Halt::PairRefused => {
+                "see why Twilio refuses the pair, then `rekeyd resume NAME`, or `--overwrite` to publish a new key"
+            }
+            Halt::SuccessorGone => "`rekeyd resume NAME` creates a new key at once",
+            Halt::SinkRemoved => {
+                "put the sink back into the policy, or, when nothing reads it any more, `rekeyd resume NAME --forget SINK:PATH`"
+            }
+            Halt::AccountChanged => "use a new credential name for another account",
+            Halt::AdoptMissing => "correct `adopt` in the policy, restart and run `rekeyd resume NAME`",
+            Halt::CreateRefused => {
+                "make room or give the Main key its rights back, then `rekeyd resume NAME`; rekeyd never deletes to make room"
+            }
+            Halt::Guard => "this is a defect of rekeyd: please report it with `rekeyd history NAME`",
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! The state of a credential: what its journal row holds. Plain data; `apply` alone changes it.
+
+use super::document::Members;
+use super::fault::Failure;
+use super::key::{AccountSid, AttemptId, KeySid};
+use super::names::{Place, Version};
+use super::reason::{Cause, Halt, Reason, StepName};
+use super::time::{Moment, Uptime};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Everything the protocol knows of one credential. There is no field that could hold a secret.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct State {
+    /// The account its keys belong to, from the first event on.
+    pub account: Option<AccountSid>,
+    /// The key that the sinks serve.
+    pub current: Option<Current>,
+    /// The rotation in flight.
+    pub rotation: Option<Rotation>,
+    /// Keys of ours that no rotation can use any more and that still have to go.
+    pub strays: Vec<Stray>,
+    /// Creates that nobody answered and whose key was not found (yet).
+    pub unsettled: Vec<Unsettled>,
+    /// Keys that an interrupted rotation would have revoked; the next one does.
+    pub leftovers: Vec<KeySid>,
+    /// Why a human must look, if one must.
+    pub halted: Option<Halted>,
+    /// The failures since something last succeeded.
+    pub trouble: Option<Trouble>,
+    /// A rotation asked for by an operator.
+    pub requested: Option<Requested>,
+    /// The operator allowed the next write to replace whatever the sinks hold.
+    pub overwrite: bool,
+    /// Places that the operator told us to forget.
+    pub forgotten: BTreeSet<Place>,
+    /// When keys were asked for and when deletes were decided, within the last day.
+    pub spent: Spent,
+    /// Rotations completed.
+    pub completed: u64,
+}
+
+/// The key that the sinks serve.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Current {
+    /// The key.
+    pub sid: KeySid,
+    /// The attempt that made it; none for an adopted key.
+    pub attempt: Option<AttemptId>,
+    /// When Twilio made it, if known.
+    pub created_at: Option<Timestamp>,
+    /// When every sink served it, or when it was adopted.
+    pub since: Timestamp,
+    /// Where it is served, and at which version.
+    pub places: BTreeMap<Place, Version>,
+    /// How its members are called there.
+    pub members: Members,
+    /// It was found to be deleted behind our back.
+    pub gone: bool,
+}
+
+/// One replacement of the credential's key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rotation {
+    /// The attempt that creates the successor.
+    pub attempt: AttemptId,
+    /// Why it was started.
+    pub reason: Reason,
+    /// When.
+    pub started: Moment,
+    /// How far it is.
+    pub phase: Phase,
+    /// Since when.
+    pub since: Moment,
+    /// The new key, once Twilio named it.
+    pub successor: Option<KeySid>,
+    /// When Twilio made it.
+    pub created_at: Option<Timestamp>,
+    /// When every place was last read back with the new pair: the start of grace.
+    pub published: Option<Moment>,
+    /// The keys to revoke at the end.
+    pub predecessors: Vec<KeySid>,
+    /// The places to write.
+    pub targets: BTreeMap<Place, Target>,
+    /// Places that served a predecessor and are no targets: while they may still serve it, it is not revoked.
+    pub unserved: BTreeSet<Place>,
+    /// How the members are called there.
+    pub members: Members,
+    /// How long the predecessors live on after every place serves the successor.
+    pub grace: Duration,
+    /// The predecessor whose deletion was decided.
+    pub condemned: Option<KeySid>,
+}
+
+/// One place of a rotation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// The version that our write replaces, and no other.
+    pub base: Version,
+    /// A write may be under way.
+    pub asked: bool,
+    /// The version that our write made.
+    pub written: Option<Version>,
+}
+
+/// How far a rotation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// A create may be under way.
+    Issuing,
+    /// The new key exists and is being proven.
+    Verifying,
+    /// The new pair is being written to the sinks.
+    Publishing,
+    /// Every sink is read back and what it serves is tried.
+    Confirming,
+    /// Old and new key both work; consumers change over.
+    Grace,
+    /// The deletion of an old key was decided.
+    Revoking,
+}
+
+impl Phase {
+    /// Every phase, in order.
+    pub const ALL: [Phase; 6] =
+        [Phase::Issuing, Phase::Verifying, Phase::Publishing, Phase::Confirming, Phase::Grace, Phase::Revoking];
+
+    /// The word used in metrics, logs and `status`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Phase::Issuing => "issuing",
+            Phase::Verifying => "verifying",
+            Phase::Publishing => "publishing",
+            Phase::Confirming => "confirming",
+            Phase::Grace => "grace",
+            Phase::Revoking => "revoking",
+        }
+    }
+}
+
+/// A key of ours that no rotation can use: its secret is lost, or it was given up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stray {
+    /// The attempt that made it.
+    pub attempt: AttemptId,
+    /// The key.
+    pub sid: KeySid,
+    /// Why it was given up.
+    pub cause: Cause,
+    /// When.
+    pub at: Moment,
+    /// The rotation it was made for, so that it can go on if a sink turns out to serve the key after all.
+    pub rotation: Option<Box<Rotation>>,
+    /// The version of every place when the fence was begun; a place at another version is fenced.
+    pub fence: Option<BTreeMap<Place, Version>>,
+    /// Its deletion was decided.
+    pub condemned: bool,
+}
+
+/// A create whose answer was lost and whose key was not found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unsettled {
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// When it was decided.
+    pub intended: Moment,
+    /// Several keys carry its label: reported, never deleted.
+    pub ambiguous: bool,
+}
+
+/// Why a credential stands still.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Halted {
+    /// The kind.
+    pub halt: Halt,
+    /// What was seen.
+    pub detail: String,
+    /// Since when.
+    pub at: Timestamp,
+}
+
+/// Failures in a row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// The step that failed last.
+    pub step: StepName,
+    /// How.
+    pub failure: Failure,
+    /// How many in a row.
+    pub count: u32,
+    /// The last one.
+    pub at: Moment,
+    /// The first one.
+    pub first: Moment,
+}
+
+/// A rotation asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requested {
+    /// By whom.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What was spent of the limits, in running time so that no wall clock can refill it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Spent {
+    /// Decisions to create.
+    pub creates: Vec<Uptime>,
+    /// Decisions to delete, one per key.
+    pub deletes: Vec<(KeySid, Uptime)>,
+}
+
+/// How long `Spent` remembers.
+pub const DAY: Duration = Duration::from_secs(24 * 3600);
+/// The window of the hourly limits.
+pub const HOUR: Duration = Duration::from_secs(3600);
+
+impl Spent {
+    /// Creates decided within the window before `now`.
+    pub fn creates_within(&self, window: Duration, now: Uptime) -> usize {
+        self.creates.iter().filter(|at| now.since(**at) < window).count()
+    }
+
+    /// Deletes of other keys decided within the last hour.
+    pub fn deletes_within_hour(&self, except: &KeySid, now: Uptime) -> usize {
+        self.deletes.iter().filter(|(sid, at)| sid != except && now.since(*at) < HOUR).count()
+    }
+
+    /// Forgets what no limit asks about any more.
+    pub fn trim(&mut self, now: Uptime) {
+        self.creates.retain(|at| now.since(*at) < DAY);
+        self.deletes.retain(|(_, at)| now.since(*at) < DAY);
+    }
+}
+
+impl State {
+    /// The phase of the rotation in flight.
+    pub fn phase(&self) -> Option<Phase> {
+        self.rotation.as_ref().map(|rotation| rotation.phase)
+    }
+
+    /// One word for people and metrics: halted, a phase, abandoning, or what it is at rest.
+    pub fn word(&self) -> &'static str {
+        match (&self.halted, &self.rotation) {
+            (Some(_), _) => "halted",
+            (None, Some(rotation)) => rotation.phase.word(),
+            (None, None) if !self.strays.is_empty() => "abandoning",
+            (None, None) if self.current.is_some() => "serving",
+            (None, None) => "new",
+        }
+    }
+
+    /// Every word that `word` can answer.
+    pub const WORDS: [&'static str; 10] = [
+        "new",
+        "serving",
+        "issuing",
+        "verifying",
+        "publishing",
+        "confirming",
+        "grace",
+        "revoking",
+        "abandoning",
+        "halted",
+    ];
+
+    /// Every key that is ours and may be alive, the current one included.
+    pub fn keys(&self) -> impl Iterator<Item = &KeySid> {
+        let rotation = self.rotation.iter();
+        let flight = rotation.flat_map(|r| r.successor.iter().chain(&r.predecessors));
+        let current = self.current.iter().map(|current| &current.sid);
+        current.chain(flight).chain(self.strays.iter().map(|stray| &stray.sid)).chain(&self.leftovers)
+    }
+
+    /// Whether the deletion of this key was decided: never to be published again (protocol, rule 9).
+    pub fn condemned(&self, sid: &KeySid) -> bool {
+        self.rotation.as_ref().is_some_and(|rotation| rotation.condemned.as_ref() == Some(sid))
+            || self.strays.iter().any(|stray| stray.condemned && &stray.sid == sid)
+            || self.spent.deletes.iter().any(|(deleted, _)| deleted == sid)
+    }
+}
+
+impl Rotation {
+    /// The first place, in the order given, that has not been written.
+    pub fn unwritten<'a>(&self, order: impl Iterator<Item = &'a Place>) -> Option<&'a Place> {
+        let mut order = order;
+        order.find(|place| self.targets.get(place).is_some_and(|target| target.written.is_none()))
+    }
+
+    /// Whether some place has the new pair, so that its secret can be read back from there.
+    pub fn escrowed(&self) -> bool {
+        self.targets.values().any(|target| target.written.is_some())
+    }
+
+    /// Whether a write to this place may be under way.
+    pub fn asked(&self, place: &Place) -> bool {
+        self.targets.get(place).is_some_and(|target| target.asked)
+    }
+}
