@@ -3,7 +3,7 @@
 //! The engine knows these five traits and nothing behind them; each adapter implements one and knows one vendor.
 
 use crate::model::apply::Misfit;
-use crate::model::document::{Members, Pair, Seen};
+use crate::model::document::{Names, Pair, Seen};
 use crate::model::event::{Entry, Event};
 use crate::model::fault::{Fault, Outcome};
 use crate::model::key::{AccountSid, AttemptId, KeyFacts, KeySid, Label, LabelKey};
@@ -75,13 +75,13 @@ pub enum Standing {
 #[async_trait]
 pub trait Sink: Send + Sync {
     /// Reads what a consumer would read now, and whether the pair of `attempt` lies there staged.
-    async fn read(&self, place: &Place, members: &Members, attempt: Option<AttemptId>) -> Outcome<Reading>;
+    async fn read(&self, place: &Place, names: &Names, attempt: Option<AttemptId>) -> Outcome<Reading>;
 
     /// Replaces exactly version `base` by the pair; members that are not ours stay.
-    async fn publish(&self, place: &Place, members: &Members, pair: &Pair, base: &Version) -> Outcome<Written>;
+    async fn publish(&self, place: &Place, names: &Names, pair: &Pair, base: &Version) -> Outcome<Written>;
 
     /// Writes the present content again over exactly version `base`, so that every write delayed since then fails.
-    async fn fence(&self, place: &Place, members: &Members, token: AttemptId, base: &Version) -> Outcome<Written>;
+    async fn fence(&self, place: &Place, names: &Names, token: AttemptId, base: &Version) -> Outcome<Written>;
 
     /// Whether a value can be stored here before it is served; such sinks are written first (protocol, b.3).
     fn stages(&self) -> bool {

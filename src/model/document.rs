@@ -35,6 +35,21 @@ impl Default for Members {
     }
 }
 
+impl Members {
+    fn all(&self) -> [&str; 4] {
+        [&self.account_sid, &self.api_key_sid, &self.api_key_secret, &self.stamp]
+    }
+}
+
+/// What the members are called now, and what they were called before the policy renamed them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Names {
+    /// As they are written, and first looked for.
+    pub now: Members,
+    /// As they may still be found; taken away by the next write, so that no old pair stays behind beside the new one.
+    pub before: Option<Members>,
+}
+
 /// Who wrote a value, and from which entry of the journal: what makes a restored journal visible (protocol, S14).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stamp {
@@ -122,7 +137,15 @@ pub struct Seen {
 const RESERVED: &str = "reserved:";
 
 /// Reads an object as a consumer would; the secret comes beside the facts, never inside them.
-pub fn read(object: &Map<String, Value>, members: &Members) -> (Content, Option<Secret>) {
+pub fn read(object: &Map<String, Value>, names: &Names) -> (Content, Option<Secret>) {
+    let now = read_as(object, &names.now);
+    match (&now.0, &names.before) {
+        (Content::Foreign, Some(before)) => read_as(object, before),
+        _ => now,
+    }
+}
+
+fn read_as(object: &Map<String, Value>, members: &Members) -> (Content, Option<Secret>) {
     let text = |member: &str| object.get(member).and_then(Value::as_str);
     let stamp = text(&members.stamp);
     let Some(sid) = text(&members.api_key_sid) else {
@@ -136,17 +159,20 @@ pub fn read(object: &Map<String, Value>, members: &Members) -> (Content, Option<
 }
 
 /// Puts the pair into the object that is there now; members that are not ours stay.
-pub fn write(object: &mut Map<String, Value>, members: &Members, pair: &Pair) {
+pub fn write(object: &mut Map<String, Value>, names: &Names, pair: &Pair) {
+    for old in names.before.iter().flat_map(Members::all) {
+        object.remove(old);
+    }
     let mut put = |member: &str, value: String| object.insert(member.to_owned(), Value::String(value));
-    put(&members.account_sid, pair.account.to_string());
-    put(&members.api_key_sid, pair.sid.to_string());
-    put(&members.api_key_secret, pair.secret.expose().to_owned());
-    put(&members.stamp, pair.stamp.to_string());
+    put(&names.now.account_sid, pair.account.to_string());
+    put(&names.now.api_key_sid, pair.sid.to_string());
+    put(&names.now.api_key_secret, pair.secret.expose().to_owned());
+    put(&names.now.stamp, pair.stamp.to_string());
 }
 
 /// What a fence writes to a place that holds nothing: an object without a key, so that no delayed create can succeed.
-pub fn reservation(members: &Members, attempt: AttemptId) -> Map<String, Value> {
-    Map::from_iter([(members.stamp.clone(), Value::String(format!("{RESERVED}{attempt}")))])
+pub fn reservation(names: &Names, attempt: AttemptId) -> Map<String, Value> {
+    Map::from_iter([(names.now.stamp.clone(), Value::String(format!("{RESERVED}{attempt}")))])
 }
 
 #[cfg(test)]
@@ -176,9 +202,9 @@ mod tests {
     #[test]
     fn what_was_written_is_read_back_and_foreign_members_stay() {
         let mut there = object(json!({"validationUrl": "https://api.twilio.com/x", "apiKeySid": "old"}));
-        write(&mut there, &Members::default(), &pair());
+        write(&mut there, &Names::default(), &pair());
         assert_eq!(there["validationUrl"], "https://api.twilio.com/x");
-        let (content, secret) = read(&there, &Members::default());
+        let (content, secret) = read(&there, &Names::default());
         assert_eq!(content, Content::Pair { sid: pair().sid, stamp: Some(pair().stamp) });
         assert_eq!(secret.unwrap().expose(), "s3cret");
     }
@@ -186,20 +212,32 @@ mod tests {
     #[test]
     fn a_value_without_a_well_formed_sid_is_foreign() {
         for value in [json!({"user": "x"}), json!({"apiKeySid": "nonsense"}), json!({"apiKeySid": 7})] {
-            assert_eq!(read(&object(value.clone()), &Members::default()).0, Content::Foreign, "{value}");
+            assert_eq!(read(&object(value.clone()), &Names::default()).0, Content::Foreign, "{value}");
         }
     }
 
     #[test]
     fn an_empty_object_and_a_reservation_are_blank() {
-        let members = Members::default();
-        assert_eq!(read(&Map::new(), &members).0, Content::Blank);
-        assert_eq!(read(&reservation(&members, AttemptId(Uuid::from_u128(5))), &members).0, Content::Blank);
+        let names = Names::default();
+        assert_eq!(read(&Map::new(), &names).0, Content::Blank);
+        assert_eq!(read(&reservation(&names, AttemptId(Uuid::from_u128(5))), &names).0, Content::Blank);
+    }
+
+    #[test]
+    fn after_a_renaming_the_old_pair_is_still_read_and_does_not_stay_behind() {
+        let mut there = Map::new();
+        write(&mut there, &Names::default(), &pair());
+        let now = Members { api_key_sid: "TWILIO_API_KEY".into(), ..Members::default() };
+        let names = Names { now, before: Some(Members::default()) };
+        assert_eq!(read(&there, &names).0.sid(), Some(&pair().sid));
+        write(&mut there, &names, &pair());
+        assert!(!there.contains_key("apiKeySid"));
+        assert_eq!(there["TWILIO_API_KEY"], pair().sid.as_str());
     }
 
     #[test]
     fn a_pair_written_by_hand_has_no_stamp() {
         let there = object(json!({"apiKeySid": pair().sid.as_str(), "apiKeySecret": "x", "rekeyd": "by hand"}));
-        assert_eq!(read(&there, &Members::default()).0, Content::Pair { sid: pair().sid, stamp: None });
+        assert_eq!(read(&there, &Names::default()).0, Content::Pair { sid: pair().sid, stamp: None });
     }
 }
