@@ -1,5 +1,7 @@
 //! rekeyd rotates Twilio API keys and publishes them.
 
+pub mod adapters;
 pub mod decide;
+pub mod engine;
 pub mod model;
 pub mod ports;

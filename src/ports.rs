@@ -2,10 +2,10 @@
 //!
 //! The engine knows these five traits and nothing behind them; each adapter implements one and knows one vendor.
 
-use crate::model::apply::Misfit;
+use crate::model::apply::{Misfit, apply};
 use crate::model::document::{Names, Pair, Seen};
 use crate::model::event::{Entry, Event};
-use crate::model::fault::{Fault, Outcome};
+use crate::model::fault::Outcome;
 use crate::model::key::{AccountSid, AttemptId, KeyFacts, KeySid, Label, LabelKey};
 use crate::model::names::{CredentialName, Place, Version};
 use crate::model::rotation::State;
@@ -120,7 +120,8 @@ pub trait Journal: Send + Sync {
     /// Deletes are held until this running time, because the journal was found to be older than it should be.
     fn deletes_held_until(&self) -> Option<Uptime>;
 
-    /// Makes a row for each credential of the policy that has none, and says when each shall be looked at next.
+    /// Makes a row for each credential of the policy that has none, and says when each shall be looked at next; rows of
+    /// credentials that are not named stay, and are never due.
     async fn enrol(&self, wakes: Vec<(CredentialName, AccountSid, Option<Timestamp>)>) -> Result<(), JournalError>;
 
     /// All rows, for the start and for `status`.
@@ -142,11 +143,11 @@ pub trait Journal: Send + Sync {
     /// The history of one credential, oldest first.
     async fn history(&self, name: &CredentialName) -> Result<Vec<Entry>, JournalError>;
 
-    /// Every key the journal knows in the account.
+    /// Every key of the account that the journal believes to be alive.
     async fn keys(&self, account: &AccountSid) -> Result<Vec<KnownKey>, JournalError>;
 
-    /// Whether this SID was ever ours.
-    async fn knows(&self, sid: &KeySid) -> Result<bool, JournalError>;
+    /// A key, if it was ever ours.
+    async fn key(&self, sid: &KeySid) -> Result<Option<KnownKey>, JournalError>;
 
     /// An attempt, if this journal decided it.
     async fn attempt(&self, attempt: AttemptId) -> Result<Option<KnownAttempt>, JournalError>;
@@ -165,8 +166,11 @@ pub trait Journal: Send + Sync {
     /// Leaves a request for the daemon.
     async fn ask(&self, request: Request) -> Result<(), JournalError>;
 
-    /// Takes the requests that were left, oldest first.
-    async fn take_requests(&self) -> Result<Vec<Request>, JournalError>;
+    /// The requests that were left and not answered, oldest first, each with its number.
+    async fn requests(&self) -> Result<Vec<(i64, Request)>, JournalError>;
+
+    /// Takes an answered request away.
+    async fn answered(&self, number: i64) -> Result<(), JournalError>;
 
     /// Notes the running time, so that a crash loses little of it.
     async fn checkpoint(&self, uptime: Uptime) -> Result<(), JournalError>;
@@ -188,6 +192,14 @@ pub struct Claim {
     pub state: State,
     /// The fencing token.
     pub token: u64,
+}
+
+impl Claim {
+    /// Whether the event could follow now.
+    pub fn would_fit(&self, event: &Event) -> bool {
+        let nowhen = Moment { wall: Timestamp::UNIX_EPOCH, uptime: Uptime(u64::MAX), twilio: None };
+        apply(self.state.clone(), &Entry { seq: self.seq + 1, at: nowhen, event: event.clone() }).is_ok()
+    }
 }
 
 /// One credential as the journal holds it.
@@ -325,6 +337,4 @@ pub struct Call<'a> {
     pub outcome: &'static str,
     /// How long it took.
     pub took: Duration,
-    /// The fault, if it failed.
-    pub fault: Option<Fault>,
 }

@@ -1,6 +1,5 @@
 //! All tests that look at the program from outside, in one binary. Every file beside this one is listed here; the last
 //! test fails when one is forgotten.
-#![expect(missing_docs, reason = "tests describe themselves by their names")]
 
 mod support;
 

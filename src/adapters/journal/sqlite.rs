@@ -1,0 +1,394 @@
+//! The journal in one SQLite file: write-ahead log, every commit synced, one writer.
+//!
+//! One daemon holds the lock file beside it for as long as it runs; the command line reads the same file, and leaves
+//! requests in it, while the daemon works.
+
+use super::index::link;
+use super::witness::Witness;
+use super::write::{Write, Writer};
+use crate::model::event::{Entry, Event};
+use crate::model::key::{AccountSid, AttemptId, KeySid, LabelKey};
+use crate::model::names::{CredentialName, Instance};
+use crate::model::rotation::{DAY, State};
+use crate::model::time::{Moment, Uptime};
+use crate::ports::{
+    Attempts, Claim, Journal, JournalError, KnownAttempt, KnownKey, Refused, Request, Row as CredentialRow,
+};
+use async_trait::async_trait;
+use jiff::Timestamp;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous};
+use sqlx::{ConnectOptions, Row, SqlSafeStr};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::Mutex;
+
+/// What the journal is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// To run the daemon: alone, creating it if need be.
+    Daemon,
+    /// To read it, and to leave requests.
+    Visitor,
+}
+
+/// The journal.
+pub struct SqliteJournal {
+    reader: Mutex<SqliteConnection>,
+    writer: Writer,
+    label_key: LabelKey,
+    uptime: Uptime,
+    held_until: AtomicU64,
+    _lock: Option<File>,
+}
+
+const SCHEMA: &str = include_str!("schema.sql");
+const BUSY: Duration = Duration::from_secs(5);
+/// "reky": tells this file from any other SQLite file (SQLite docs, `PRAGMA application_id`).
+const APPLICATION_ID: i64 = 0x7265_6b79;
+
+impl SqliteJournal {
+    /// Opens the journal, creates or migrates it for the daemon, and checks that it is whole.
+    pub async fn open(path: &Path, instance: &Instance, access: Access) -> Result<Self, JournalError> {
+        let daemon = access == Access::Daemon;
+        let lock = if daemon { Some(prepare(path)?) } else { None };
+        let mut connection = options(path).connect().await.map_err(unavailable)?;
+        if daemon {
+            migrate(&mut connection).await?;
+            check(&mut connection).await?;
+            found(&mut connection, instance).await?;
+        }
+        let row = sqlx::query("SELECT instance, label_key, uptime_ms, writes, held_until_ms FROM installation");
+        let row = row.fetch_one(&mut connection).await.map_err(unavailable)?;
+        let owner: String = row.get(0);
+        if owner != instance.as_str() {
+            let detail = format!("it belongs to the instance `{owner}`, the policy names `{instance}`");
+            return Err(JournalError::Corrupt(detail));
+        }
+        let label_key = <[u8; 32]>::try_from(row.get::<Vec<u8>, _>(1));
+        let label_key = LabelKey::new(label_key.map_err(|_| corrupt("its label key has a wrong length"))?);
+        let uptime = Uptime(count(row.get(2)));
+        let witness = if daemon { witness(path, &mut connection, uptime, row.get(3)).await? } else { None };
+        let held: Option<i64> = sqlx::query_scalar("SELECT held_until_ms FROM installation")
+            .fetch_one(&mut connection)
+            .await
+            .map_err(unavailable)?;
+        let reader = options(path).connect().await.map_err(unavailable)?;
+        Ok(Self {
+            reader: Mutex::new(reader),
+            writer: Writer::start(connection, witness),
+            label_key,
+            uptime,
+            held_until: AtomicU64::new(held.map_or(0, count)),
+            _lock: lock,
+        })
+    }
+
+    async fn all(
+        &self,
+        query: sqlx::query::Query<'_, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>,
+    ) -> Result<Vec<SqliteRow>, JournalError> {
+        let mut reader = self.reader.lock().await;
+        query.fetch_all(&mut *reader).await.map_err(unavailable)
+    }
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        // In WAL mode NORMAL may lose the last commits on power loss (SQLite docs, `PRAGMA synchronous`).
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(BUSY)
+        .disable_statement_logging()
+}
+
+/// Takes the lock and makes the file, both for the owner only, before SQLite opens it: its other files inherit the mode.
+fn prepare(path: &Path) -> Result<File, JournalError> {
+    let open = |path: &Path| {
+        let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+        options.map_err(|error| JournalError::Unavailable(format!("{}: {error}", path.display())))
+    };
+    let lock = open(&beside(path, "lock"))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(JournalError::Unavailable(format!("{}: another rekeyd has it open", path.display())));
+        }
+        Err(TryLockError::Error(error)) => {
+            return Err(JournalError::Unavailable(format!("{}: it cannot be locked: {error}", path.display())));
+        }
+    }
+    open(path)?;
+    Ok(lock)
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+async fn migrate(connection: &mut SqliteConnection) -> Result<(), JournalError> {
+    let first = Migration::new(1, "the journal".into(), MigrationType::Simple, SCHEMA.into_sql_str(), false);
+    // A journal written by a newer version holds a migration that is not known here, and is refused.
+    Migrator::with_migrations(vec![first])
+        .run_direct(None, connection, false)
+        .await
+        .map_err(|error| JournalError::Corrupt(format!("its schema does not fit this version of rekeyd: {error}")))
+}
+
+/// The file is whole, it is ours, and the last entry of every credential is the one its state was made from.
+async fn check(connection: &mut SqliteConnection) -> Result<(), JournalError> {
+    let text: String =
+        sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut *connection).await.map_err(unavailable)?;
+    if text != "ok" {
+        return Err(JournalError::Corrupt(text));
+    }
+    let id: i64 = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *connection).await.map_err(unavailable)?;
+    if id != APPLICATION_ID {
+        return Err(corrupt("it is not a journal of rekeyd"));
+    }
+    let query = "SELECT c.name FROM credential c LEFT JOIN event e ON e.credential = c.id AND e.seq = c.seq \
+                 WHERE c.seq > 0 AND (e.chain IS NULL OR e.chain <> c.chain) LIMIT 1";
+    let broken: Option<String> = sqlx::query_scalar(query).fetch_optional(connection).await.map_err(unavailable)?;
+    match broken {
+        Some(name) => Err(JournalError::Corrupt(format!("the state of `{name}` is not that of its last entry"))),
+        None => Ok(()),
+    }
+}
+
+/// A new journal gets its name and its own key for labels.
+async fn found(connection: &mut SqliteConnection, instance: &Instance) -> Result<(), JournalError> {
+    let mut key = [0; 32];
+    aws_lc_rs::rand::fill(&mut key).map_err(|_| JournalError::Unavailable("no random numbers".into()))?;
+    let query = "INSERT INTO installation (id, instance, label_key, uptime_ms, writes) VALUES (1, $1, $2, 0, 0) \
+                 ON CONFLICT DO NOTHING";
+    let insert = sqlx::query(query).bind(instance.as_str()).bind(key.to_vec());
+    insert.execute(connection).await.map_err(unavailable)?;
+    Ok(())
+}
+
+/// Compares the journal with its witness; a journal that has come less far was restored, and deletes are held for a day.
+async fn witness(
+    path: &Path,
+    connection: &mut SqliteConnection,
+    uptime: Uptime,
+    writes: i64,
+) -> Result<Option<Witness>, JournalError> {
+    let (witness, seen) = match Witness::open(&beside(path, "witness")) {
+        Ok(opened) => opened,
+        Err(error) => {
+            tracing::warn!(%error, "the journal's witness cannot be opened; a restored journal would not be noticed");
+            return Ok(None);
+        }
+    };
+    if seen > count(writes) {
+        tracing::error!(seen, writes, "the journal is older than it was: it was restored; deletes are held for 24 h");
+        let query = "UPDATE installation SET held_until_ms = $1, writes = $2";
+        let update = sqlx::query(query).bind(signed(uptime.plus(DAY).0)).bind(signed(seen));
+        update.execute(connection).await.map_err(unavailable)?;
+    }
+    Ok(Some(witness))
+}
+
+#[async_trait]
+impl Journal for SqliteJournal {
+    fn label_key(&self) -> LabelKey {
+        self.label_key.clone()
+    }
+
+    fn uptime_at_start(&self) -> Uptime {
+        self.uptime
+    }
+
+    fn deletes_held_until(&self) -> Option<Uptime> {
+        let until = self.held_until.load(Ordering::Relaxed);
+        (until > 0).then_some(Uptime(until))
+    }
+
+    async fn enrol(&self, wakes: Vec<(CredentialName, AccountSid, Option<Timestamp>)>) -> Result<(), JournalError> {
+        self.writer.write(|done| Write::Enrol(wakes, done)).await
+    }
+
+    async fn rows(&self) -> Result<Vec<CredentialRow>, JournalError> {
+        let query = "SELECT name, account, seq, state, wake_ms, waiting FROM credential ORDER BY name";
+        self.all(sqlx::query(query)).await?.iter().map(credential).collect()
+    }
+
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<CredentialName>, JournalError> {
+        let query = "SELECT name FROM credential WHERE wake_ms <= $1 ORDER BY wake_ms LIMIT $2";
+        let rows = self.all(sqlx::query(query).bind(now.as_millisecond()).bind(limit as i64)).await?;
+        rows.iter().map(|row| name(row.get(0))).collect()
+    }
+
+    async fn claim(&self, name: &CredentialName) -> Result<Option<Claim>, JournalError> {
+        let query = "SELECT name, account, seq, state, wake_ms, waiting FROM credential WHERE name = $1";
+        let rows = self.all(sqlx::query(query).bind(name.as_str())).await?;
+        let row = rows.first().map(credential).transpose()?;
+        // One daemon holds the lock file, so there is nobody to fence off: the number of the last entry is enough.
+        Ok(row.map(|CredentialRow { name, account, seq, state, .. }| Claim { name, account, seq, state, token: 0 }))
+    }
+
+    async fn append(&self, claim: Claim, at: Moment, event: Event) -> Result<Claim, Refused> {
+        self.writer.append(claim, at, event).await
+    }
+
+    async fn release(&self, claim: Claim, wake: Option<Timestamp>, waiting: &str) -> Result<(), JournalError> {
+        let waiting = waiting.to_owned();
+        self.writer.write(|done| Write::Release(claim.name, wake, waiting, done)).await
+    }
+
+    async fn history(&self, name: &CredentialName) -> Result<Vec<Entry>, JournalError> {
+        let query = "SELECT e.body, e.chain FROM event e JOIN credential c ON c.id = e.credential \
+                     WHERE c.name = $1 ORDER BY e.seq";
+        let mut before = Vec::new();
+        let mut entries = Vec::new();
+        for row in self.all(sqlx::query(query).bind(name.as_str())).await? {
+            let (body, chain): (String, Vec<u8>) = (row.get(0), row.get(1));
+            if link(&before, &body) != chain {
+                return Err(JournalError::Corrupt(format!("an entry of `{name}` was changed or is missing")));
+            }
+            before = chain;
+            entries.push(json(&body)?);
+        }
+        Ok(entries)
+    }
+
+    async fn keys(&self, account: &AccountSid) -> Result<Vec<KnownKey>, JournalError> {
+        let query = "SELECT k.sid, c.name, k.attempt, k.gone FROM key k JOIN credential c ON c.id = k.credential \
+                     WHERE k.account = $1 AND k.gone = 0";
+        let rows = self.all(sqlx::query(query).bind(account.as_str())).await?;
+        rows.iter().map(known_key).collect()
+    }
+
+    async fn key(&self, sid: &KeySid) -> Result<Option<KnownKey>, JournalError> {
+        let query = "SELECT k.sid, c.name, k.attempt, k.gone FROM key k JOIN credential c ON c.id = k.credential \
+                     WHERE k.sid = $1";
+        let rows = self.all(sqlx::query(query).bind(sid.as_str())).await?;
+        rows.first().map(known_key).transpose()
+    }
+
+    async fn attempt(&self, attempt: AttemptId) -> Result<Option<KnownAttempt>, JournalError> {
+        let query = "SELECT c.name, a.intended, k.sid FROM attempt a JOIN credential c ON c.id = a.credential \
+                     LEFT JOIN key k ON k.attempt = a.id WHERE a.id = $1";
+        let rows = self.all(sqlx::query(query).bind(attempt.to_string())).await?;
+        let known = |row: &SqliteRow| {
+            let sid: Option<String> = row.get(2);
+            Ok(KnownAttempt {
+                credential: name(row.get(0))?,
+                intended: json(&row.get::<String, _>(1))?,
+                sid: sid.map(|sid| key_sid(&sid)).transpose()?,
+            })
+        };
+        rows.first().map(known).transpose()
+    }
+
+    async fn deletes_since(
+        &self,
+        account: &AccountSid,
+        since: Uptime,
+        except: Option<&KeySid>,
+    ) -> Result<u32, JournalError> {
+        let query = "SELECT count(*) FROM key WHERE account = $1 AND condemned_ms > $2 AND sid <> $3";
+        let except = except.map_or("", KeySid::as_str);
+        let rows = self.all(sqlx::query(query).bind(account.as_str()).bind(signed(since.0)).bind(except)).await?;
+        Ok(rows.first().map_or(0, |row| clamp(row.get(0))))
+    }
+
+    async fn attempts_since(&self, account: &AccountSid, since: Uptime) -> Result<Attempts, JournalError> {
+        let query = "SELECT count(*), coalesce(sum(abandoned), 0) FROM attempt WHERE account = $1 AND intended_ms > $2";
+        let rows = self.all(sqlx::query(query).bind(account.as_str()).bind(signed(since.0))).await?;
+        let attempts = |row: &SqliteRow| Attempts { started: clamp(row.get(0)), abandoned: clamp(row.get(1)) };
+        Ok(rows.first().map(attempts).unwrap_or_default())
+    }
+
+    async fn ask(&self, request: Request) -> Result<(), JournalError> {
+        self.writer.write(|done| Write::Ask(request, done)).await
+    }
+
+    async fn requests(&self) -> Result<Vec<(i64, Request)>, JournalError> {
+        let rows = self.all(sqlx::query("SELECT number, body FROM request ORDER BY number")).await?;
+        rows.iter().map(|row| Ok((row.get(0), json(&row.get::<String, _>(1))?))).collect()
+    }
+
+    async fn answered(&self, number: i64) -> Result<(), JournalError> {
+        self.writer.write(|done| Write::Answered(number, done)).await
+    }
+
+    async fn checkpoint(&self, uptime: Uptime) -> Result<(), JournalError> {
+        self.writer.write(|done| Write::Checkpoint(uptime, done)).await
+    }
+
+    async fn hold_deletes(&self, until: Uptime) -> Result<(), JournalError> {
+        self.writer.write(|done| Write::Hold(until, done)).await?;
+        self.held_until.fetch_max(until.0, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+fn credential(row: &SqliteRow) -> Result<CredentialRow, JournalError> {
+    let wake: Option<i64> = row.get(4);
+    let account: String = row.get(1);
+    Ok(CredentialRow {
+        name: name(row.get(0))?,
+        account: AccountSid::new(&account).map_err(|error| JournalError::Corrupt(error.to_string()))?,
+        seq: count(row.get(2)),
+        state: json::<State>(&row.get::<String, _>(3))?,
+        wake: wake.and_then(|ms| Timestamp::from_millisecond(ms).ok()),
+        waiting: row.get(5),
+    })
+}
+
+fn known_key(row: &SqliteRow) -> Result<KnownKey, JournalError> {
+    let attempt: Option<String> = row.get(2);
+    let attempt = attempt.map(|text| text.parse().map(AttemptId).map_err(|_| corrupt("an attempt is not a UUID")));
+    Ok(KnownKey {
+        sid: key_sid(&row.get::<String, _>(0))?,
+        credential: name(row.get(1))?,
+        attempt: attempt.transpose()?,
+        gone: row.get(3),
+    })
+}
+
+fn name(text: String) -> Result<CredentialName, JournalError> {
+    CredentialName::new(&text).map_err(|error| JournalError::Corrupt(format!("`{text}`: {error}")))
+}
+
+fn key_sid(text: &str) -> Result<KeySid, JournalError> {
+    KeySid::new(text).map_err(|error| JournalError::Corrupt(format!("`{text}`: {error}")))
+}
+
+fn json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, JournalError> {
+    // An event or a field that is not known here was written by another version: not to be guessed at.
+    serde_json::from_str(text).map_err(|error| JournalError::Corrupt(format!("an entry cannot be read: {error}")))
+}
+
+fn corrupt(detail: &str) -> JournalError {
+    JournalError::Corrupt(detail.to_owned())
+}
+
+pub(super) fn unavailable(error: sqlx::Error) -> JournalError {
+    let damaged = error.as_database_error().and_then(|error| error.code()).is_some_and(|code| {
+        // SQLITE_CORRUPT and SQLITE_NOTADB (SQLite docs, "Result and Error Codes").
+        matches!(code.as_ref(), "11" | "26")
+    });
+    if damaged { JournalError::Corrupt(error.to_string()) } else { JournalError::Unavailable(error.to_string()) }
+}
+
+pub(super) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn count(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+fn clamp(number: i64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,251 @@
+//! The one writer: what arrives while a commit is under way shares the next one.
+
+use super::index::{Note, link, notes};
+use super::sqlite::{signed, unavailable};
+use super::witness::Witness;
+use crate::model::apply::apply;
+use crate::model::event::{Entry, Event};
+use crate::model::key::AccountSid;
+use crate::model::names::CredentialName;
+use crate::model::rotation::State;
+use crate::model::time::{Moment, Uptime};
+use crate::ports::{Claim, JournalError, Refused, Request};
+use jiff::Timestamp;
+use sqlx::Connection;
+use sqlx::sqlite::SqliteConnection;
+use tokio::sync::{mpsc, oneshot};
+
+type Done = oneshot::Sender<Result<(), JournalError>>;
+
+/// One thing to write, and where to tell that it is written.
+pub(super) enum Write {
+    Append(Box<Append>, oneshot::Sender<Result<bool, JournalError>>),
+    Release(CredentialName, Option<Timestamp>, String, Done),
+    Enrol(Vec<(CredentialName, AccountSid, Option<Timestamp>)>, Done),
+    Ask(Request, Done),
+    Answered(i64, Done),
+    Checkpoint(Uptime, Done),
+    Hold(Uptime, Done),
+}
+
+/// An entry ready to be written: the state after it, and what to note beside it.
+pub(super) struct Append {
+    name: CredentialName,
+    account: AccountSid,
+    seq: u64,
+    at: Moment,
+    body: String,
+    state: String,
+    notes: Vec<Note>,
+}
+
+/// A handle to the writer's task, which ends with the last handle.
+pub(super) struct Writer {
+    queue: mpsc::Sender<Write>,
+}
+
+/// The most that share a commit.
+const BATCH: usize = 256;
+
+impl Writer {
+    pub(super) fn start(connection: SqliteConnection, witness: Option<Witness>) -> Self {
+        let (queue, arriving) = mpsc::channel(BATCH);
+        tokio::spawn(run(connection, witness, arriving));
+        Self { queue }
+    }
+
+    pub(super) async fn write(&self, make: impl FnOnce(Done) -> Write) -> Result<(), JournalError> {
+        let (done, written) = oneshot::channel();
+        self.queue.send(make(done)).await.map_err(|_| stopped())?;
+        written.await.map_err(|_| stopped())?
+    }
+
+    pub(super) async fn append(&self, claim: Claim, at: Moment, event: Event) -> Result<Claim, Refused> {
+        let entry = Entry { seq: claim.seq + 1, at, event };
+        let state = match apply(claim.state.clone(), &entry) {
+            Ok(state) => state,
+            Err(misfit) => return Err(Refused::Misfit(Box::new(claim), misfit)),
+        };
+        let append = match prepare(&claim, &entry, &state) {
+            Ok(append) => append,
+            Err(error) => return Err(Refused::Unavailable(Box::new(claim), error)),
+        };
+        let (done, written) = oneshot::channel();
+        let sent = self.queue.send(Write::Append(Box::new(append), done)).await;
+        let ended = match sent {
+            Ok(()) => written.await.unwrap_or_else(|_| Err(stopped())),
+            Err(_) => Err(stopped()),
+        };
+        match ended {
+            Ok(true) => Ok(Claim { seq: entry.seq, state, ..claim }),
+            Ok(false) => Err(Refused::Fenced),
+            Err(error) => Err(Refused::Unavailable(Box::new(claim), error)),
+        }
+    }
+}
+
+fn stopped() -> JournalError {
+    JournalError::Unavailable("the writer has stopped".into())
+}
+
+fn prepare(claim: &Claim, entry: &Entry, state: &State) -> Result<Append, JournalError> {
+    let text = |error: serde_json::Error| JournalError::Unavailable(error.to_string());
+    Ok(Append {
+        name: claim.name.clone(),
+        account: claim.account.clone(),
+        seq: entry.seq,
+        at: entry.at,
+        body: serde_json::to_string(entry).map_err(text)?,
+        state: serde_json::to_string(state).map_err(text)?,
+        notes: notes(&claim.state, entry),
+    })
+}
+
+async fn run(mut connection: SqliteConnection, witness: Option<Witness>, mut arriving: mpsc::Receiver<Write>) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while arriving.recv_many(&mut batch, BATCH).await > 0 {
+        let ended = commit(&mut connection, &batch).await;
+        if let (Ok((count, _)), Some(witness)) = (&ended, &witness) {
+            witness.remember(*count);
+        }
+        tell(batch.drain(..), ended);
+    }
+    let _ = connection.close().await;
+}
+
+/// Writes everything in one transaction. Answers the count of writes, and which appends found their number taken.
+async fn commit(connection: &mut SqliteConnection, batch: &[Write]) -> Result<(i64, Vec<bool>), sqlx::Error> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let mut fresh = Vec::new();
+    for write in batch {
+        match write {
+            Write::Append(append, _) => fresh.push(insert(&mut transaction, append).await?),
+            Write::Release(name, wake, waiting, _) => {
+                let query = "UPDATE credential SET wake_ms = $2, waiting = $3 WHERE name = $1";
+                let wake = wake.map(|wake| wake.as_millisecond());
+                let update = sqlx::query(query).bind(name.as_str()).bind(wake).bind(waiting);
+                update.execute(&mut *transaction).await?;
+            }
+            Write::Enrol(wakes, _) => enrol(&mut transaction, wakes).await?,
+            Write::Ask(request, _) => {
+                let body = serde_json::to_string(request).map_err(|error| sqlx::Error::Encode(error.into()))?;
+                sqlx::query("INSERT INTO request (body) VALUES ($1)").bind(body).execute(&mut *transaction).await?;
+            }
+            Write::Answered(number, _) => {
+                let delete = sqlx::query("DELETE FROM request WHERE number = $1").bind(number);
+                delete.execute(&mut *transaction).await?;
+            }
+            Write::Checkpoint(uptime, _) => {
+                let query = "UPDATE installation SET uptime_ms = max(uptime_ms, $1)";
+                sqlx::query(query).bind(signed(uptime.0)).execute(&mut *transaction).await?;
+            }
+            Write::Hold(until, _) => {
+                let query = "UPDATE installation SET held_until_ms = max(coalesce(held_until_ms, 0), $1)";
+                sqlx::query(query).bind(signed(until.0)).execute(&mut *transaction).await?;
+            }
+        }
+    }
+    let query = "UPDATE installation SET writes = writes + 1 RETURNING writes";
+    let count = sqlx::query_scalar(query).fetch_one(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok((count, fresh))
+}
+
+/// The compare-and-set on (credential, seq): false if the credential is not at the number before.
+async fn insert(connection: &mut SqliteConnection, append: &Append) -> Result<bool, sqlx::Error> {
+    let query = "SELECT id, chain FROM credential WHERE name = $1 AND seq = $2";
+    let found: Option<(i64, Vec<u8>)> = sqlx::query_as(query)
+        .bind(append.name.as_str())
+        .bind(signed(append.seq - 1))
+        .fetch_optional(&mut *connection)
+        .await?;
+    let Some((id, before)) = found else { return Ok(false) };
+    let chain = link(&before, &append.body);
+    sqlx::query("INSERT INTO event (credential, seq, body, chain) VALUES ($1, $2, $3, $4)")
+        .bind(id)
+        .bind(signed(append.seq))
+        .bind(&append.body)
+        .bind(&chain)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query("UPDATE credential SET seq = $2, chain = $3, state = $4 WHERE id = $1")
+        .bind(id)
+        .bind(signed(append.seq))
+        .bind(&chain)
+        .bind(&append.state)
+        .execute(&mut *connection)
+        .await?;
+    for note in &append.notes {
+        keep(connection, id, append, note).await?;
+    }
+    Ok(true)
+}
+
+async fn keep(connection: &mut SqliteConnection, id: i64, append: &Append, note: &Note) -> Result<(), sqlx::Error> {
+    let uptime = signed(append.at.uptime.0);
+    let query = match note {
+        Note::Attempt(attempt) => {
+            let moment = serde_json::to_string(&append.at).map_err(|error| sqlx::Error::Encode(error.into()))?;
+            let query =
+                "INSERT INTO attempt (id, credential, account, intended, intended_ms) VALUES ($1, $2, $3, $4, $5)";
+            let insert = sqlx::query(query).bind(attempt.to_string()).bind(id).bind(append.account.as_str());
+            insert.bind(moment).bind(uptime)
+        }
+        Note::Unmade(attempt) => sqlx::query("DELETE FROM attempt WHERE id = $1").bind(attempt.to_string()),
+        Note::Abandoned(attempt) => {
+            sqlx::query("UPDATE attempt SET abandoned = 1 WHERE id = $1").bind(attempt.to_string())
+        }
+        Note::Key(sid, attempt) => {
+            let query = "INSERT INTO key (sid, credential, account, attempt) VALUES ($1, $2, $3, $4) \
+                         ON CONFLICT (sid) DO UPDATE SET gone = 0";
+            let insert = sqlx::query(query).bind(sid.as_str()).bind(id).bind(append.account.as_str());
+            insert.bind(attempt.map(|attempt| attempt.to_string()))
+        }
+        Note::Condemned(sid) => {
+            sqlx::query("UPDATE key SET condemned_ms = $2 WHERE sid = $1").bind(sid.as_str()).bind(uptime)
+        }
+        Note::Gone(sid) => sqlx::query("UPDATE key SET gone = 1 WHERE sid = $1").bind(sid.as_str()),
+    };
+    query.execute(connection).await.map(drop)
+}
+
+async fn enrol(
+    connection: &mut SqliteConnection,
+    wakes: &[(CredentialName, AccountSid, Option<Timestamp>)],
+) -> Result<(), sqlx::Error> {
+    let rest = "UPDATE credential SET wake_ms = NULL, waiting = 'not in the policy' WHERE wake_ms IS NOT NULL";
+    sqlx::query(rest).execute(&mut *connection).await?;
+    let empty = serde_json::to_string(&State::default()).map_err(|error| sqlx::Error::Encode(error.into()))?;
+    let query = "INSERT INTO credential (name, account, seq, chain, state, wake_ms, waiting) \
+                 VALUES ($1, $2, 0, x'', $3, $4, 'starting') \
+                 ON CONFLICT (name) DO UPDATE SET account = $2, wake_ms = $4, waiting = 'starting'";
+    for (name, account, wake) in wakes {
+        let insert = sqlx::query(query).bind(name.as_str()).bind(account.as_str()).bind(&empty);
+        insert.bind(wake.map(|wake| wake.as_millisecond())).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+fn tell(batch: impl Iterator<Item = Write>, ended: Result<(i64, Vec<bool>), sqlx::Error>) {
+    let (mut fresh, error) = match ended {
+        Ok((_, fresh)) => (fresh.into_iter(), None),
+        Err(error) => (Vec::new().into_iter(), Some(unavailable(error).to_string())),
+    };
+    let result = || error.clone().map_or(Ok(()), |error| Err(JournalError::Unavailable(error)));
+    for write in batch {
+        match write {
+            Write::Append(_, done) => {
+                let was_fresh = fresh.next().unwrap_or(false);
+                let _ = done.send(result().map(|()| was_fresh));
+            }
+            Write::Release(.., done)
+            | Write::Enrol(_, done)
+            | Write::Ask(_, done)
+            | Write::Answered(_, done)
+            | Write::Checkpoint(_, done)
+            | Write::Hold(_, done) => {
+                let _ = done.send(result());
+            }
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! One credential, step by step: decide, write the decision down, do it, write down what happened.
+
+use super::Engine;
+use super::account::Account;
+use crate::decide::interlock::interlock;
+use crate::decide::{Hand, Sight, Step, Tally, View, Weather, backoff, step};
+use crate::model::event::{Entry, Event};
+use crate::model::fault::Failure;
+use crate::model::key::AttemptId;
+use crate::model::names::{CredentialName, Place, Version};
+use crate::model::policy::Rules;
+use crate::model::reason::{Halt, StepName};
+use crate::model::rotation::DAY;
+use crate::model::secret::Secret;
+use crate::model::time::later;
+use crate::ports::{Claim, JournalError, Refused};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What one task holds while it works on a credential; gone with the task.
+pub(super) struct Work {
+    pub(super) claim: Claim,
+    pub(super) held: Held,
+    pub(super) sight: Sight,
+}
+
+/// The secrets in memory.
+#[derive(Default)]
+pub(super) struct Held {
+    /// The new key's secret.
+    pub(super) secret: Option<(AttemptId, Secret)>,
+    /// How the new key was accepted so far.
+    pub(super) tally: Tally,
+    /// What the places served when they were last read, for a trial.
+    pub(super) read: BTreeMap<Place, (Version, Option<Secret>)>,
+}
+
+/// Why a credential was let go without a proper release.
+pub(super) enum Lost {
+    /// Somebody else has it, or the daemon stops while the journal can not be written.
+    Claim,
+    /// The journal failed to answer.
+    Journal(JournalError),
+}
+
+impl From<JournalError> for Lost {
+    fn from(error: JournalError) -> Self {
+        Lost::Journal(error)
+    }
+}
+
+/// A credential that takes more steps than this in a row is in a loop that nobody thought of.
+const MOST_STEPS: u32 = 500;
+/// The longest nap while a secret is held, so that the hold's own limit is noticed.
+const NAP: Duration = Duration::from_secs(30);
+
+impl Engine {
+    /// Works on one credential that this task has taken, until it has to wait.
+    pub(super) async fn advance(&self, name: &CredentialName) {
+        let ended = match (self.rules(name), self.ports.journal.claim(name).await) {
+            (Some(rules), Ok(Some(claim))) => match self.accounts.get(&rules.account) {
+                Some(account) => self.work(rules, account, claim).await,
+                None => Ok(()),
+            },
+            (_, Ok(_)) => Ok(()),
+            (_, Err(error)) => Err(Lost::Journal(error)),
+        };
+        if let Err(Lost::Journal(error)) = ended {
+            tracing::error!(credential = %name, %error, "the journal did not answer; nothing is changed");
+        }
+        self.give_back(name);
+    }
+
+    async fn work(&self, rules: &Rules, account: &Account, claim: Claim) -> Result<(), Lost> {
+        let mut work = Work { claim, held: Held::default(), sight: Sight::default() };
+        for _ in 0..MOST_STEPS {
+            if self.stop.is_cancelled() {
+                return self.release(work, Some(Duration::ZERO), "the daemon was stopped").await;
+            }
+            let weather = self.weather(account, &rules.account, &work.claim.state).await?;
+            let step = step::step(&self.view(rules, &work, &weather));
+            if let Step::Wait { wait, why } = step {
+                match self.nap(&work, wait) {
+                    Some(nap) => self.doze(nap).await,
+                    None => return self.release(work, wait, &why).await,
+                }
+            } else {
+                work = self.take_step(rules, account, work, step).await?;
+            }
+        }
+        tracing::error!(credential = %rules.name, "more than {MOST_STEPS} steps in a row; pausing");
+        self.release(work, Some(Duration::from_secs(60)), "too many steps in a row").await
+    }
+
+    /// Does one step. What changes the world comes between two entries of the journal, and only here.
+    async fn take_step(&self, rules: &Rules, account: &Account, work: Work, step: Step) -> Result<Work, Lost> {
+        let mut work = work;
+        let found = match step {
+            Step::Record(event) => Some(event),
+            Step::Drop => {
+                work.held = Held::default();
+                None
+            }
+            Step::Issue(intent) => {
+                let attempt = intent.attempt;
+                work = self.append(account, work, Event::Intended(intent)).await?;
+                self.perform_issue(rules, account, &mut work, attempt).await?
+            }
+            Step::Publish { place, base } => {
+                let decision = Event::Publishing { place: place.clone(), base: base.clone() };
+                work = self.append(account, work, decision).await?;
+                self.perform_publish(rules, &mut work, &place, &base).await
+            }
+            Step::Fence { attempt, place, base } => self.perform_fence(rules, &mut work, attempt, place, base).await,
+            Step::Delete { sid, evidence } => {
+                let deciding = account.deciding.lock().await;
+                let weather = self.weather(account, &rules.account, &work.claim.state).await?;
+                if interlock(&self.view(rules, &work, &weather), &sid).is_err() {
+                    return Ok(work);
+                }
+                work = self.append(account, work, Event::Condemned { sid: sid.clone(), evidence }).await?;
+                drop(deciding);
+                self.perform_delete(rules, account, &mut work, &sid).await?
+            }
+            Step::Look(_) | Step::Prove(_) | Step::Fetch(_) | Step::Find(_) | Step::Recall(_) | Step::Probe => {
+                let name = step.name();
+                let failure = self.gather(rules, account, &mut work, step).await.err();
+                failure.zip(name).map(|(failure, step)| failed(step, failure))
+            }
+            Step::Wait { .. } => None,
+        };
+        match found {
+            Some(event) => self.append(account, work, event).await,
+            None => Ok(work),
+        }
+    }
+
+    pub(super) fn view<'a>(&'a self, rules: &'a Rules, work: &'a Work, weather: &'a Weather) -> View<'a> {
+        View {
+            state: &work.claim.state,
+            seq: work.claim.seq,
+            rules,
+            instance: &self.policy.instance,
+            timing: &self.policy.timing,
+            limits: &self.policy.limits,
+            roots: &self.roots,
+            sinks: &self.sinks,
+            now: self.now(),
+            fresh: self.ports.clock.attempt(),
+            hand: Hand { secret_of: work.held.secret.as_ref().map(|(attempt, _)| *attempt), tally: work.held.tally },
+            sight: &work.sight,
+            weather,
+        }
+    }
+
+    /// Whether to wait here: while a secret is in memory that no sink could give back, or for a moment only.
+    fn nap(&self, work: &Work, wait: Option<Duration>) -> Option<Duration> {
+        let wait = wait?;
+        work.held.secret.as_ref()?;
+        let escrowed = work.claim.state.rotation.as_ref().is_some_and(|rotation| rotation.escrowed());
+        (!escrowed || wait <= NAP).then_some(wait.min(NAP))
+    }
+
+    async fn doze(&self, nap: Duration) {
+        tokio::select! {
+            () = self.ports.clock.sleep(nap) => {}
+            () = self.stop.cancelled() => {}
+        }
+    }
+
+    /// Writes an event, waiting for the journal as long as it takes: what is known must not be lost, and nothing
+    /// external happens meanwhile (protocol, fault 13).
+    pub(super) async fn append(&self, account: &Account, work: Work, event: Event) -> Result<Work, Lost> {
+        let Work { mut claim, held, sight } = work;
+        let mut event = event;
+        for failures in 1.. {
+            let (before, at) = (claim.state.clone(), self.now());
+            match self.ports.journal.append(claim, at, event.clone()).await {
+                Ok(next) => {
+                    let entry = Entry { seq: next.seq, at, event };
+                    account.note(&next.name, &next.state);
+                    self.ports.observer.recorded(&next.name, &before, &entry, &next.state);
+                    self.after(&entry).await;
+                    return Ok(Work { claim: next, held, sight });
+                }
+                Err(Refused::Fenced) => {
+                    tracing::warn!("somebody else wrote this credential's journal; letting go of it");
+                    return Err(Lost::Claim);
+                }
+                Err(Refused::Misfit(returned, misfit)) => {
+                    tracing::error!(credential = %returned.name, %misfit, "a guard has tripped");
+                    claim = *returned;
+                    if claim.state.halted.is_some() {
+                        return Err(Lost::Claim);
+                    }
+                    event = Event::Halted { halt: Halt::Guard, detail: misfit.to_string() };
+                }
+                Err(Refused::Unavailable(returned, error)) => {
+                    tracing::error!(credential = %returned.name, %error, "the journal can not be written; waiting");
+                    claim = *returned;
+                    self.doze(backoff::delay(failures, claim.name.as_str()).min(NAP)).await;
+                    if self.stop.is_cancelled() {
+                        return Err(Lost::Claim);
+                    }
+                }
+            }
+        }
+        Err(Lost::Claim)
+    }
+
+    /// What follows from an entry for the whole installation.
+    async fn after(&self, entry: &Entry) {
+        if let Event::Halted { halt: Halt::JournalStale, .. } = entry.event {
+            let until = self.now().uptime.plus(DAY);
+            if let Err(error) = self.ports.journal.hold_deletes(until).await {
+                tracing::error!(%error, "the hold on deletes could not be noted");
+            }
+        }
+    }
+
+    pub(super) async fn release(&self, work: Work, wait: Option<Duration>, why: &str) -> Result<(), Lost> {
+        let wake = wait.map(|wait| later(self.now().wall, wait));
+        let (name, state) = (work.claim.name.clone(), work.claim.state.clone());
+        self.ports.journal.release(work.claim, wake, why).await?;
+        self.ports.observer.released(&name, &state, wake, why);
+        Ok(())
+    }
+}
+
+/// The event for a step that failed.
+pub(super) fn failed(step: StepName, failure: Failure) -> Event {
+    Event::Failed { step, failure }
+}

@@ -1,0 +1,168 @@
+//! The steps that only read: they fill the sight, and never change the world.
+
+use super::Engine;
+use super::account::Account;
+use super::advance::Work;
+use crate::decide::{Proof, Step};
+use crate::model::document::Names;
+use crate::model::fault::{Failure, Fault};
+use crate::model::key::{AttemptId, Label};
+use crate::model::names::Place;
+use crate::model::policy::Rules;
+use crate::model::rotation::{Phase, State};
+use crate::model::secret::Secret;
+use crate::ports::{Reading, Verdict};
+use futures_util::future::join_all;
+
+impl Engine {
+    /// Does one reading step. What was learned before a failure is kept.
+    pub(super) async fn gather(
+        &self,
+        rules: &Rules,
+        account: &Account,
+        work: &mut Work,
+        step: Step,
+    ) -> Result<(), Failure> {
+        if let Step::Look(places) = step {
+            self.look(rules, work, places).await
+        } else if let Step::Prove(places) = step {
+            self.prove(rules, account, work, places).await
+        } else if let Step::Fetch(sid) = step {
+            let outcome = self.twilio(account, "fetch", self.ports.issuer.fetch(&account.sid, &sid)).await;
+            let facts = self.judge(account, outcome)?;
+            work.sight.keys.insert(sid, (facts, self.now().uptime));
+            Ok(())
+        } else if let Step::Find(attempt) = step {
+            self.find(rules, account, work, attempt).await
+        } else if let Step::Recall(place) = step {
+            self.recall(rules, work, place).await
+        } else if let Step::Probe = step {
+            self.probe(rules, account, work).await
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Reads all places at the same time.
+    async fn look(&self, rules: &Rules, work: &mut Work, places: Vec<Place>) -> Result<(), Failure> {
+        let names = names(rules, &work.claim.state);
+        let attempt = staged_attempt(&work.claim.state);
+        let reads = places.iter().map(|place| self.read(place, &names, attempt));
+        let mut first_failure = None;
+        for (place, reading) in places.iter().zip(join_all(reads).await) {
+            match reading {
+                Ok((Reading { seen, secret, .. }, at)) => {
+                    work.held.read.insert(place.clone(), (seen.version.clone(), secret));
+                    work.sight.places.insert(place.clone(), (seen, at));
+                }
+                Err(failure) => first_failure = first_failure.or(Some(failure)),
+            }
+        }
+        first_failure.map_or(Ok(()), Err)
+    }
+
+    async fn read(
+        &self,
+        place: &Place,
+        names: &Names,
+        attempt: Option<AttemptId>,
+    ) -> Result<(Reading, crate::model::time::Uptime), Failure> {
+        let sink = self.ports.sinks.get(&place.sink);
+        let sink = sink.ok_or_else(|| Failure::new(Fault::Local, &format!("no sink {}", place.sink)))?;
+        let reading = self.sink(&place.sink, "read", sink.read(place, names, attempt)).await.answer();
+        let at = self.now().uptime;
+        reading.map(|reading| (reading, at)).map_err(|failure| at_place(place, failure))
+    }
+
+    /// Tries what the places serve, as read; places that serve the very same pair share one call.
+    async fn prove(
+        &self,
+        rules: &Rules,
+        account: &Account,
+        work: &mut Work,
+        places: Vec<Place>,
+    ) -> Result<(), Failure> {
+        let mut tried: Vec<(crate::model::key::KeySid, Secret)> = Vec::new();
+        for place in places {
+            let (Some((seen, _)), Some((version, secret))) =
+                (work.sight.places.get(&place), work.held.read.get(&place))
+            else {
+                return Err(Failure::new(Fault::Local, "nothing was read there"));
+            };
+            let Some((sid, secret)) = seen.content.sid().cloned().zip(secret.as_ref()) else {
+                return Err(Failure::new(Fault::PairRefused, &format!("{place} serves a key without a secret")));
+            };
+            let known = tried.iter().any(|(other, same)| other == &sid && same.expose() == secret.expose());
+            if !known {
+                let probe = self.ports.issuer.probe(&rules.account, &sid, secret);
+                match self.twilio(account, "probe", probe).await.answer()? {
+                    Verdict::Works => tried.push((sid.clone(), secret.duplicate())),
+                    Verdict::Refused => {
+                        let detail = format!("Twilio refuses the pair {sid} that {place} serves");
+                        return Err(Failure::new(Fault::PairRefused, &detail));
+                    }
+                }
+            }
+            let proof = Proof { sid, version: version.clone(), at: self.now().uptime };
+            work.sight.proofs.insert(place, proof);
+        }
+        Ok(())
+    }
+
+    /// Lists the account's keys and keeps those that carry exactly our label for the attempt.
+    async fn find(&self, rules: &Rules, account: &Account, work: &mut Work, attempt: AttemptId) -> Result<(), Failure> {
+        let listing = self.listing(account).await?;
+        let key = self.ports.journal.label_key();
+        let label = Label::new(&key, &rules.account, &self.policy.instance, &rules.name, attempt).to_string();
+        let mut found = listing.labelled(attempt);
+        found.retain(|key| key.label.as_deref() == Some(&label));
+        work.sight.labelled.insert(attempt, found);
+        Ok(())
+    }
+
+    /// Reads the new key's secret back from a place that has it.
+    async fn recall(&self, rules: &Rules, work: &mut Work, place: Place) -> Result<(), Failure> {
+        let Some(rotation) = &work.claim.state.rotation else { return Ok(()) };
+        let names = names(rules, &work.claim.state);
+        let (Reading { seen, secret, staged }, at) = self.read(&place, &names, Some(rotation.attempt)).await?;
+        let served = seen.content.sid() == rotation.successor.as_ref();
+        let secret = if served { secret } else { staged };
+        work.held.secret = secret.map(|secret| (rotation.attempt, secret));
+        work.sight.places.insert(place, (seen, at));
+        Ok(())
+    }
+
+    /// One call with the new key. A refusal is no failure: it is what is being waited for to end.
+    async fn probe(&self, rules: &Rules, account: &Account, work: &mut Work) -> Result<(), Failure> {
+        let successor = work.claim.state.rotation.as_ref().and_then(|rotation| rotation.successor.clone());
+        let (Some(sid), Some((_, secret))) = (successor, &work.held.secret) else { return Ok(()) };
+        let probe = self.ports.issuer.probe(&rules.account, &sid, secret);
+        let outcome = self.twilio(account, "probe", probe).await.answer();
+        if let Err(failure) = &outcome {
+            tracing::info!(credential = %rules.name, key = %sid, %failure, "a trial of the new key was not answered");
+        }
+        let accepted = matches!(outcome, Ok(Verdict::Works));
+        work.held.tally.count(accepted, self.now().uptime);
+        Ok(())
+    }
+}
+
+/// How the members are called where this credential is served.
+pub(super) fn names(rules: &Rules, state: &State) -> Names {
+    let stray = state.strays.first().and_then(|stray| stray.rotation.as_deref());
+    let flight = state.rotation.as_ref().or(stray);
+    let now = flight.map_or(&rules.members, |rotation| &rotation.members).clone();
+    let before = state.current.as_ref().map(|current| &current.members).filter(|members| **members != now).cloned();
+    Names { now, before }
+}
+
+/// The attempt whose pair may lie staged in a sink.
+fn staged_attempt(state: &State) -> Option<AttemptId> {
+    let flight = state.rotation.as_ref().filter(|rotation| rotation.phase == Phase::Publishing);
+    let stray = state.strays.first().filter(|stray| stray.rotation.is_some());
+    flight.map(|rotation| rotation.attempt).or_else(|| stray.map(|stray| stray.attempt))
+}
+
+pub(super) fn at_place(place: &Place, failure: Failure) -> Failure {
+    Failure::new(failure.fault, &format!("{place}: {}", failure.detail))
+}

@@ -1,0 +1,203 @@
+//! The shell: wakes, looks, asks `decide` what to do, does it, and writes down what happened. It knows no vendor.
+//!
+//! `perform` is the only function that changes the world, `Journal::append` the only one that changes a state, and
+//! `advance` the only one that calls both.
+
+mod account;
+mod advance;
+mod gather;
+mod pass;
+mod perform;
+mod sweep;
+
+use crate::decide::Weather;
+use crate::decide::breaker::{self, Breaker};
+use crate::model::fault::Outcome;
+use crate::model::key::{AccountSid, KeySid};
+use crate::model::names::{CredentialName, SinkName};
+use crate::model::policy::{Policy, Rules};
+use crate::model::rotation::{HOUR, State};
+use crate::model::time::{Moment, Uptime, later};
+use crate::ports::{Call, Clock, Issuer, Journal, JournalError, Observer, Sink};
+use account::{Account, Accounts};
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The doors to the world.
+#[derive(Clone)]
+pub struct Ports {
+    /// Twilio.
+    pub issuer: Arc<dyn Issuer>,
+    /// The sinks by name.
+    pub sinks: BTreeMap<SinkName, Arc<dyn Sink>>,
+    /// The journal.
+    pub journal: Arc<dyn Journal>,
+    /// Time and chance.
+    pub clock: Arc<dyn Clock>,
+    /// Who watches.
+    pub observer: Arc<dyn Observer>,
+}
+
+/// The running daemon's heart.
+pub struct Engine {
+    policy: Arc<Policy>,
+    ports: Ports,
+    roots: BTreeSet<KeySid>,
+    sinks: BTreeSet<SinkName>,
+    accounts: Accounts,
+    sink_calls: BTreeMap<SinkName, Semaphore>,
+    busy: Mutex<BTreeSet<CredentialName>>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    nudge: Notify,
+    beat: AtomicU64,
+}
+
+/// How many credentials are worked on at the same time; each holds at most one new secret in memory.
+const AT_ONCE: usize = 256;
+/// How long Twilio's clock is carried forward from the last answer.
+const DATE_LIFE: Duration = Duration::from_secs(60);
+
+impl Engine {
+    /// Puts the parts together; nothing is called before [`Engine::run`].
+    pub fn new(policy: Arc<Policy>, ports: Ports, stop: CancellationToken) -> Arc<Self> {
+        let sink_calls = ports.sinks.keys().map(|name| (name.clone(), Semaphore::new(policy.limits.sink_calls)));
+        Arc::new(Self {
+            roots: BTreeSet::from([policy.twilio.main_key.clone()]),
+            sinks: ports.sinks.keys().cloned().collect(),
+            accounts: Accounts::new(&policy),
+            sink_calls: sink_calls.collect(),
+            busy: Mutex::default(),
+            tasks: TaskTracker::new(),
+            nudge: Notify::new(),
+            beat: AtomicU64::new(0),
+            policy,
+            ports,
+            stop,
+        })
+    }
+
+    /// Makes the next pass come at once: a tick, or an operator's request.
+    pub fn wake(&self) {
+        self.nudge.notify_one();
+    }
+
+    /// When the last pass began, in running time of this process: what `/livez` asks.
+    pub fn beat(&self) -> Duration {
+        Duration::from_millis(self.beat.load(Ordering::Relaxed))
+    }
+
+    /// Works until told to stop, then lets the calls in hand end.
+    ///
+    /// Ticks come from outside. Should they stay away, the engine goes on by itself: a lost tick costs nothing but time.
+    pub async fn run(self: &Arc<Self>) -> Result<(), JournalError> {
+        self.enrol().await?;
+        let fallback = self.policy.timing.tick * 3;
+        let mut memory = pass::Memory::default();
+        while !self.stop.is_cancelled() {
+            self.pass(&mut memory).await;
+            tokio::select! {
+                () = self.nudge.notified() => {}
+                () = self.ports.clock.sleep(fallback) => {}
+                () = self.stop.cancelled() => {}
+            }
+        }
+        self.tasks.close();
+        self.tasks.wait().await;
+        let checkpoint = self.ports.journal.checkpoint(self.now().uptime).await;
+        checkpoint.inspect_err(|error| tracing::warn!(%error, "the running time could not be noted"))
+    }
+
+    /// All clocks, now.
+    fn now(&self) -> Moment {
+        let running = self.ports.clock.running();
+        let twilio = self.ports.issuer.date().and_then(|(date, at)| {
+            let age = running.saturating_sub(at);
+            (age <= DATE_LIFE).then(|| later(date, age))
+        });
+        Moment { wall: self.ports.clock.wall(), uptime: self.ports.journal.uptime_at_start().plus(running), twilio }
+    }
+
+    fn rules(&self, name: &CredentialName) -> Option<&Rules> {
+        self.policy.credentials.get(name)
+    }
+
+    /// What holds for the account. The journal is asked only where the answer can matter: before creates and deletes.
+    async fn weather(&self, account: &Account, sid: &AccountSid, state: &State) -> Result<Weather, JournalError> {
+        let now = self.now().uptime;
+        let mut weather = account.weather();
+        if let Some(until) = self.ports.journal.deletes_held_until() {
+            weather.held = until.since(now);
+        }
+        let hour_ago = Uptime(now.0.saturating_sub(u64::try_from(HOUR.as_millis()).unwrap_or(u64::MAX)));
+        let deletes = state.rotation.as_ref().is_some_and(|rotation| rotation.published.is_some());
+        if deletes || !state.strays.is_empty() {
+            let victim = state.strays.first().map(|stray| &stray.sid);
+            let victim = victim.or_else(|| state.rotation.as_ref().and_then(|r| r.predecessors.first()));
+            weather.deletes.1 = self.ports.journal.deletes_since(sid, hour_ago, victim).await?;
+        }
+        if state.rotation.is_none() || deletes {
+            let attempts = self.ports.journal.attempts_since(sid, hour_ago).await?;
+            if breaker::abandons(attempts, self.policy.limits.abandons_per_hour) {
+                weather.breakers.insert(Breaker::Abandons);
+            }
+            self.ports.observer.breaker(sid, Breaker::Abandons.word(), weather.breakers.contains(&Breaker::Abandons));
+        }
+        Ok(weather)
+    }
+
+    /// Makes a call to Twilio: in its turn, timed, and with what its end says about the account.
+    async fn twilio<T>(
+        &self,
+        account: &Account,
+        operation: &'static str,
+        call: impl Future<Output = Outcome<T>>,
+    ) -> Outcome<T> {
+        let _turn = account.calls.acquire().await;
+        let start = self.ports.clock.running();
+        let outcome = call.await;
+        self.called("twilio", operation, &outcome, start);
+        outcome
+    }
+
+    /// Makes a call to a sink: in its turn, and timed.
+    async fn sink<T>(
+        &self,
+        name: &SinkName,
+        operation: &'static str,
+        call: impl Future<Output = Outcome<T>>,
+    ) -> Outcome<T> {
+        let _turn = match self.sink_calls.get(name) {
+            Some(calls) => calls.acquire().await.ok(),
+            None => None,
+        };
+        let start = self.ports.clock.running();
+        let outcome = call.await;
+        self.called(name.as_str(), operation, &outcome, start);
+        outcome
+    }
+
+    fn called<T>(&self, peer: &str, operation: &'static str, outcome: &Outcome<T>, start: Duration) {
+        let took = self.ports.clock.running().saturating_sub(start);
+        self.ports.observer.called(Call { peer, operation, outcome: outcome.word(), took });
+    }
+
+    /// Takes a credential for one task of this process; false if another task has it.
+    fn take(&self, name: &CredentialName) -> bool {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone())
+    }
+
+    fn give_back(&self, name: &CredentialName) {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
+    fn busy(&self) -> usize {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}

@@ -1,0 +1,161 @@
+//! One pass: what operators asked for, accounts whose keys are to be listed, credentials that are due. Its work is in
+//! proportion to what is due, not to what exists.
+
+use super::advance::{Held, Work};
+use super::{AT_ONCE, Engine};
+use crate::decide::{Sight, backoff, plan};
+use crate::model::event::Event;
+use crate::model::names::CredentialName;
+use crate::model::policy::Rules;
+use crate::model::rotation::State;
+use crate::model::time::{Moment, later};
+use crate::ports::{Ask, JournalError, Request, Row};
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// How far the wall clock may run away from the monotonic one between two passes before every wake is set anew.
+const JUMP: Duration = Duration::from_secs(60);
+/// The longest time between two notes of the running time (protocol, rule 10).
+const CHECKPOINT: Duration = Duration::from_secs(30);
+
+/// What a pass remembers for the next one.
+#[derive(Default)]
+pub(super) struct Memory {
+    last: Option<Moment>,
+    noted: Option<Moment>,
+}
+
+impl Engine {
+    /// At the start, and after the wall clock has jumped: every credential of the policy gets a row and a time to wake.
+    pub(super) async fn enrol(&self) -> Result<(), JournalError> {
+        let rows = self.ports.journal.rows().await?;
+        let now = self.now();
+        let known: BTreeMap<&CredentialName, &Row> = rows.iter().map(|row| (&row.name, row)).collect();
+        let fresh = State::default();
+        let mut wakes = Vec::with_capacity(self.policy.credentials.len());
+        for rules in self.policy.credentials.values() {
+            let state = known.get(&rules.name).map_or(&fresh, |row| &row.state);
+            let wake = self.first_wake(rules, state, now);
+            if let Some(account) = self.accounts.get(&rules.account) {
+                account.note(&rules.name, state);
+            }
+            self.ports.observer.released(&rules.name, state, wake, "starting");
+            wakes.push((rules.name.clone(), rules.account.clone(), wake));
+        }
+        self.ports.journal.enrol(wakes).await
+    }
+
+    /// Work in flight at once; what is at rest when its rotation is due, or when its turn comes to be looked at.
+    fn first_wake(&self, rules: &Rules, state: &State, now: Moment) -> Option<Timestamp> {
+        let settling = state.unsettled.iter().any(|create| !create.ambiguous);
+        if state.rotation.is_some() || !state.strays.is_empty() || state.trouble.is_some() || settling {
+            return Some(now.wall);
+        }
+        if state.halted.is_some() {
+            return None;
+        }
+        let turn = later(now.wall, backoff::spread(rules.name.as_str(), self.policy.timing.reconcile));
+        Some(plan::due(state, rules, now.wall).at.min(turn))
+    }
+
+    pub(super) async fn pass(self: &Arc<Self>, memory: &mut Memory) {
+        let now = self.now();
+        let beat = u64::try_from(self.ports.clock.running().as_millis()).unwrap_or(u64::MAX);
+        self.beat.store(beat, Ordering::Relaxed);
+        if let Err(error) = self.housekeeping(memory, now).await {
+            tracing::error!(%error, "the journal can not be used; nothing is changed until it can");
+            return;
+        }
+        memory.last = Some(now);
+        self.sweep_what_is_due(now);
+        self.advance_what_is_due(now).await;
+    }
+
+    async fn housekeeping(&self, memory: &mut Memory, now: Moment) -> Result<(), JournalError> {
+        if memory.last.is_some_and(|last| jumped(&last, &now)) {
+            tracing::warn!("the wall clock has jumped; looking at every credential's due time again");
+            self.enrol().await?;
+        }
+        let every = self.policy.timing.tick.min(CHECKPOINT);
+        if memory.noted.is_none_or(|noted| now.uptime.since(noted.uptime) >= every) {
+            self.ports.journal.checkpoint(now.uptime).await?;
+            memory.noted = Some(now);
+        }
+        for (number, request) in self.ports.journal.requests().await? {
+            self.answer(number, request).await?;
+        }
+        Ok(())
+    }
+
+    /// A request is answered by an entry in the credential's journal; while a task works on it, it has to wait.
+    async fn answer(&self, number: i64, request: Request) -> Result<(), JournalError> {
+        let name = request.credential.clone();
+        let account = self.rules(&name).and_then(|rules| self.accounts.get(&rules.account));
+        let Some(account) = account else {
+            tracing::warn!(credential = %name, "a request for a credential that is not in the policy was dropped");
+            return self.ports.journal.answered(number).await;
+        };
+        if !self.take(&name) {
+            return Ok(());
+        }
+        if let Some(claim) = self.ports.journal.claim(&name).await? {
+            let event = match request.ask {
+                Ask::Rotate => Event::Requested { by: request.by },
+                Ask::Resume { overwrite, forget } => Event::Resumed { by: request.by, overwrite, forget },
+            };
+            let work = Work { claim, held: Held::default(), sight: Sight::default() };
+            if let Ok(work) = self.append(account, work, event).await {
+                let _ = self.release(work, Some(Duration::ZERO), "an operator asked").await;
+                self.ports.journal.answered(number).await?;
+            }
+        }
+        self.give_back(&name);
+        Ok(())
+    }
+
+    fn sweep_what_is_due(self: &Arc<Self>, now: Moment) {
+        for account in self.accounts.iter() {
+            if account.begin_sweep(now.uptime) {
+                let (engine, sid) = (self.clone(), account.sid.clone());
+                self.tasks.spawn(async move { engine.sweep(&sid).await });
+            }
+        }
+    }
+
+    async fn advance_what_is_due(self: &Arc<Self>, now: Moment) {
+        let busy = self.busy();
+        let due = match self.ports.journal.due(now.wall, AT_ONCE + busy).await {
+            Ok(due) => due,
+            Err(error) => {
+                tracing::error!(%error, "the journal can not be read");
+                return;
+            }
+        };
+        let mut free = AT_ONCE.saturating_sub(busy);
+        for name in due {
+            if free == 0 || self.stop.is_cancelled() {
+                return;
+            }
+            if self.rules(&name).is_some() && self.take(&name) {
+                free -= 1;
+                let engine = self.clone();
+                self.tasks.spawn(async move {
+                    engine.advance(&name).await;
+                    // When the house was full, the place that became free is worth a pass of its own.
+                    if engine.busy() + 1 >= AT_ONCE {
+                        engine.wake();
+                    }
+                });
+            }
+        }
+    }
+}
+
+fn jumped(last: &Moment, now: &Moment) -> bool {
+    let ran = now.uptime.since(last.uptime);
+    let expected = later(last.wall, ran);
+    now.wall.duration_since(expected).unsigned_abs() > JUMP
+}

@@ -1,0 +1,138 @@
+//! The four acts that change the world. Each is called by `advance` alone, after its decision is in the journal, and
+//! checks once more what `decide` has checked. A failure is an event, never an `Err`.
+
+use super::Engine;
+use super::account::Account;
+use super::advance::{Lost, Work, failed};
+use super::gather::{at_place, names};
+use crate::decide::interlock::interlock;
+use crate::decide::{Sight, Tally};
+use crate::model::document::{Pair, Stamp};
+use crate::model::event::Event;
+use crate::model::fault::{Failure, Fault, Outcome};
+use crate::model::key::{AttemptId, KeySid, Label};
+use crate::model::names::{Place, Version};
+use crate::model::policy::Rules;
+use crate::model::reason::StepName;
+use crate::ports::{NewKey, Written};
+
+impl Engine {
+    /// Sends the one request of this attempt.
+    pub(super) async fn perform_issue(
+        &self,
+        rules: &Rules,
+        account: &Account,
+        work: &mut Work,
+        attempt: AttemptId,
+    ) -> Result<Option<Event>, Lost> {
+        let key = self.ports.journal.label_key();
+        let label = Label::new(&key, &rules.account, &self.policy.instance, &rules.name, attempt);
+        let outcome = self.twilio(account, "create", self.ports.issuer.create(&rules.account, &label)).await;
+        work.sight = Sight::default();
+        let certain = matches!(outcome, Outcome::Done(_) | Outcome::NotDone(_));
+        Ok(Some(match self.judge(account, outcome) {
+            Ok(new) => self.received(work, attempt, &label, new).await?,
+            Err(failure) if certain => Event::CreateRefused { failure },
+            Err(failure) => failed(StepName::Issue, failure),
+        }))
+    }
+
+    /// A key that is not new, not labelled as asked, or one that we sign in with, is not what was asked for.
+    async fn received(&self, work: &mut Work, attempt: AttemptId, label: &Label, new: NewKey) -> Result<Event, Lost> {
+        let NewKey { facts, secret } = new;
+        let known = self.ports.journal.key(&facts.sid).await?.is_some();
+        let echoed = facts.label.as_deref() == Some(label.to_string().as_str());
+        if known || !echoed || self.roots.contains(&facts.sid) {
+            let failure = Failure::new(Fault::Malformed, "the answer to a create names a key that was not asked for");
+            return Ok(failed(StepName::Issue, failure));
+        }
+        work.held.secret = Some((attempt, secret));
+        work.held.tally = Tally::default();
+        Ok(Event::Created { sid: facts.sid, created_at: facts.created_at })
+    }
+
+    /// Writes the new pair over exactly the base version.
+    pub(super) async fn perform_publish(
+        &self,
+        rules: &Rules,
+        work: &mut Work,
+        place: &Place,
+        base: &Version,
+    ) -> Option<Event> {
+        let state = &work.claim.state;
+        let (rotation, sink) = (state.rotation.as_ref()?, self.ports.sinks.get(&place.sink)?);
+        let (sid, (attempt, secret)) = (rotation.successor.clone()?, work.held.secret.as_ref()?);
+        // S4 and S9 once more: only the secret of this attempt, and never a key whose deletion was decided.
+        if *attempt != rotation.attempt || state.condemned(&sid) {
+            return None;
+        }
+        let pair = Pair {
+            account: rules.account.clone(),
+            sid,
+            secret: secret.duplicate(),
+            stamp: Stamp {
+                instance: self.policy.instance.clone(),
+                credential: rules.name.clone(),
+                seq: work.claim.seq,
+                attempt: rotation.attempt,
+            },
+        };
+        let names = names(rules, state);
+        let outcome = self.sink(&place.sink, "publish", sink.publish(place, &names, &pair, base)).await;
+        work.sight = Sight::default();
+        let version = match settled(place, outcome) {
+            Ok(version) => version,
+            Err(failure) => return Some(failed(StepName::Publish, failure)),
+        };
+        Some(Event::Written { place: place.clone(), version })
+    }
+
+    /// Writes a place's present content over itself.
+    pub(super) async fn perform_fence(
+        &self,
+        rules: &Rules,
+        work: &mut Work,
+        attempt: AttemptId,
+        place: Place,
+        base: Version,
+    ) -> Option<Event> {
+        let sink = self.ports.sinks.get(&place.sink)?;
+        let names = names(rules, &work.claim.state);
+        let outcome = self.sink(&place.sink, "fence", sink.fence(&place, &names, attempt, &base)).await;
+        work.sight = Sight::default();
+        Some(match settled(&place, outcome) {
+            Ok(to) => Event::Fenced { attempt, place, from: base, to },
+            Err(failure) => failed(StepName::Fence, failure),
+        })
+    }
+
+    /// Sends one DELETE, if the interlock still holds: the entry in the journal may have taken its time.
+    pub(super) async fn perform_delete(
+        &self,
+        rules: &Rules,
+        account: &Account,
+        work: &mut Work,
+        sid: &KeySid,
+    ) -> Result<Option<Event>, Lost> {
+        let weather = self.weather(account, &rules.account, &work.claim.state).await?;
+        if let Err(blocked) = interlock(&self.view(rules, work, &weather), sid) {
+            tracing::info!(credential = %rules.name, key = %sid, why = blocked.0, "the delete is not sent; looking again");
+            work.sight = Sight::default();
+            return Ok(None);
+        }
+        let outcome = self.twilio(account, "delete", self.ports.issuer.delete(&rules.account, sid)).await;
+        work.sight = Sight::default();
+        let failure = self.judge(account, outcome).err();
+        Ok(failure.map(|failure| failed(StepName::Delete, failure)))
+    }
+}
+
+/// The version that a compare-and-set made; a conflict is a failure that leads to a look.
+fn settled(place: &Place, outcome: Outcome<Written>) -> Result<Version, Failure> {
+    match outcome.answer().map_err(|failure| at_place(place, failure))? {
+        Written::At(version) => Ok(version),
+        Written::Conflict => {
+            Err(Failure::new(Fault::Conflict, &format!("{place} is at another version than expected")))
+        }
+    }
+}

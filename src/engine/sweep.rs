@@ -1,0 +1,173 @@
+//! The sweep of an account: one list of its keys, compared with what the journal knows. Finds late strays and keys that
+//! somebody deleted; reports, and never deletes, what only looks like ours.
+
+use super::Engine;
+use super::account::{Account, Listing};
+use super::advance::{Held, Lost, Work};
+use crate::decide::breaker::{Breaker, keys_vanished};
+use crate::decide::step::{Ownership, ownership};
+use crate::decide::{Sight, backoff};
+use crate::model::event::Event;
+use crate::model::fault::Failure;
+use crate::model::key::{AccountSid, AttemptId, KeyFacts, KeySid, Label};
+use crate::model::names::CredentialName;
+use crate::model::rotation::DAY;
+use crate::ports::{JournalError, KnownKey};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Why a sweep did not reach its end.
+enum Broken {
+    Twilio(Failure),
+    Journal(JournalError),
+}
+
+impl From<Failure> for Broken {
+    fn from(failure: Failure) -> Self {
+        Broken::Twilio(failure)
+    }
+}
+
+impl From<JournalError> for Broken {
+    fn from(error: JournalError) -> Self {
+        Broken::Journal(error)
+    }
+}
+
+impl Engine {
+    /// Sweeps one account and sets the time of the next sweep; after a failure it comes sooner.
+    pub(super) async fn sweep(&self, sid: &AccountSid) {
+        let Some(account) = self.accounts.get(sid) else { return };
+        let broken = self.sweep_once(account).await.err();
+        match &broken {
+            Some(Broken::Twilio(failure)) => tracing::warn!(account = %sid, %failure, "the keys could not be listed"),
+            Some(Broken::Journal(error)) => tracing::error!(account = %sid, %error, "the sweep was broken off"),
+            None => {}
+        }
+        self.forget_listing(account).await;
+        let every = self.policy.timing.sweep;
+        account.end_sweep(self.now().uptime, broken.is_some(), |failures| match failures {
+            0 => every,
+            n => backoff::delay(n, sid.as_str()).min(every),
+        });
+    }
+
+    async fn sweep_once(&self, account: &Account) -> Result<(), Broken> {
+        let standing = self.twilio(account, "standing", self.ports.issuer.standing(&account.sid)).await;
+        match standing.answer() {
+            Ok(standing) => account.set_standing(standing),
+            // Not every credential may read its account: silence is no verdict.
+            Err(failure) => tracing::debug!(account = %account.sid, %failure, "the account's standing was not told"),
+        }
+        let listing = self.listing(account).await?;
+        let known = self.ports.journal.keys(&account.sid).await?;
+        self.missing(account, &listing, &known).await?;
+        self.strays(account, &listing, &known).await
+    }
+
+    /// Keys that should be there and are not. The list is a hint; each is asked for by its SID, and only that counts.
+    async fn missing(&self, account: &Account, listing: &Listing, known: &[KnownKey]) -> Result<(), Broken> {
+        let listed: BTreeSet<&KeySid> = listing.keys.iter().map(|key| &key.sid).collect();
+        let mut missing = BTreeSet::new();
+        for key in known.iter().filter(|key| !listed.contains(&key.sid)) {
+            let outcome = self.twilio(account, "fetch", self.ports.issuer.fetch(&account.sid, &key.sid)).await;
+            if self.judge(account, outcome)?.is_none() {
+                missing.insert(key.sid.clone());
+            }
+        }
+        let vanished = keys_vanished(listing.keys.len(), known.len(), missing.len());
+        let again = account.missed_again(&missing);
+        // When very many are gone at once, the answer is believed only after it was given twice.
+        let believed = if vanished { &again } else { &missing };
+        self.set_breaker(account, Breaker::KeysVanished, vanished && again != missing);
+        for key in known.iter().filter(|key| believed.contains(&key.sid)) {
+            self.note(account, &key.credential, Event::Missing { sid: key.sid.clone() }).await;
+        }
+        Ok(())
+    }
+
+    /// Keys that carry a label of this installation and that no rotation knows.
+    async fn strays(&self, account: &Account, listing: &Listing, known: &[KnownKey]) -> Result<(), Broken> {
+        let alive: BTreeSet<&KeySid> = known.iter().map(|key| &key.sid).collect();
+        let mut unexplained = 0;
+        for attempt in listing.attempts() {
+            let mut keys = listing.labelled(attempt);
+            keys.retain(|key| self.is_label_of_ours(account, key));
+            let all_known = keys.iter().all(|key| alive.contains(&key.sid));
+            if !all_known {
+                unexplained += self.explain(account, attempt, &keys).await?;
+            }
+        }
+        self.ports.observer.unexplained(&account.sid, unexplained);
+        Ok(())
+    }
+
+    fn is_label_of_ours(&self, account: &Account, key: &KeyFacts) -> bool {
+        let label = key.label.as_deref().and_then(Label::parse);
+        label.is_some_and(|label| {
+            label.instance == self.policy.instance && label.proven(&self.ports.journal.label_key(), &account.sid)
+        })
+    }
+
+    /// Tells a late or resurfaced key of ours from a copy that a person made; answers how many it can not explain.
+    async fn explain(&self, account: &Account, attempt: AttemptId, keys: &[KeyFacts]) -> Result<usize, Broken> {
+        let Some(decided) = self.ports.journal.attempt(attempt).await? else {
+            // Proven to be ours, and the journal has never heard of it: the journal is not what it was.
+            tracing::error!(account = %account.sid, %attempt, "a key of ours is unknown to the journal: was it restored?");
+            self.ports.journal.hold_deletes(self.now().uptime.plus(DAY)).await?;
+            return Ok(keys.len());
+        };
+        let found = match &decided.sid {
+            None => match ownership(keys, &decided.intended, self.policy.timing.settle) {
+                Ownership::Ours(sid) => Some(sid),
+                Ownership::None | Ownership::Unclear(_) => None,
+            },
+            Some(sid) => self.resurfaced(account, sid, keys).await?,
+        };
+        let explained = match found {
+            Some(sid) => self.note(account, &decided.credential, Event::Found { attempt, sid }).await,
+            None => false,
+        };
+        let others = keys.iter().filter(|key| Some(&key.sid) != decided.sid.as_ref()).count();
+        Ok(if explained { others.saturating_sub(1) } else { others })
+    }
+
+    /// A key that the journal saw gone and the list shows: asked for by its SID.
+    async fn resurfaced(&self, account: &Account, sid: &KeySid, keys: &[KeyFacts]) -> Result<Option<KeySid>, Broken> {
+        let gone = self.ports.journal.key(sid).await?.is_some_and(|key| key.gone);
+        if !gone || !keys.iter().any(|key| &key.sid == sid) {
+            return Ok(None);
+        }
+        let outcome = self.twilio(account, "fetch", self.ports.issuer.fetch(&account.sid, sid)).await;
+        Ok(self.judge(account, outcome)?.map(|facts| facts.sid))
+    }
+
+    /// Writes what a sweep found into the journal of a credential that no task works on just now; the next sweep finds
+    /// it again if one does.
+    async fn note(&self, account: &Account, name: &CredentialName, event: Event) -> bool {
+        if self.rules(name).is_none() || !self.take(name) {
+            return false;
+        }
+        let noted = self.note_taken(account, name, event).await;
+        self.give_back(name);
+        match noted {
+            Ok(noted) => noted,
+            Err(Lost::Claim) => false,
+            Err(Lost::Journal(error)) => {
+                tracing::error!(credential = %name, %error, "what the sweep found could not be noted");
+                false
+            }
+        }
+    }
+
+    async fn note_taken(&self, account: &Account, name: &CredentialName, event: Event) -> Result<bool, Lost> {
+        let Some(claim) = self.ports.journal.claim(name).await? else { return Ok(false) };
+        let mut work = Work { claim, held: Held::default(), sight: Sight::default() };
+        let fits = work.claim.would_fit(&event);
+        if fits {
+            work = self.append(account, work, event).await?;
+        }
+        self.release(work, Some(Duration::ZERO), "the sweep found something").await?;
+        Ok(fits)
+    }
+}
