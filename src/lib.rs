@@ -2,6 +2,11 @@
 
 pub mod adapters;
 pub mod decide;
+pub mod describe;
 pub mod engine;
+pub mod hardening;
+pub mod http;
+pub mod metrics;
 pub mod model;
 pub mod ports;
+pub mod telemetry;

@@ -328,6 +328,7 @@ pub trait Observer: Send + Sync {
 }
 
 /// One call to the outside.
+#[derive(Debug, Clone, Copy)]
 pub struct Call<'a> {
     /// `twilio`, or the sink's name.
     pub peer: &'a str,

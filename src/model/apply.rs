@@ -88,7 +88,7 @@ fn fits(state: &mut State, entry: &Entry) -> Option<()> {
         Event::Fenced { attempt, place, from, to } => strays::fenced(state, *attempt, place, from, to),
         Event::Revived { attempt } => strays::revived(state, *attempt, at),
         Event::Removed { sid } => strays::removed(state, sid),
-        Event::Missing { sid } => missing(state, sid),
+        Event::Missing { sid } => missing(state, sid, at),
         Event::Failed { step, failure } => {
             failed(state, *step, failure, at);
             Some(())
@@ -153,7 +153,8 @@ fn intended(state: &mut State, intent: &Intent, at: Moment) -> Option<()> {
         served.extend(superseded.targets.into_keys());
     }
     served.retain(|place| !intent.bases.contains_key(place) && !state.forgotten.contains(place));
-    predecessors.extend(state.current.iter().map(|current| current.sid.clone()));
+    // A key that is known to be gone needs no revoking.
+    predecessors.extend(state.current.iter().filter(|current| !current.gone).map(|current| current.sid.clone()));
     let mut seen = BTreeSet::new();
     predecessors.retain(|sid| seen.insert(sid.clone()));
 
@@ -319,12 +320,16 @@ fn completed(state: &mut State) -> Option<()> {
     Some(())
 }
 
-fn missing(state: &mut State, sid: &KeySid) -> Option<()> {
+fn missing(state: &mut State, sid: &KeySid, at: Moment) -> Option<()> {
     state.keys().any(|known| known == sid).then_some(())?;
     state.leftovers.retain(|old| old != sid);
     state.strays.retain(|stray| &stray.sid != sid);
     if let Some(rotation) = &mut state.rotation {
         rotation.predecessors.retain(|old| old != sid);
+        if rotation.condemned.as_ref() == Some(sid) {
+            rotation.condemned = None;
+            enter(rotation, Phase::Grace, at);
+        }
     }
     if let Some(current) = state.current.as_mut().filter(|current| &current.sid == sid) {
         current.gone = true;

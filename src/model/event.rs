@@ -202,6 +202,7 @@ pub struct Intent {
     /// How the members are called.
     pub members: Members,
     /// How long the predecessors shall live on.
+    #[serde(rename = "grace_ms", with = "super::time::millis")]
     pub grace: Duration,
 }
 

@@ -90,6 +90,7 @@ pub struct Rotation {
     /// How the members are called there.
     pub members: Members,
     /// How long the predecessors live on after every place serves the successor.
+    #[serde(rename = "grace_ms", with = "super::time::millis")]
     pub grace: Duration,
     /// The predecessor whose deletion was decided.
     pub condemned: Option<KeySid>,

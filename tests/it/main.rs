@@ -1,6 +1,10 @@
 //! All tests that look at the program from outside, in one binary. Every file beside this one is listed here; the last
 //! test fails when one is forgotten.
 
+#![expect(unreachable_pub, reason = "one binary: everything in it is its own public")]
+
+mod crash;
+mod life;
 mod support;
 
 #[test]

@@ -1,0 +1,68 @@
+//! Events as a sentence for people: in the log, in `history`, in the demo.
+
+use crate::model::event::Event;
+use crate::model::key::KeySid;
+use crate::model::reason::Cause;
+
+/// One line.
+pub fn describe(event: &Event) -> String {
+    match event {
+        Event::Adopted { sid, .. } => format!("adopted {sid}, made by hand; it will be replaced"),
+        Event::Requested { by } => format!("{by} asked for a rotation"),
+        Event::Intended(intent) => format!("a new key is wanted: {}", intent.reason.words()),
+        Event::CreateRefused { failure } => format!("Twilio made no key: {failure}"),
+        Event::Created { sid, .. } => format!("Twilio made {sid}"),
+        Event::Unsettled => "the create was not answered; its key may still turn up".into(),
+        Event::Ambiguous { sids } => format!("several keys carry the label; left alone: {}", list(sids)),
+        Event::Verified { successes, refusals } => {
+            format!("the new key works: {successes} calls in a row accepted, {refusals} not before that")
+        }
+        Event::Publishing { place, base } => format!("writing {place} over version {base}"),
+        Event::Written { place, version } => format!("{place} holds the new pair, version {version}"),
+        Event::Rebased { place, base } => format!("{place} will be replaced at version {base}, as an operator allowed"),
+        Event::Widened { bases } => format!("{} places were added", bases.len()),
+        Event::Published { versions } => {
+            format!("{} places were read back and what they serve works; grace begins", versions.len())
+        }
+        Event::Condemned { sid, evidence } => {
+            let (places, proven) = (evidence.places.len(), evidence.proven);
+            format!("deleting {sid}: {places} places serve another key, {proven} pairs tried just now")
+        }
+        Event::Revoked { sid } => format!("{sid} is gone"),
+        Event::Completed => "rotation completed".into(),
+        Event::Abandoned { sid, cause } => format!("{sid} is given up: {}", cause_words(*cause)),
+        Event::Found { sid, .. } => format!("{sid} was found: made by an attempt that had lost it"),
+        Event::Fencing { versions, .. } => {
+            format!("fencing {} places, so that no delayed write can succeed", versions.len())
+        }
+        Event::Fenced { place, from, to, .. } => format!("{place} went from version {from} to {to}, unchanged"),
+        Event::Revived { .. } => "a sink has the new pair after all; the rotation goes on".into(),
+        Event::Removed { sid } => format!("the stray {sid} is gone"),
+        Event::Missing { sid } => format!("{sid} does not exist any more, and was not ours to delete"),
+        Event::Failed { step, failure } => format!("{} failed: {failure}", step.word()),
+        Event::Recovered => "what had failed works again".into(),
+        Event::Halted { halt, detail } => format!("halted ({}): {detail}", halt.word()),
+        Event::Resumed { by, overwrite, forget } => resumed(by, *overwrite, forget.len()),
+    }
+}
+
+fn resumed(by: &str, overwrite: bool, forgotten: usize) -> String {
+    let overwrite = if overwrite { ", allowing what the sinks hold to be replaced" } else { "" };
+    let forget = if forgotten > 0 { format!(", forgetting {forgotten} places") } else { String::new() };
+    format!("{by} resumed it{overwrite}{forget}")
+}
+
+fn cause_words(cause: Cause) -> &'static str {
+    match cause {
+        Cause::SecretLost => "its secret was lost in a restart",
+        Cause::AnswerLost => "the answer with its secret was lost",
+        Cause::NotAccepted => "Twilio did not accept it in time",
+        Cause::SinksDown => "the sinks could not be written in time",
+        Cause::Resumed => "an operator resumed its rotation",
+        Cause::Resurfaced => "it was believed gone and is not",
+    }
+}
+
+fn list(sids: &[KeySid]) -> String {
+    sids.iter().map(KeySid::as_str).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,125 @@
+//! What people read while it runs: log lines on a terminal, JSON elsewhere, one line per event, and never a secret.
+
+use crate::describe::describe;
+use crate::model::event::{Entry, Event};
+use crate::model::key::AccountSid;
+use crate::model::names::CredentialName;
+use crate::model::rotation::State;
+use crate::ports::{Call, Observer};
+use jiff::Timestamp;
+use std::io::IsTerminal;
+use tracing::level_filters::LevelFilter;
+use tracing::{error, info, warn};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Starts the log. Only our own lines follow the level asked for: what libraries say below WARN may hold requests.
+pub fn start(level: LevelFilter) {
+    let libraries = level.min(LevelFilter::WARN);
+    // vaultrs reports every refused call as an error of its own; the engine tells it better.
+    let targets =
+        Targets::new().with_default(libraries).with_target("rekeyd", level).with_target("vaultrs", LevelFilter::OFF);
+    let registry = tracing_subscriber::registry().with(targets);
+    let to_terminal = std::io::stderr().is_terminal();
+    let started = if to_terminal {
+        registry.with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false)).try_init()
+    } else {
+        let layer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
+        registry.with(layer.with_target(false).with_current_span(false).with_span_list(false)).try_init()
+    };
+    // A second start, as in tests, keeps the first.
+    drop(started);
+}
+
+/// A panic tells where it happened and not what it held: its text may quote the data it failed on.
+pub fn quiet_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(|at| format!("{}:{}", at.file(), at.line())).unwrap_or_default();
+        error!(place, "rekeyd has a defect and stops; nothing is lost, the journal holds every decision");
+    }));
+}
+
+/// Writes every event to the log.
+pub struct EventLog;
+
+impl Observer for EventLog {
+    fn recorded(&self, name: &CredentialName, before: &State, entry: &Entry, after: &State) {
+        let rotation = after.rotation.as_ref().or(before.rotation.as_ref());
+        let attempt = rotation.map(|rotation| rotation.attempt.to_string()).unwrap_or_default();
+        let key = rotation.and_then(|rotation| rotation.successor.as_ref()).map(|sid| sid.as_str()).unwrap_or_default();
+        let (event, seq, phase, text) = (entry.event.word(), entry.seq, after.word(), describe(&entry.event));
+        match &entry.event {
+            Event::Halted { .. } => error!(credential = %name, event, seq, phase, attempt, key, "{text}"),
+            Event::Failed { .. }
+            | Event::CreateRefused { .. }
+            | Event::Unsettled
+            | Event::Ambiguous { .. }
+            | Event::Abandoned { .. }
+            | Event::Missing { .. }
+            | Event::Found { .. } => warn!(credential = %name, event, seq, phase, attempt, key, "{text}"),
+            Event::Adopted { .. }
+            | Event::Requested { .. }
+            | Event::Intended(_)
+            | Event::Created { .. }
+            | Event::Verified { .. }
+            | Event::Publishing { .. }
+            | Event::Written { .. }
+            | Event::Rebased { .. }
+            | Event::Widened { .. }
+            | Event::Published { .. }
+            | Event::Condemned { .. }
+            | Event::Revoked { .. }
+            | Event::Completed
+            | Event::Fencing { .. }
+            | Event::Fenced { .. }
+            | Event::Revived { .. }
+            | Event::Removed { .. }
+            | Event::Recovered
+            | Event::Resumed { .. } => info!(credential = %name, event, seq, phase, attempt, key, "{text}"),
+        }
+    }
+
+    fn released(&self, name: &CredentialName, state: &State, wake: Option<Timestamp>, waiting: &str) {
+        let wake = wake.map(|wake| wake.to_string()).unwrap_or_default();
+        tracing::debug!(credential = %name, phase = state.word(), wake, "{waiting}");
+    }
+
+    fn called(&self, call: Call<'_>) {
+        let ms = u64::try_from(call.took.as_millis()).unwrap_or(u64::MAX);
+        tracing::debug!(peer = call.peer, operation = call.operation, outcome = call.outcome, ms, "called");
+    }
+
+    fn breaker(&self, _account: &AccountSid, _breaker: &'static str, _open: bool) {}
+
+    fn unexplained(&self, account: &AccountSid, keys: usize) {
+        if keys > 0 {
+            warn!(%account, keys, "keys carry a label of ours and can not be told from copies; they are left alone");
+        }
+    }
+}
+
+/// Passes everything on to several observers.
+pub struct Everyone(pub Vec<std::sync::Arc<dyn Observer>>);
+
+impl Observer for Everyone {
+    fn recorded(&self, name: &CredentialName, before: &State, entry: &Entry, after: &State) {
+        self.0.iter().for_each(|observer| observer.recorded(name, before, entry, after));
+    }
+
+    fn released(&self, name: &CredentialName, state: &State, wake: Option<Timestamp>, waiting: &str) {
+        self.0.iter().for_each(|observer| observer.released(name, state, wake, waiting));
+    }
+
+    fn called(&self, call: Call<'_>) {
+        self.0.iter().for_each(|observer| observer.called(call));
+    }
+
+    fn breaker(&self, account: &AccountSid, breaker: &'static str, open: bool) {
+        self.0.iter().for_each(|observer| observer.breaker(account, breaker, open));
+    }
+
+    fn unexplained(&self, account: &AccountSid, keys: usize) {
+        self.0.iter().for_each(|observer| observer.unexplained(account, keys));
+    }
+}

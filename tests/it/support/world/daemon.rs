@@ -1,0 +1,207 @@
+//! One life after another of the daemon in the fake world.
+
+use super::doors::{FakeClock, FakeIssuer, FakeSink, Watcher};
+use super::memory::Disk;
+use super::{MemoryJournal, World};
+use rekeyd::describe::describe;
+use rekeyd::engine::{Engine, Ports};
+use rekeyd::model::document::Members;
+use rekeyd::model::event::Entry;
+use rekeyd::model::key::{AccountSid, KeySid};
+use rekeyd::model::names::{CredentialName, Instance, Place, SinkName};
+use rekeyd::model::policy::{
+    AccountDeletes, Cadence, Limits, Policy, Rules, SecretSource, SinkPolicy, StateUrl, Timing, TwilioPolicy, Verify,
+};
+use rekeyd::model::rotation::State;
+use rekeyd::ports::{Ask, Journal, Request, Sink};
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// The daemon, its policy, and the disk that outlives it.
+pub struct Daemon {
+    pub world: World,
+    pub policy: Arc<Policy>,
+    pub events: Arc<Mutex<Vec<(CredentialName, Entry)>>>,
+    pub disk: Arc<Mutex<Disk>>,
+}
+
+impl Daemon {
+    pub fn new(world: &World, policy: Policy) -> Self {
+        let shortest = policy.credentials.values().map(|rules| rules.grace).min();
+        world.truth(|truth| truth.grace = shortest.unwrap_or_default());
+        Self { world: world.clone(), policy: Arc::new(policy), events: Arc::default(), disk: Arc::default() }
+    }
+
+    /// Runs for so long, starting again after each crash; answers the number of crashes.
+    pub async fn live(&self, time: Duration) -> usize {
+        let end = tokio::time::Instant::now() + time;
+        let mut crashes = 0;
+        while tokio::time::Instant::now() < end {
+            if self.one_life(end).await {
+                crashes += 1;
+            }
+        }
+        crashes
+    }
+
+    /// One life; true if it ended in a crash.
+    async fn one_life(&self, end: tokio::time::Instant) -> bool {
+        let generation = self.world.generation();
+        let stop = CancellationToken::new();
+        let engine = Engine::new(self.policy.clone(), self.ports(generation), stop.clone());
+        let ticking = engine.clone();
+        let tick = self.policy.timing.tick;
+        let ticker = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(tick).await;
+                ticking.wake();
+            }
+        });
+        let running = tokio::spawn(async move { engine.run().await });
+        let crashed = tokio::select! {
+            () = self.world.crash() => true,
+            () = tokio::time::sleep_until(end) => false,
+        };
+        ticker.abort();
+        if crashed {
+            running.abort();
+        } else {
+            stop.cancel();
+            running.await.unwrap().unwrap();
+        }
+        self.world.bury();
+        crashed
+    }
+
+    fn ports(&self, generation: u64) -> Ports {
+        let (world, born) = (self.world.clone(), tokio::time::Instant::now());
+        let journal = MemoryJournal::open(self.disk.clone(), Some((world.clone(), generation)));
+        journal.show_to(&world);
+        let sink = |name: &SinkName| {
+            let sink: Arc<dyn Sink> = Arc::new(FakeSink { world: world.clone(), generation });
+            (name.clone(), sink)
+        };
+        Ports {
+            sinks: self.policy.sinks.keys().map(sink).collect(),
+            issuer: Arc::new(FakeIssuer { world: world.clone(), generation, seen: Mutex::new(None), born }),
+            journal: Arc::new(journal),
+            clock: Arc::new(FakeClock { world: world.clone(), born, ids: AtomicU64::new(1), generation }),
+            observer: Arc::new(Watcher { world, events: self.events.clone() }),
+        }
+    }
+
+    pub fn state(&self, name: &str) -> State {
+        let journal = MemoryJournal::open(self.disk.clone(), None);
+        let rows = futures_util::FutureExt::now_or_never(journal.rows()).unwrap().unwrap();
+        rows.into_iter().find(|row| row.name.as_str() == name).map(|row| row.state).unwrap_or_default()
+    }
+
+    pub fn waiting(&self, name: &str) -> String {
+        let journal = MemoryJournal::open(self.disk.clone(), None);
+        let rows = futures_util::FutureExt::now_or_never(journal.rows()).unwrap().unwrap();
+        rows.into_iter().find(|row| row.name.as_str() == name).map(|row| row.waiting).unwrap_or_default()
+    }
+
+    pub fn ask(&self, name: &str, ask: Ask) {
+        let journal = MemoryJournal::open(self.disk.clone(), None);
+        let request = Request { credential: CredentialName::new(name).unwrap(), by: "tester".into(), ask };
+        futures_util::FutureExt::now_or_never(journal.ask(request)).unwrap().unwrap();
+    }
+
+    /// The words of all events of a credential.
+    pub fn words(&self, name: &str) -> Vec<&'static str> {
+        let events = self.events.lock().unwrap();
+        events.iter().filter(|(of, _)| of.as_str() == name).map(|(_, entry)| entry.event.word()).collect()
+    }
+
+    /// Faults have stopped and time has passed: all is as it should be (L1, L2), and nothing was ever broken.
+    pub fn converged(&self) {
+        let broken = self.world.truth(|truth| truth.broken.clone());
+        assert!(broken.is_empty(), "{broken:#?}\n{}", self.story());
+        for rules in self.policy.credentials.values() {
+            let state = self.state(rules.name.as_str());
+            let story = || format!("{}\nwaiting: {}", self.story(), self.waiting(rules.name.as_str()));
+            assert!(state.halted.is_none(), "halted: {:?}\n{}", state.halted, story());
+            assert!(state.rotation.is_none() && state.strays.is_empty(), "not at rest: {state:#?}\n{}", story());
+            let current = state.current.as_ref().map(|current| current.sid.clone());
+            for place in &rules.places {
+                let serves = self.world.truth(|truth| truth.serves(place));
+                assert!(
+                    serves.is_some() && serves == current,
+                    "{place} serves {serves:?}, {current:?} expected\n{}",
+                    story()
+                );
+            }
+        }
+        let ours = self.world.truth(|truth| truth.ours());
+        assert_eq!(ours.len(), self.policy.credentials.len(), "strays are left: {ours:?}\n{}", self.story());
+    }
+
+    /// All events, for a failed test.
+    pub fn story(&self) -> String {
+        let events = self.events.lock().unwrap();
+        let line = |(name, entry): &(CredentialName, Entry)| {
+            let (seconds, text) = (entry.at.uptime.0 / 1000, describe(&entry.event));
+            let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+            let time = format!("day {days} {hours:02}:{minutes:02}:{:02}", seconds % 60);
+            format!("{time} {name} {:>3} {:<12} {text}\n", entry.seq, entry.event.word())
+        };
+        events.iter().map(line).collect()
+    }
+}
+
+/// One credential, `billing`, at two sinks, with figures that make a rotation take an hour and a half.
+pub fn policy() -> Policy {
+    policy_with(&["billing"], |_| {})
+}
+
+/// A policy for these credentials, with a last change to the rules of each.
+pub fn policy_with(names: &[&str], change: impl Fn(&mut Rules)) -> Policy {
+    let sink = |name: &str| SinkName::new(name).unwrap();
+    let account = AccountSid::new("AC00000000000000000000000000000001").unwrap();
+    let rules = |name: &&str| {
+        let mut rules = Rules {
+            name: CredentialName::new(name).unwrap(),
+            account: account.clone(),
+            cadence: Cadence::Every(Duration::from_secs(24 * 3600)),
+            grace: Duration::from_secs(3600),
+            verify: Verify { successes: 3, over: Duration::from_secs(10) },
+            adopt: None,
+            members: Members::default(),
+            places: vec![Place::new(sink("one"), name), Place::new(sink("two"), name)],
+        };
+        change(&mut rules);
+        (rules.name.clone(), rules)
+    };
+    let directory = || SinkPolicy::Directory { path: "/nowhere".into() };
+    Policy {
+        instance: Instance::new("test").unwrap(),
+        state: StateUrl::Sqlite("/nowhere".into()),
+        listen: "127.0.0.1:0".parse().unwrap(),
+        twilio: TwilioPolicy {
+            account: account.clone(),
+            main_key: KeySid::new(&format!("SK{}", "f".repeat(32))).unwrap(),
+            main_key_secret: SecretSource::Env("NONE".into()),
+            base_url: url::Url::parse("http://127.0.0.1:1").unwrap(),
+        },
+        sinks: BTreeMap::from([(sink("one"), directory()), (sink("two"), directory())]),
+        timing: Timing {
+            tick: Duration::from_secs(30),
+            settle: Duration::from_secs(15 * 60),
+            sweep: Duration::from_secs(15 * 60),
+            reconcile: Duration::from_secs(6 * 3600),
+        },
+        limits: Limits {
+            creates_per_hour: 3,
+            deletes_per_hour: 1,
+            account_deletes_per_hour: AccountDeletes::Auto,
+            abandons_per_hour: 3,
+            account_calls: 32,
+            sink_calls: 32,
+        },
+        credentials: names.iter().map(rules).collect(),
+    }
+}

@@ -1,0 +1,193 @@
+//! The doors of the world: the ports, for one life of the daemon.
+
+use super::World;
+use async_trait::async_trait;
+use jiff::Timestamp;
+use rekeyd::model::document::{self, Content, Names, Pair, Seen, Stamp};
+use rekeyd::model::event::Entry;
+use rekeyd::model::fault::{Failure, Fault, Outcome};
+use rekeyd::model::key::{AccountSid, AttemptId, KeyFacts, KeySid, Label};
+use rekeyd::model::names::{CredentialName, Place, Version};
+use rekeyd::model::rotation::State;
+use rekeyd::model::secret::Secret;
+use rekeyd::ports::{Call, Clock, Issuer, NewKey, Observer, Reading, Sink, Standing, Verdict, Written};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// Twilio as seen by one life of the daemon.
+pub(super) struct FakeIssuer {
+    pub(super) world: World,
+    pub(super) generation: u64,
+    pub(super) seen: Mutex<Option<(Timestamp, Duration)>>,
+    pub(super) born: tokio::time::Instant,
+}
+
+impl FakeIssuer {
+    async fn call<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        apply: impl FnOnce(&mut super::Truth) -> Outcome<T> + Send + 'static,
+    ) -> Outcome<T> {
+        let outcome = self.world.effect(self.generation, "twilio", name, apply).await;
+        if matches!(outcome, Outcome::Done(_)) {
+            let date = self.world.truth(|t| t.date(t.twilio_ahead));
+            let date = Timestamp::from_second(date.as_second()).unwrap();
+            *self.seen.lock().unwrap() = Some((date, self.born.elapsed()));
+        }
+        outcome
+    }
+
+    async fn managed<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        apply: impl FnOnce(&mut super::Truth) -> T + Send + 'static,
+    ) -> Outcome<T> {
+        self.call(name, move |truth| {
+            if truth.main_key_refused {
+                return Outcome::NotDone(Failure::new(Fault::Unauthorized, "20003: Authenticate"));
+            }
+            Outcome::Done(apply(truth))
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Issuer for FakeIssuer {
+    async fn create(&self, account: &AccountSid, label: &Label) -> Outcome<NewKey> {
+        let (account, label) = (account.clone(), label.clone());
+        let made = self.managed("create", move |truth| truth.create(&account, &label)).await;
+        made.map(|(facts, secret)| NewKey { facts, secret: Secret::new(secret) })
+    }
+
+    async fn list(&self, _account: &AccountSid) -> Outcome<Vec<KeyFacts>> {
+        self.managed("list", |truth| truth.list()).await
+    }
+
+    async fn fetch(&self, _account: &AccountSid, sid: &KeySid) -> Outcome<Option<KeyFacts>> {
+        let sid = sid.clone();
+        self.managed("fetch", move |truth| truth.fetch(&sid)).await
+    }
+
+    async fn delete(&self, _account: &AccountSid, sid: &KeySid) -> Outcome<()> {
+        let sid = sid.clone();
+        self.managed("delete", move |truth| truth.delete(&sid)).await
+    }
+
+    async fn probe(&self, _account: &AccountSid, sid: &KeySid, secret: &Secret) -> Outcome<Verdict> {
+        let (sid, secret) = (sid.clone(), secret.expose().to_owned());
+        let verdict = move |truth: &mut super::Truth| {
+            let works = truth.accepts(&sid, &secret);
+            Outcome::Done(if works { Verdict::Works } else { Verdict::Refused })
+        };
+        self.call("probe", verdict).await
+    }
+
+    async fn standing(&self, _account: &AccountSid) -> Outcome<Standing> {
+        self.managed("standing", |_| Standing::Active).await
+    }
+
+    fn date(&self) -> Option<(Timestamp, Duration)> {
+        *self.seen.lock().unwrap()
+    }
+}
+
+/// A sink as seen by one life of the daemon.
+pub(super) struct FakeSink {
+    pub(super) world: World,
+    pub(super) generation: u64,
+}
+
+#[async_trait]
+impl Sink for FakeSink {
+    async fn read(&self, place: &Place, names: &Names, _attempt: Option<AttemptId>) -> Outcome<Reading> {
+        let (place, names) = (place.clone(), names.clone());
+        let peer = place.sink.as_str().to_owned();
+        let read = move |truth: &mut super::Truth| {
+            let (version, value) = truth.read(&place);
+            let (content, secret) = match &value {
+                None => (Content::Absent, None),
+                Some(value) => document::read(value, &names),
+            };
+            Outcome::Done(Reading { seen: Seen { version, content, staged: false }, secret, staged: None })
+        };
+        self.world.effect(self.generation, &peer, "read", read).await
+    }
+
+    async fn publish(&self, place: &Place, names: &Names, pair: &Pair, base: &Version) -> Outcome<Written> {
+        let (place, names, base) = (place.clone(), names.clone(), base.clone());
+        let pair = Pair {
+            account: pair.account.clone(),
+            sid: pair.sid.clone(),
+            secret: pair.secret.duplicate(),
+            stamp: Stamp { ..pair.stamp.clone() },
+        };
+        let peer = place.sink.as_str().to_owned();
+        let write = move |truth: &mut super::Truth| {
+            Outcome::Done(truth.publish(&place, &names, &pair, &base).map_or(Written::Conflict, Written::At))
+        };
+        self.world.effect(self.generation, &peer, "publish", write).await
+    }
+
+    async fn fence(&self, place: &Place, names: &Names, token: AttemptId, base: &Version) -> Outcome<Written> {
+        let (place, base, reserve) = (place.clone(), base.clone(), document::reservation(names, token));
+        let peer = place.sink.as_str().to_owned();
+        let write = move |truth: &mut super::Truth| {
+            Outcome::Done(truth.fence(&place, reserve, &base).map_or(Written::Conflict, Written::At))
+        };
+        self.world.effect(self.generation, &peer, "fence", write).await
+    }
+}
+
+/// Virtual time; the wall clock can be set wrong.
+pub(super) struct FakeClock {
+    pub(super) world: World,
+    pub(super) born: tokio::time::Instant,
+    pub(super) ids: AtomicU64,
+    pub(super) generation: u64,
+}
+
+#[async_trait]
+impl Clock for FakeClock {
+    fn wall(&self) -> Timestamp {
+        self.world.truth(|truth| truth.date(truth.wall_ahead))
+    }
+
+    fn running(&self) -> Duration {
+        self.born.elapsed()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+
+    fn attempt(&self) -> AttemptId {
+        let id = self.ids.fetch_add(1, Ordering::Relaxed);
+        AttemptId(Uuid::from_u128((u128::from(self.generation) << 64) | u128::from(id) | (7 << 76)))
+    }
+}
+
+/// Keeps the words of all events, and checks the consumers' side after each.
+pub(super) struct Watcher {
+    pub(super) world: World,
+    pub(super) events: std::sync::Arc<Mutex<Vec<(CredentialName, Entry)>>>,
+}
+
+impl Observer for Watcher {
+    fn recorded(&self, name: &CredentialName, _before: &State, entry: &Entry, _after: &State) {
+        self.events.lock().unwrap().push((name.clone(), entry.clone()));
+        self.world.truth(super::Truth::consumers_are_served);
+    }
+
+    fn released(&self, _name: &CredentialName, _state: &State, _wake: Option<Timestamp>, _waiting: &str) {
+        self.world.truth(super::Truth::consumers_are_served);
+    }
+
+    fn called(&self, _call: Call<'_>) {}
+
+    fn breaker(&self, _account: &AccountSid, _breaker: &'static str, _open: bool) {}
+
+    fn unexplained(&self, _account: &AccountSid, _keys: usize) {}
+}

@@ -1,0 +1,262 @@
+//! What is true in the world, and the invariants that must hold whatever happens (protocol, a.5).
+
+use jiff::Timestamp;
+use rekeyd::model::document::{self, Names, Pair};
+use rekeyd::model::key::{AccountSid, KeyFacts, KeySid, Label};
+use rekeyd::model::names::{Place, Version};
+use rekeyd::model::rotation::State;
+use rekeyd::model::time::later;
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Everything that is true, and what was seen to be broken.
+#[derive(Default)]
+pub struct Truth {
+    /// Every key there ever was.
+    pub keys: BTreeMap<KeySid, Made>,
+    /// Every place that was ever written.
+    pub places: BTreeMap<Place, Slot>,
+    /// Broken invariants, in words. A test fails if there is one.
+    pub broken: Vec<String>,
+    /// Main key refused, for tests of the breaker.
+    pub main_key_refused: bool,
+    /// How long a new key is refused.
+    pub acceptance: Duration,
+    /// How far Twilio's clock is ahead of true time, in seconds.
+    pub twilio_ahead: i64,
+    /// How far the daemon's wall clock is ahead of true time, in seconds.
+    pub wall_ahead: i64,
+    /// Keys that lists leave out.
+    pub unlisted: BTreeSet<KeySid>,
+    /// Deletes applied, and when.
+    pub deleted: Vec<(KeySid, Duration)>,
+    /// Shortest grace that any policy in this test allows.
+    pub grace: Duration,
+    /// The journal's states, as last written: what intents there are (S13).
+    pub journal: BTreeMap<String, State>,
+    next: u64,
+    start: Option<tokio::time::Instant>,
+}
+
+/// One key.
+#[derive(Clone)]
+pub struct Made {
+    pub label: Option<String>,
+    pub secret: String,
+    pub created_at: Timestamp,
+    pub created: Duration,
+    pub ours: bool,
+    pub live: bool,
+    pub killed_by_human: bool,
+    pub proven: bool,
+    pub served: bool,
+}
+
+/// One place in a sink.
+#[derive(Clone)]
+pub struct Slot {
+    pub version: u64,
+    pub value: Option<Map<String, Value>>,
+    pub by_human: bool,
+    /// When the daemon first read the present key here.
+    pub read_back: Option<(KeySid, Duration)>,
+}
+
+const EPOCH: i64 = 1_800_000_000;
+
+impl Truth {
+    /// True time since the world began.
+    pub fn now(&mut self) -> Duration {
+        self.start.get_or_insert_with(tokio::time::Instant::now).elapsed()
+    }
+
+    /// True time as a date, ahead by so many seconds.
+    pub fn date(&mut self, ahead: i64) -> Timestamp {
+        later(Timestamp::from_second(EPOCH + ahead).unwrap(), self.now())
+    }
+
+    fn check(&mut self, holds: bool, what: impl FnOnce() -> String) {
+        if !holds {
+            let what = what();
+            eprintln!("BROKEN: {what}");
+            self.broken.push(what);
+        }
+    }
+
+    /// A key of a person's, or of another program's.
+    pub fn foreign_key(&mut self, label: Option<&str>) -> KeySid {
+        self.make(label.map(str::to_owned), false)
+    }
+
+    fn make(&mut self, label: Option<String>, ours: bool) -> KeySid {
+        self.next += 1;
+        let sid = KeySid::new(&format!("SK{:032x}", self.next)).unwrap();
+        let (created, at) = (self.now(), self.date(self.twilio_ahead));
+        let made = Made {
+            label,
+            secret: format!("secret{:026}", self.next),
+            created_at: Timestamp::from_second(at.as_second()).unwrap(),
+            created,
+            ours,
+            live: true,
+            killed_by_human: false,
+            proven: false,
+            served: false,
+        };
+        self.keys.insert(sid.clone(), made);
+        sid
+    }
+
+    /// Twilio makes a key. Never before its intent is in the journal (S13), never too many (S5).
+    pub fn create(&mut self, _account: &AccountSid, label: &Label) -> (KeyFacts, String) {
+        let intended = self.journal.get(label.credential.as_str()).is_some_and(|state| {
+            let flight = state.rotation.as_ref().is_some_and(|rotation| rotation.attempt == label.attempt);
+            flight || state.unsettled.iter().any(|create| create.attempt == label.attempt)
+        });
+        self.check(intended, || format!("S13: a create without an intent: {label}"));
+        let sid = self.make(Some(label.to_string()), true);
+        let mine = format!(":{}:", label.credential);
+        let live = |made: &&Made| made.live && made.ours && made.label.as_deref().is_some_and(|l| l.contains(&mine));
+        let alive = self.keys.values().filter(live).count();
+        self.check(alive <= 3, || format!("S5: {alive} live keys of {}", label.credential));
+        let made = &self.keys[&sid];
+        (facts(&sid, made), made.secret.clone())
+    }
+
+    /// Twilio deletes a key: ours (S2), condemned (S13), not served (S1), and grace over (S3).
+    pub fn delete(&mut self, sid: &KeySid) {
+        let now = self.now();
+        let Some(made) = self.keys.get(sid).cloned() else { return };
+        self.check(made.ours, || format!("S2: {sid} is not ours"));
+        let condemned = self.journal.values().any(|state| state.condemned(sid));
+        self.check(condemned, || format!("S13: {sid} was deleted without being condemned"));
+        for (place, slot) in self.places.clone() {
+            let serves = slot.value.as_ref().and_then(sid_of).as_ref() == Some(sid);
+            self.check(!serves || slot.by_human, || format!("S1: {sid} was deleted while {place} serves it"));
+            if made.served && made.live {
+                let since = slot.read_back.as_ref().map(|(_, at)| now.saturating_sub(*at));
+                let over = since.is_none_or(|since| since + Duration::from_secs(1) >= self.grace);
+                self.check(over, || format!("S3: {sid} was deleted {since:?} after {place} served another key"));
+            }
+        }
+        if made.live {
+            self.deleted.push((sid.clone(), now));
+        }
+        self.keys.entry(sid.clone()).and_modify(|made| made.live = false);
+    }
+
+    /// Whether a pair is accepted now.
+    pub fn accepts(&mut self, sid: &KeySid, secret: &str) -> bool {
+        let (now, acceptance) = (self.now(), self.acceptance);
+        let Some(made) = self.keys.get_mut(sid) else { return false };
+        let accepted = made.live && made.secret == secret && now.saturating_sub(made.created) >= acceptance;
+        made.proven |= accepted;
+        accepted
+    }
+
+    /// A sink is read by the daemon.
+    pub fn read(&mut self, place: &Place) -> (Version, Option<Map<String, Value>>) {
+        let now = self.now();
+        let slot = self.places.entry(place.clone()).or_insert(empty());
+        let sid = slot.value.as_ref().and_then(sid_of);
+        if slot.read_back.as_ref().map(|(sid, _)| sid) != sid.as_ref() {
+            slot.read_back = sid.map(|sid| (sid, now));
+        }
+        (Version(slot.version.to_string()), slot.value.clone())
+    }
+
+    /// A compare-and-set by the daemon: a pair that was proven (S4), alive (S1), and never condemned (S9).
+    pub fn publish(&mut self, place: &Place, names: &Names, pair: &Pair, base: &Version) -> Option<Version> {
+        let asked = self.journal.get(pair.stamp.credential.as_str()).is_some_and(|state| {
+            let flight = state.rotation.as_ref().is_some_and(|r| r.asked(place));
+            flight || state.strays.iter().any(|s| s.rotation.as_ref().is_some_and(|r| r.asked(place)))
+        });
+        let made = self.keys.get(&pair.sid).cloned();
+        let proven = made.as_ref().is_some_and(|made| made.proven);
+        self.check(proven, || format!("S4: {} was published without having been accepted", pair.sid));
+        let slot = self.places.entry(place.clone()).or_insert(empty());
+        if slot.version.to_string() != base.0 {
+            return None;
+        }
+        self.check(asked, || format!("S13: {place} was written without an intent"));
+        let alive = made.as_ref().is_some_and(|made| made.live || made.killed_by_human);
+        self.check(alive, || format!("S1: {place} was made to serve {}, which we had deleted", pair.sid));
+        let slot = self.places.get_mut(place).unwrap();
+        document::write(slot.value.get_or_insert_default(), names, pair);
+        slot.version += 1;
+        slot.by_human = false;
+        slot.read_back = None;
+        let version = Version(slot.version.to_string());
+        self.keys.entry(pair.sid.clone()).and_modify(|made| made.served = true);
+        Some(version)
+    }
+
+    /// A fence by the daemon.
+    pub fn fence(&mut self, place: &Place, reservation: Map<String, Value>, base: &Version) -> Option<Version> {
+        let slot = self.places.entry(place.clone()).or_insert(empty());
+        if slot.version.to_string() != base.0 {
+            return None;
+        }
+        slot.value.get_or_insert(reservation);
+        slot.version += 1;
+        Some(Version(slot.version.to_string()))
+    }
+
+    /// A person writes a sink.
+    pub fn human_writes(&mut self, place: &Place, value: Option<Map<String, Value>>) {
+        let slot = self.places.entry(place.clone()).or_insert(empty());
+        (slot.value, slot.by_human, slot.read_back) = (value, true, None);
+        slot.version += 1;
+    }
+
+    /// A person deletes a key in the Console.
+    pub fn human_deletes(&mut self, sid: &KeySid) {
+        let made = self.keys.get_mut(sid).unwrap();
+        (made.live, made.killed_by_human) = (false, true);
+    }
+
+    /// What Twilio shows of a live key.
+    pub fn fetch(&self, sid: &KeySid) -> Option<KeyFacts> {
+        self.keys.get(sid).filter(|made| made.live).map(|made| facts(sid, made))
+    }
+
+    /// What Twilio lists.
+    pub fn list(&self) -> Vec<KeyFacts> {
+        let shown = self.keys.iter().filter(|(sid, made)| made.live && !self.unlisted.contains(*sid));
+        shown.map(|(sid, made)| facts(sid, made)).collect()
+    }
+
+    /// The live keys that the daemon made.
+    pub fn ours(&self) -> Vec<KeySid> {
+        self.keys.iter().filter(|(_, made)| made.live && made.ours).map(|(sid, _)| sid.clone()).collect()
+    }
+
+    /// The key that a place serves.
+    pub fn serves(&self, place: &Place) -> Option<KeySid> {
+        self.places.get(place).and_then(|slot| slot.value.as_ref()).and_then(sid_of)
+    }
+
+    /// S1 from the consumers' side: whatever a sink serves works, unless a person broke it.
+    pub fn consumers_are_served(&mut self) {
+        for (place, slot) in self.places.clone() {
+            let Some(sid) = slot.value.as_ref().and_then(sid_of) else { continue };
+            let made = self.keys.get(&sid).cloned();
+            let fine = slot.by_human || made.is_some_and(|made| made.live || made.killed_by_human);
+            self.check(fine, || format!("S1: {place} serves {sid}, which does not work"));
+        }
+    }
+}
+
+fn empty() -> Slot {
+    Slot { version: 0, value: None, by_human: false, read_back: None }
+}
+
+fn facts(sid: &KeySid, made: &Made) -> KeyFacts {
+    KeyFacts { sid: sid.clone(), label: made.label.clone(), created_at: made.created_at }
+}
+
+fn sid_of(value: &Map<String, Value>) -> Option<KeySid> {
+    let (content, _) = document::read(value, &Names::default());
+    content.sid().cloned()
+}

@@ -1,0 +1,192 @@
+//! The fake world: Twilio, sinks and a journal in memory, under a clock that jumps from timer to timer.
+//!
+//! Every call of the daemon passes through [`World::effect`], which numbers it and may refuse it, lose its answer, or
+//! crash the daemon before or after it took effect. The invariants of the protocol are checked while effects are applied,
+//! on the world's own record of what is true.
+
+mod daemon;
+mod doors;
+mod ghost;
+mod memory;
+
+pub use daemon::{Daemon, policy, policy_with};
+pub use ghost::Truth;
+pub use memory::MemoryJournal;
+
+use rekeyd::model::fault::{Failure, Fault, Outcome};
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// What happens to one numbered call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fate {
+    /// The daemon dies before the call leaves.
+    CrashBefore,
+    /// The daemon dies after the call took effect.
+    CrashAfter,
+    /// Refused for certain (429).
+    Refuse,
+    /// Never arrives; the daemon cannot know.
+    Lose,
+    /// Takes effect; the answer is lost.
+    LoseAnswer,
+    /// Takes effect three seconds after the daemon has given up on it.
+    Late,
+    /// Takes effect ten minutes after the daemon has given up on it.
+    VeryLate,
+}
+
+impl Fate {
+    pub const ALL: [Fate; 7] = [
+        Fate::CrashBefore,
+        Fate::CrashAfter,
+        Fate::Refuse,
+        Fate::Lose,
+        Fate::LoseAnswer,
+        Fate::Late,
+        Fate::VeryLate,
+    ];
+}
+
+/// The world that outlives the daemon.
+#[derive(Clone)]
+pub struct World(Arc<Shared>);
+
+struct Shared {
+    truth: Mutex<Truth>,
+    control: Mutex<Control>,
+    crashed: tokio::sync::Notify,
+}
+
+#[derive(Default)]
+struct Control {
+    generation: u64,
+    calls: usize,
+    log: Vec<String>,
+    fates: BTreeMap<usize, Fate>,
+    by_name: BTreeMap<&'static str, Fate>,
+    down: BTreeSet<String>,
+}
+
+impl World {
+    /// A world with an empty account.
+    pub fn new() -> Self {
+        let shared = Shared { truth: Mutex::default(), control: Mutex::default(), crashed: tokio::sync::Notify::new() };
+        Self(Arc::new(shared))
+    }
+
+    /// What is true, for tests to read and for people in them to change.
+    pub fn truth<T>(&self, look: impl FnOnce(&mut Truth) -> T) -> T {
+        look(&mut self.0.truth.lock().unwrap())
+    }
+
+    fn control<T>(&self, look: impl FnOnce(&mut Control) -> T) -> T {
+        look(&mut self.0.control.lock().unwrap())
+    }
+
+    /// Decides the fate of the call with this number, counted from 0 over the life of the world.
+    pub fn doom(&self, call: usize, fate: Fate) {
+        self.control(|c| c.fates.insert(call, fate));
+    }
+
+    /// Decides the fate of every call of this name, until it is taken back.
+    pub fn doom_all(&self, name: &'static str, fate: Option<Fate>) {
+        self.control(|c| match fate {
+            Some(fate) => c.by_name.insert(name, fate),
+            None => c.by_name.remove(name),
+        });
+    }
+
+    /// Takes a peer down: calls to it cannot even connect.
+    pub fn down(&self, peer: &str, down: bool) {
+        self.control(|c| if down { c.down.insert(peer.to_owned()) } else { c.down.remove(peer) });
+    }
+
+    /// How many calls there were.
+    pub fn calls(&self) -> usize {
+        self.control(|c| c.calls)
+    }
+
+    /// The names of all calls, in order.
+    pub fn log(&self) -> Vec<String> {
+        self.control(|c| c.log.clone())
+    }
+
+    fn generation(&self) -> u64 {
+        self.control(|c| c.generation)
+    }
+
+    /// The daemon is gone: whatever it still does changes nothing.
+    fn bury(&self) {
+        self.control(|c| c.generation += 1);
+    }
+
+    /// Ends when a crash was played.
+    async fn crash(&self) {
+        self.0.crashed.notified().await;
+    }
+
+    /// The one way in which a daemon touches the world.
+    async fn effect<T: Send + 'static>(
+        &self,
+        generation: u64,
+        peer: &str,
+        name: &'static str,
+        apply: impl FnOnce(&mut Truth) -> Outcome<T> + Send + 'static,
+    ) -> Outcome<T> {
+        self.alive(generation).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        self.alive(generation).await;
+        let (fate, down) = self.control(|c| {
+            let fate = c.fates.remove(&c.calls).or_else(|| c.by_name.get(name).copied());
+            c.calls += 1;
+            c.log.push(format!("{peer} {name}"));
+            (fate, c.down.contains(peer))
+        });
+        if down {
+            return Outcome::NotDone(Failure::new(Fault::Unreachable, "down"));
+        }
+        let unknown = || Outcome::Unknown(Failure::new(Fault::Timeout, "no answer"));
+        match fate {
+            None => self.truth(apply),
+            Some(Fate::Refuse) => Outcome::NotDone(Failure::new(Fault::Throttled, "too many requests")),
+            Some(Fate::Lose) => unknown(),
+            Some(Fate::LoseAnswer) => {
+                self.truth(apply);
+                unknown()
+            }
+            Some(Fate::Late | Fate::VeryLate) => {
+                let world = self.clone();
+                let delay = Duration::from_secs(if fate == Some(Fate::Late) { 3 } else { 600 });
+                tokio::spawn(async move {
+                    tokio::time::sleep(delay).await;
+                    world.truth(apply);
+                });
+                unknown()
+            }
+            Some(Fate::CrashBefore) => self.die().await,
+            Some(Fate::CrashAfter) => {
+                self.truth(apply);
+                self.die().await
+            }
+        }
+    }
+
+    async fn die<T>(&self) -> T {
+        self.bury();
+        self.0.crashed.notify_one();
+        std::future::pending().await
+    }
+
+    /// A dead daemon's tasks stand still for ever.
+    fn alive(&self, generation: u64) -> impl Future<Output = ()> + use<> {
+        let dead = self.generation() != generation;
+        async move {
+            if dead {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
