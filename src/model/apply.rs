@@ -55,9 +55,17 @@ impl Event {
     }
 }
 
+impl Event {
+    /// Whether the event may come while a human has to look: what others did, and what the human says.
+    fn passes_a_halt(&self) -> bool {
+        matches!(self, Event::Requested { .. } | Event::Resumed { .. } | Event::Missing { .. } | Event::Found { .. })
+    }
+}
+
 /// One line per event: the transition table of the program. `None` is a misfit.
 fn fits(state: &mut State, entry: &Entry) -> Option<()> {
     let at = entry.at;
+    (state.halted.is_none() || entry.event.passes_a_halt()).then_some(())?;
     match &entry.event {
         Event::Adopted { account, sid, created_at } => adopted(state, account, sid, *created_at, at),
         Event::Requested { by } => requested(state, by, at),
@@ -141,6 +149,8 @@ fn created(state: &mut State, sid: &KeySid, created_at: Timestamp, at: Moment) -
 
 /// A new rotation starts from rest, or on top of one whose new key can not serve (its keys are then revoked with the rest).
 fn intended(state: &mut State, intent: &Intent, at: Moment) -> Option<()> {
+    // A third key of ours is never made while a second one still has to go (S5).
+    state.strays.is_empty().then_some(())?;
     let mut predecessors = std::mem::take(&mut state.leftovers);
     let mut served: BTreeSet<Place> = state.current.iter().flat_map(|current| current.places.keys().cloned()).collect();
     if let Some(superseded) = state.rotation.take() {
@@ -231,6 +241,7 @@ fn rebased(state: &mut State, place: &Place, base: &Version, at: Moment) -> Opti
 fn widened(state: &mut State, bases: &BTreeMap<Place, Version>, at: Moment) -> Option<()> {
     let current = state.current.as_ref()?;
     if state.rotation.is_none() {
+        state.strays.is_empty().then_some(())?;
         state.rotation = Some(Rotation {
             attempt: current.attempt?,
             reason: Reason::Widened,

@@ -77,7 +77,9 @@ async fn an_adopted_key_is_replaced_and_then_deleted() {
     let hers = by_hand.clone();
     let daemon = Daemon::new(&world, policy_with(&["billing"], move |rules| rules.adopt = Some(hers.clone())));
     world.truth(|truth| truth.keys.get_mut(&by_hand).unwrap().ours = true);
-    world.truth(|truth| truth.human_writes(&place("one"), object(json!({"apiKeySid": by_hand.as_str(), "note": "keep"}))));
+    world.truth(|truth| {
+        truth.human_writes(&place("one"), object(json!({"apiKeySid": by_hand.as_str(), "note": "keep"})))
+    });
     daemon.live(3 * HOUR).await;
     daemon.converged();
     assert!(world.truth(|truth| truth.fetch(&by_hand)).is_none());

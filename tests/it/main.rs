@@ -6,6 +6,7 @@
 mod crash;
 mod life;
 mod support;
+mod table;
 
 #[test]
 fn every_file_beside_this_one_is_listed() {

@@ -39,15 +39,8 @@ pub enum Fate {
 }
 
 impl Fate {
-    pub const ALL: [Fate; 7] = [
-        Fate::CrashBefore,
-        Fate::CrashAfter,
-        Fate::Refuse,
-        Fate::Lose,
-        Fate::LoseAnswer,
-        Fate::Late,
-        Fate::VeryLate,
-    ];
+    pub const ALL: [Fate; 7] =
+        [Fate::CrashBefore, Fate::CrashAfter, Fate::Refuse, Fate::Lose, Fate::LoseAnswer, Fate::Late, Fate::VeryLate];
 }
 
 /// The world that outlives the daemon.
