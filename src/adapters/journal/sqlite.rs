@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous};
-use sqlx::{ConnectOptions, Row, SqlSafeStr};
+use sqlx::{ConnectOptions, Connection, Row, SqlSafeStr};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -85,6 +85,14 @@ impl SqliteJournal {
             held_until: AtomicU64::new(held.map_or(0, count)),
             _lock: lock,
         })
+    }
+
+    /// Ends the writer when all that was asked of it is written, and folds the log into the file.
+    pub async fn close(self) {
+        let Self { reader, writer, _lock: lock, .. } = self;
+        let _ = reader.into_inner().close().await;
+        writer.close().await;
+        drop(lock);
     }
 
     async fn all(

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 type Done = oneshot::Sender<Result<(), JournalError>>;
 
@@ -42,6 +43,7 @@ pub(super) struct Append {
 /// A handle to the writer's task, which ends with the last handle.
 pub(super) struct Writer {
     queue: mpsc::Sender<Write>,
+    task: JoinHandle<()>,
 }
 
 /// The most that share a commit.
@@ -50,8 +52,13 @@ const BATCH: usize = 256;
 impl Writer {
     pub(super) fn start(connection: SqliteConnection, witness: Option<Witness>) -> Self {
         let (queue, arriving) = mpsc::channel(BATCH);
-        tokio::spawn(run(connection, witness, arriving));
-        Self { queue }
+        Self { queue, task: tokio::spawn(run(connection, witness, arriving)) }
+    }
+
+    /// Ends when everything that was sent is written.
+    pub(super) async fn close(self) {
+        drop(self.queue);
+        let _ = self.task.await;
     }
 
     pub(super) async fn write(&self, make: impl FnOnce(Done) -> Write) -> Result<(), JournalError> {
