@@ -4,6 +4,7 @@
 #![expect(unreachable_pub, reason = "one binary: everything in it is its own public")]
 
 mod crash;
+mod edges;
 mod journal;
 mod life;
 mod support;
