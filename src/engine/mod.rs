@@ -22,7 +22,7 @@ use crate::ports::{Call, Clock, Issuer, Journal, JournalError, Observer, Sink};
 use account::{Account, Accounts};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
@@ -57,6 +57,7 @@ pub struct Engine {
     tasks: TaskTracker,
     nudge: Notify,
     beat: AtomicU64,
+    begun: AtomicBool,
 }
 
 /// How many credentials are worked on at the same time; each holds at most one new secret in memory.
@@ -77,6 +78,7 @@ impl Engine {
             tasks: TaskTracker::new(),
             nudge: Notify::new(),
             beat: AtomicU64::new(0),
+            begun: AtomicBool::new(false),
             policy,
             ports,
             stop,
@@ -91,6 +93,11 @@ impl Engine {
     /// When the last pass began, in running time of this process: what `/livez` asks.
     pub fn beat(&self) -> Duration {
         Duration::from_millis(self.beat.load(Ordering::Relaxed))
+    }
+
+    /// Whether a first pass was begun: what `/readyz` asks.
+    pub fn at_work(&self) -> bool {
+        self.begun.load(Ordering::Relaxed)
     }
 
     /// Works until told to stop, then lets the calls in hand end.

@@ -70,6 +70,7 @@ impl Engine {
             return;
         }
         memory.last = Some(now);
+        self.begun.store(true, Ordering::Relaxed);
         self.sweep_what_is_due(now);
         self.advance_what_is_due(now).await;
     }

@@ -1,13 +1,14 @@
 //! The only function that changes a credential's state. Pure and total: every event fits or is refused.
 
+mod issue;
 mod strays;
 
-use super::event::{Entry, Event, Intent};
+use super::event::{Entry, Event};
 use super::fault::Failure;
 use super::key::{AccountSid, KeySid};
 use super::names::{Place, Version};
 use super::reason::{Halt, Reason, StepName};
-use super::rotation::{Current, DAY, Halted, Phase, Requested, Rotation, State, Target, Trouble, Unsettled};
+use super::rotation::{Current, Halted, Phase, Requested, Rotation, State, Target, Trouble};
 use super::time::Moment;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -69,11 +70,11 @@ fn fits(state: &mut State, entry: &Entry) -> Option<()> {
     match &entry.event {
         Event::Adopted { account, sid, created_at } => adopted(state, account, sid, *created_at, at),
         Event::Requested { by } => requested(state, by, at),
-        Event::Intended(intent) => intended(state, intent, at),
-        Event::CreateRefused { failure } => create_refused(state, failure, at),
-        Event::Created { sid, created_at } => created(state, sid, *created_at, at),
-        Event::Unsettled => unsettled(state, false),
-        Event::Ambiguous { .. } => unsettled(state, true),
+        Event::Intended(intent) => issue::intended(state, intent, at),
+        Event::CreateRefused { failure } => issue::create_refused(state, failure, at),
+        Event::Created { sid, created_at } => issue::created(state, sid, *created_at, at),
+        Event::Unsettled => issue::unsettled(state, false),
+        Event::Ambiguous { .. } => issue::unsettled(state, true),
         Event::Verified { .. } => {
             let rotation = in_phase(state, &[Phase::Verifying])?;
             enter(rotation, Phase::Publishing, at);
@@ -139,84 +140,8 @@ fn requested(state: &mut State, by: &str, at: Moment) -> Option<()> {
     Some(())
 }
 
-fn created(state: &mut State, sid: &KeySid, created_at: Timestamp, at: Moment) -> Option<()> {
-    let rotation = in_phase(state, &[Phase::Issuing])?;
-    rotation.successor = Some(sid.clone());
-    rotation.created_at = Some(created_at);
-    enter(rotation, Phase::Verifying, at);
-    Some(())
-}
-
-/// A new rotation starts from rest, or on top of one whose new key can not serve (its keys are then revoked with the rest).
-fn intended(state: &mut State, intent: &Intent, at: Moment) -> Option<()> {
-    // A third key of ours is never made while a second one still has to go (S5).
-    state.strays.is_empty().then_some(())?;
-    let mut predecessors = std::mem::take(&mut state.leftovers);
-    let mut served: BTreeSet<Place> = state.current.iter().flat_map(|current| current.places.keys().cloned()).collect();
-    if let Some(superseded) = state.rotation.take() {
-        if !matches!(superseded.phase, Phase::Confirming | Phase::Grace | Phase::Revoking) {
-            return None;
-        }
-        predecessors.extend(superseded.predecessors);
-        predecessors.extend(superseded.successor);
-        served.extend(superseded.unserved);
-        served.extend(superseded.targets.into_keys());
-    }
-    served.retain(|place| !intent.bases.contains_key(place) && !state.forgotten.contains(place));
-    // A key that is known to be gone needs no revoking.
-    predecessors.extend(state.current.iter().filter(|current| !current.gone).map(|current| current.sid.clone()));
-    let mut seen = BTreeSet::new();
-    predecessors.retain(|sid| seen.insert(sid.clone()));
-
-    state.unsettled.retain(|create| create.ambiguous || at.uptime.since(create.intended.uptime) < DAY);
-    state.account = Some(intent.account.clone());
-    state.requested = None;
-    state.overwrite = false;
-    state.spent.creates.push(at.uptime);
-    state.rotation = Some(Rotation {
-        attempt: intent.attempt,
-        reason: intent.reason,
-        started: at,
-        phase: Phase::Issuing,
-        since: at,
-        successor: None,
-        created_at: None,
-        published: None,
-        predecessors,
-        targets: intent.bases.iter().map(|(place, base)| (place.clone(), target(base))).collect(),
-        unserved: served,
-        members: intent.members.clone(),
-        grace: intent.grace,
-        condemned: None,
-    });
-    Some(())
-}
-
 fn target(base: &Version) -> Target {
     Target { base: base.clone(), asked: false, written: None }
-}
-
-/// Takes the rotation out; the keys it would have revoked, other than the current one, wait for the next.
-fn give_up(state: &mut State, phases: &[Phase]) -> Option<Rotation> {
-    in_phase(state, phases)?;
-    let rotation = state.rotation.take()?;
-    let current = state.current.as_ref().map(|current| &current.sid);
-    state.leftovers.extend(rotation.predecessors.iter().filter(|sid| Some(*sid) != current).cloned());
-    Some(rotation)
-}
-
-fn create_refused(state: &mut State, failure: &Failure, at: Moment) -> Option<()> {
-    give_up(state, &[Phase::Issuing])?;
-    // Certainly no key was made: the limit on creates is not touched, the back-off holds the pace.
-    state.spent.creates.pop();
-    failed(state, StepName::Issue, failure, at);
-    Some(())
-}
-
-fn unsettled(state: &mut State, ambiguous: bool) -> Option<()> {
-    let rotation = give_up(state, &[Phase::Issuing])?;
-    state.unsettled.push(Unsettled { attempt: rotation.attempt, intended: rotation.started, ambiguous });
-    Some(())
 }
 
 fn written(state: &mut State, place: &Place, version: &Version, at: Moment) -> Option<()> {

@@ -1,6 +1,7 @@
 //! The journal: entries, the state they add up to, and what else has to be found quickly.
 
 pub mod index;
+mod opening;
 mod sqlite;
 mod witness;
 mod write;

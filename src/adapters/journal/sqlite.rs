@@ -4,26 +4,23 @@
 //! requests in it, while the daemon works.
 
 use super::index::link;
-use super::witness::Witness;
+use super::opening;
 use super::write::{Write, Writer};
 use crate::model::event::{Entry, Event};
 use crate::model::key::{AccountSid, AttemptId, KeySid, LabelKey};
 use crate::model::names::{CredentialName, Instance};
-use crate::model::rotation::{DAY, State};
+use crate::model::rotation::State;
 use crate::model::time::{Moment, Uptime};
 use crate::ports::{
     Attempts, Claim, Journal, JournalError, KnownAttempt, KnownKey, Refused, Request, Row as CredentialRow,
 };
 use async_trait::async_trait;
 use jiff::Timestamp;
-use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, Row, SqlSafeStr};
-use std::fs::{File, OpenOptions, TryLockError};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::{ConnectOptions, Connection, Row};
+use std::fs::File;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 use tokio::sync::Mutex;
 
 /// What the journal is opened for.
@@ -45,21 +42,16 @@ pub struct SqliteJournal {
     _lock: Option<File>,
 }
 
-const SCHEMA: &str = include_str!("schema.sql");
-const BUSY: Duration = Duration::from_secs(5);
-/// "reky": tells this file from any other SQLite file (SQLite docs, `PRAGMA application_id`).
-const APPLICATION_ID: i64 = 0x7265_6b79;
-
 impl SqliteJournal {
     /// Opens the journal, creates or migrates it for the daemon, and checks that it is whole.
     pub async fn open(path: &Path, instance: &Instance, access: Access) -> Result<Self, JournalError> {
         let daemon = access == Access::Daemon;
-        let lock = if daemon { Some(prepare(path)?) } else { None };
-        let mut connection = options(path).connect().await.map_err(unavailable)?;
+        let lock = if daemon { Some(opening::prepare(path).await?) } else { None };
+        let mut connection = opening::options(path).connect().await.map_err(unavailable)?;
         if daemon {
-            migrate(&mut connection).await?;
-            check(&mut connection).await?;
-            found(&mut connection, instance).await?;
+            opening::migrate(&mut connection).await?;
+            opening::check(&mut connection).await?;
+            opening::found(&mut connection, instance).await?;
         }
         let row = sqlx::query("SELECT instance, label_key, uptime_ms, writes, held_until_ms FROM installation");
         let row = row.fetch_one(&mut connection).await.map_err(unavailable)?;
@@ -71,12 +63,12 @@ impl SqliteJournal {
         let label_key = <[u8; 32]>::try_from(row.get::<Vec<u8>, _>(1));
         let label_key = LabelKey::new(label_key.map_err(|_| corrupt("its label key has a wrong length"))?);
         let uptime = Uptime(count(row.get(2)));
-        let witness = if daemon { witness(path, &mut connection, uptime, row.get(3)).await? } else { None };
+        let witness = if daemon { opening::witness(path, &mut connection, uptime, row.get(3)).await? } else { None };
         let held: Option<i64> = sqlx::query_scalar("SELECT held_until_ms FROM installation")
             .fetch_one(&mut connection)
             .await
             .map_err(unavailable)?;
-        let reader = options(path).connect().await.map_err(unavailable)?;
+        let reader = opening::options(path).connect().await.map_err(unavailable)?;
         Ok(Self {
             reader: Mutex::new(reader),
             writer: Writer::start(connection, witness),
@@ -85,6 +77,11 @@ impl SqliteJournal {
             held_until: AtomicU64::new(held.map_or(0, count)),
             _lock: lock,
         })
+    }
+
+    /// Whether a daemon has the journal at this path open.
+    pub fn in_use(path: &Path) -> bool {
+        opening::in_use(path)
     }
 
     /// Ends the writer when all that was asked of it is written, and folds the log into the file.
@@ -102,107 +99,6 @@ impl SqliteJournal {
         let mut reader = self.reader.lock().await;
         query.fetch_all(&mut *reader).await.map_err(unavailable)
     }
-}
-
-fn options(path: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
-        .filename(path)
-        .journal_mode(SqliteJournalMode::Wal)
-        // In WAL mode NORMAL may lose the last commits on power loss (SQLite docs, `PRAGMA synchronous`).
-        .synchronous(SqliteSynchronous::Full)
-        .foreign_keys(true)
-        .busy_timeout(BUSY)
-        .disable_statement_logging()
-}
-
-/// Takes the lock and makes the file, both for the owner only, before SQLite opens it: its other files inherit the mode.
-fn prepare(path: &Path) -> Result<File, JournalError> {
-    let open = |path: &Path| {
-        let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-        options.map_err(|error| JournalError::Unavailable(format!("{}: {error}", path.display())))
-    };
-    let lock = open(&beside(path, "lock"))?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            return Err(JournalError::Unavailable(format!("{}: another rekeyd has it open", path.display())));
-        }
-        Err(TryLockError::Error(error)) => {
-            return Err(JournalError::Unavailable(format!("{}: it cannot be locked: {error}", path.display())));
-        }
-    }
-    open(path)?;
-    Ok(lock)
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".");
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
-async fn migrate(connection: &mut SqliteConnection) -> Result<(), JournalError> {
-    let first = Migration::new(1, "the journal".into(), MigrationType::Simple, SCHEMA.into_sql_str(), false);
-    // A journal written by a newer version holds a migration that is not known here, and is refused.
-    Migrator::with_migrations(vec![first])
-        .run_direct(None, connection, false)
-        .await
-        .map_err(|error| JournalError::Corrupt(format!("its schema does not fit this version of rekeyd: {error}")))
-}
-
-/// The file is whole, it is ours, and the last entry of every credential is the one its state was made from.
-async fn check(connection: &mut SqliteConnection) -> Result<(), JournalError> {
-    let text: String =
-        sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut *connection).await.map_err(unavailable)?;
-    if text != "ok" {
-        return Err(JournalError::Corrupt(text));
-    }
-    let id: i64 = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *connection).await.map_err(unavailable)?;
-    if id != APPLICATION_ID {
-        return Err(corrupt("it is not a journal of rekeyd"));
-    }
-    let query = "SELECT c.name FROM credential c LEFT JOIN event e ON e.credential = c.id AND e.seq = c.seq \
-                 WHERE c.seq > 0 AND (e.chain IS NULL OR e.chain <> c.chain) LIMIT 1";
-    let broken: Option<String> = sqlx::query_scalar(query).fetch_optional(connection).await.map_err(unavailable)?;
-    match broken {
-        Some(name) => Err(JournalError::Corrupt(format!("the state of `{name}` is not that of its last entry"))),
-        None => Ok(()),
-    }
-}
-
-/// A new journal gets its name and its own key for labels.
-async fn found(connection: &mut SqliteConnection, instance: &Instance) -> Result<(), JournalError> {
-    let mut key = [0; 32];
-    aws_lc_rs::rand::fill(&mut key).map_err(|_| JournalError::Unavailable("no random numbers".into()))?;
-    let query = "INSERT INTO installation (id, instance, label_key, uptime_ms, writes) VALUES (1, $1, $2, 0, 0) \
-                 ON CONFLICT DO NOTHING";
-    let insert = sqlx::query(query).bind(instance.as_str()).bind(key.to_vec());
-    insert.execute(connection).await.map_err(unavailable)?;
-    Ok(())
-}
-
-/// Compares the journal with its witness; a journal that has come less far was restored, and deletes are held for a day.
-async fn witness(
-    path: &Path,
-    connection: &mut SqliteConnection,
-    uptime: Uptime,
-    writes: i64,
-) -> Result<Option<Witness>, JournalError> {
-    let (witness, seen) = match Witness::open(&beside(path, "witness")) {
-        Ok(opened) => opened,
-        Err(error) => {
-            tracing::warn!(%error, "the journal's witness cannot be opened; a restored journal would not be noticed");
-            return Ok(None);
-        }
-    };
-    if seen > count(writes) {
-        tracing::error!(seen, writes, "the journal is older than it was: it was restored; deletes are held for 24 h");
-        let query = "UPDATE installation SET held_until_ms = $1, writes = $2";
-        let update = sqlx::query(query).bind(signed(uptime.plus(DAY).0)).bind(signed(seen));
-        update.execute(connection).await.map_err(unavailable)?;
-    }
-    Ok(Some(witness))
 }
 
 #[async_trait]
@@ -377,7 +273,7 @@ fn json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, JournalError> {
     serde_json::from_str(text).map_err(|error| JournalError::Corrupt(format!("an entry cannot be read: {error}")))
 }
 
-fn corrupt(detail: &str) -> JournalError {
+pub(super) fn corrupt(detail: &str) -> JournalError {
     JournalError::Corrupt(detail.to_owned())
 }
 
@@ -393,7 +289,7 @@ pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn count(number: i64) -> u64 {
+pub(super) fn count(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }
 

@@ -1,6 +1,6 @@
 //! What happens to keys that no rotation can use: given up, found, fenced, revived, removed.
 
-use super::give_up;
+use super::issue::give_up;
 use crate::model::key::{AttemptId, KeySid};
 use crate::model::names::{Place, Version};
 use crate::model::reason::Cause;
