@@ -1,6 +1,9 @@
 //! All tests that look at the program from outside, in one binary. Every file beside this one is listed here; the last
 //! test fails when one is forgotten.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::disallowed_methods, reason = "tests are the world that the daemon lives in")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "shown only when a test fails")]
 #![expect(unreachable_pub, reason = "one binary: everything in it is its own public")]
 
 mod crash;
