@@ -3,7 +3,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::disallowed_methods, reason = "tests are the world that the daemon lives in")]
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "shown only when a test fails")]
 #![expect(unreachable_pub, reason = "one binary: everything in it is its own public")]
 
 mod crash;
