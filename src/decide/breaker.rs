@@ -21,11 +21,13 @@ pub enum Breaker {
     Abandons,
     /// Twilio's answers can not be understood.
     Shape,
+    /// The account's keys have not been listed since the start: nothing is known of it yet.
+    Unlisted,
 }
 
 impl Breaker {
     /// Every breaker, for metrics.
-    pub const ALL: [Breaker; 7] = [
+    pub const ALL: [Breaker; 8] = [
         Breaker::MainKeyRefused,
         Breaker::KeysVanished,
         Breaker::SinksDrifting,
@@ -33,11 +35,13 @@ impl Breaker {
         Breaker::Clock,
         Breaker::Abandons,
         Breaker::Shape,
+        Breaker::Unlisted,
     ];
 
     /// The word used in metrics, logs and `status`.
     pub fn word(self) -> &'static str {
         match self {
+            Breaker::Unlisted => "unlisted",
             Breaker::MainKeyRefused => "main_key_refused",
             Breaker::KeysVanished => "keys_vanished",
             Breaker::SinksDrifting => "sinks_drifting",

@@ -62,7 +62,7 @@ pub(super) fn start(view: &View<'_>, reason: Reason) -> Result<Step, Step> {
     {
         return Ok(step);
     }
-    let targets = view.rules.places.iter().filter(|place| !view.state.forgotten.contains(*place));
+    let targets = view.rules.places.iter();
     let bases = targets.filter_map(|place| Some((place.clone(), view.seen(place, FRESH)?.version.clone())));
     Ok(Step::Issue(Box::new(Intent {
         account: view.rules.account.clone(),
@@ -119,7 +119,7 @@ fn widen(view: &View<'_>) -> Option<Step> {
     current.attempt?;
     let serves = |place: &&Place| view.seen(place, FRESH).is_some_and(|seen| seen.content.sid() == Some(&current.sid));
     current.places.keys().find(serves)?;
-    let added = plan::added(view.state, view.rules).filter(|place| !view.state.forgotten.contains(*place));
+    let added = plan::added(view.state, view.rules);
     let bases = added.filter_map(|place| Some((place.clone(), view.seen(place, FRESH)?.version.clone()))).collect();
     Some(Step::Record(Event::Widened { bases }))
 }

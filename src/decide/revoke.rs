@@ -2,7 +2,7 @@
 
 use super::interlock::{BUDGET_PAUSE, interlock, spent};
 use super::publish::{published, serving};
-use super::step::{gate, main_key};
+use super::step::gate;
 use super::{FRESH, INTERLOCK, Step, View, drift, halt, plan, rest, wait};
 use crate::model::event::Event;
 use crate::model::key::KeySid;
@@ -22,12 +22,17 @@ pub(super) fn step(view: &View<'_>, rotation: &Rotation) -> Step {
     }
     let Some(victim) = rotation.predecessors.first() else { return Step::Record(Event::Completed) };
     let Some(start) = &rotation.published else { return halt(Halt::Guard, "grace without a beginning") };
+    let grace = rotation.grace.max(view.rules.grace);
+    let left = view.now.missing(&Moment { twilio: None, ..*start }, grace);
+    // What stands in the way of the delete is asked before anything is read: waiting must not cost calls.
+    if left.is_zero()
+        && let Err(step) = may_delete(view, victim)
+    {
+        return step;
+    }
     if let Some(step) = steady(view, rotation, successor) {
         return step;
     }
-    let grace = rotation.grace.max(view.rules.grace);
-    let local = Moment { twilio: None, ..*start };
-    let left = view.now.missing(&local, grace);
     if !left.is_zero() {
         return wait(left.min(view.timing.sweep), "grace: consumers change over to the new key");
     }
@@ -47,8 +52,7 @@ fn superseded(view: &View<'_>) -> Option<Step> {
 
 /// Places added to the policy get the new pair before the old key goes (protocol, rule 15).
 fn widened(view: &View<'_>) -> Option<Step> {
-    let forgotten = &view.state.forgotten;
-    let added: Vec<_> = plan::added(view.state, view.rules).filter(|place| !forgotten.contains(*place)).collect();
+    let added: Vec<_> = plan::added(view.state, view.rules).collect();
     if added.is_empty() {
         return None;
     }
@@ -85,9 +89,6 @@ fn steady(view: &View<'_>, rotation: &Rotation, successor: &KeySid) -> Option<St
 
 /// Grace is over by the local clocks. The rest of the interlock, in the order that leaves the last look freshest.
 fn revoke(view: &View<'_>, rotation: &Rotation, victim: &KeySid, start: &Moment, grace: Duration) -> Step {
-    if let Err(wait) = main_key(view) {
-        return wait;
-    }
     // Also brings Twilio's date, the third clock.
     match view.fetched(victim) {
         None => return Step::Fetch(victim.clone()),
@@ -97,9 +98,6 @@ fn revoke(view: &View<'_>, rotation: &Rotation, victim: &KeySid, start: &Moment,
     let left = view.now.missing(start, grace);
     if !left.is_zero() {
         return wait(left.min(view.timing.sweep), "grace: waiting for Twilio's clock to agree");
-    }
-    if let Err(step) = may_delete(view, victim) {
-        return step;
     }
     let unproven: Vec<_> = rotation.targets.keys().filter(|place| !view.proven(place)).cloned().collect();
     if !unproven.is_empty() {
@@ -135,8 +133,5 @@ pub(super) fn may_delete(view: &View<'_>, sid: &KeySid) -> Result<(), Step> {
     if !view.weather.held.is_zero() {
         return Err(wait(view.weather.held.min(view.timing.sweep), "deletes are held after a journal was restored"));
     }
-    match spent(view, sid) {
-        Some(limit) => Err(wait(BUDGET_PAUSE, limit)),
-        None => Ok(()),
-    }
+    spent(view, sid).map_or(Ok(()), |limit| Err(wait(BUDGET_PAUSE, limit)))
 }

@@ -15,7 +15,9 @@ use std::collections::BTreeSet;
 /// The next step for the first stray; none if there is no stray.
 pub(super) fn step(view: &View<'_>) -> Option<Step> {
     let stray = view.state.strays.first()?;
-    if let Err(wait) = main_key(view) {
+    // Once the fence is begun, what stands in the way of the delete is asked before anything is read.
+    let barred = if stray.fence.is_some() { may_delete(view, &stray.sid) } else { main_key(view) };
+    if let Err(wait) = barred {
         return Some(wait);
     }
     Some(match view.fetched(&stray.sid) {
@@ -87,9 +89,6 @@ fn revive(view: &View<'_>, stray: &Stray, place: &Place) -> Step {
 }
 
 fn delete(view: &View<'_>, stray: &Stray, places: &BTreeSet<Place>) -> Step {
-    if let Err(step) = may_delete(view, &stray.sid) {
-        return step;
-    }
     if let Some(look) = view.look(places, INTERLOCK) {
         return look;
     }
@@ -103,6 +102,6 @@ fn places<'a>(state: &'a State, wanted: impl Iterator<Item = &'a Place>, stray: 
     let current = state.current.iter().flat_map(|current| current.places.keys());
     let targets = stray.rotation.iter().flat_map(|rotation| rotation.targets.keys());
     let fence = stray.fence.iter().flat_map(|fence| fence.keys());
-    let all = wanted.chain(current).chain(targets).chain(fence);
-    all.filter(|place| !state.forgotten.contains(*place)).cloned().collect()
+    let others = current.chain(targets).chain(fence).filter(|place| !state.forgotten.contains(*place));
+    wanted.chain(others).cloned().collect()
 }

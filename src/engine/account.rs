@@ -91,7 +91,7 @@ impl Accounts {
         }
         let account = |(sid, deletes): (AccountSid, u32)| {
             let notes = Notes {
-                breakers: BTreeSet::new(),
+                breakers: BTreeSet::from([Breaker::Unlisted]),
                 standing: Standing::Active,
                 deletes,
                 credentials: sizes.get(&sid).copied().unwrap_or_default(),
@@ -164,6 +164,12 @@ impl Account {
         let due = !notes.sweep.running && now >= notes.sweep.at;
         notes.sweep.running |= due;
         due
+    }
+
+    /// Whether its first sweep is still under way: until that has ended nobody knows what may be done in the account.
+    pub(super) fn untouched(&self) -> bool {
+        let notes = self.notes();
+        notes.sweep.running && notes.sweep.failures == 0 && notes.breakers.contains(&Breaker::Unlisted)
     }
 
     /// Ends the sweep; `next` is given the number of failures in a row and says how long to wait.

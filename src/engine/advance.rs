@@ -24,6 +24,14 @@ pub(super) struct Work {
     pub(super) sight: Sight,
 }
 
+impl Work {
+    /// The world was changed: what was seen of it, and what was read for a trial, counts no more.
+    pub(super) fn changed(&mut self) {
+        self.sight = Sight::default();
+        self.held.read.clear();
+    }
+}
+
 /// The secrets in memory.
 #[derive(Default)]
 pub(super) struct Held {

@@ -140,7 +140,8 @@ impl Engine {
             if free == 0 || self.stop.is_cancelled() {
                 return;
             }
-            if self.rules(&name).is_some() && self.take(&name) {
+            let account = self.rules(&name).and_then(|rules| self.accounts.get(&rules.account));
+            if account.is_some_and(|account| !account.untouched()) && self.take(&name) {
                 free -= 1;
                 let engine = self.clone();
                 self.tasks.spawn(async move {

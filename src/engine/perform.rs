@@ -5,8 +5,8 @@ use super::Engine;
 use super::account::Account;
 use super::advance::{Lost, Work, failed};
 use super::gather::{at_place, names};
+use crate::decide::Tally;
 use crate::decide::interlock::interlock;
-use crate::decide::{Sight, Tally};
 use crate::model::document::{Pair, Stamp};
 use crate::model::event::Event;
 use crate::model::fault::{Failure, Fault, Outcome};
@@ -28,7 +28,7 @@ impl Engine {
         let key = self.ports.journal.label_key();
         let label = Label::new(&key, &rules.account, &self.policy.instance, &rules.name, attempt);
         let outcome = self.twilio(account, "create", self.ports.issuer.create(&rules.account, &label)).await;
-        work.sight = Sight::default();
+        work.changed();
         let certain = matches!(outcome, Outcome::Done(_) | Outcome::NotDone(_));
         Ok(Some(match self.judge(account, outcome) {
             Ok(new) => self.received(work, attempt, &label, new).await?,
@@ -79,7 +79,7 @@ impl Engine {
         };
         let names = names(rules, state);
         let outcome = self.sink(&place.sink, "publish", sink.publish(place, &names, &pair, base)).await;
-        work.sight = Sight::default();
+        work.changed();
         let version = match settled(place, outcome) {
             Ok(version) => version,
             Err(failure) => return Some(failed(StepName::Publish, failure)),
@@ -99,7 +99,7 @@ impl Engine {
         let sink = self.ports.sinks.get(&place.sink)?;
         let names = names(rules, &work.claim.state);
         let outcome = self.sink(&place.sink, "fence", sink.fence(&place, &names, attempt, &base)).await;
-        work.sight = Sight::default();
+        work.changed();
         Some(match settled(&place, outcome) {
             Ok(to) => Event::Fenced { attempt, place, from: base, to },
             Err(failure) => failed(StepName::Fence, failure),
@@ -117,11 +117,11 @@ impl Engine {
         let weather = self.weather(account, &rules.account, &work.claim.state).await?;
         if let Err(blocked) = interlock(&self.view(rules, work, &weather), sid) {
             tracing::info!(credential = %rules.name, key = %sid, why = blocked.0, "the delete is not sent; looking again");
-            work.sight = Sight::default();
+            work.changed();
             return Ok(None);
         }
         let outcome = self.twilio(account, "delete", self.ports.issuer.delete(&rules.account, sid)).await;
-        work.sight = Sight::default();
+        work.changed();
         let failure = self.judge(account, outcome).err();
         Ok(failure.map(|failure| failed(StepName::Delete, failure)))
     }

@@ -50,6 +50,8 @@ impl Engine {
             0 => every,
             n => backoff::delay(n, sid.as_str()).min(every),
         });
+        // Credentials may have waited for the first sweep of their account.
+        self.wake();
     }
 
     async fn sweep_once(&self, account: &Account) -> Result<(), Broken> {
@@ -62,7 +64,9 @@ impl Engine {
         let listing = self.listing(account).await?;
         let known = self.ports.journal.keys(&account.sid).await?;
         self.missing(account, &listing, &known).await?;
-        self.strays(account, &listing, &known).await
+        self.strays(account, &listing, &known).await?;
+        self.set_breaker(account, Breaker::Unlisted, false);
+        Ok(())
     }
 
     /// Keys that should be there and are not. The list is a hint; each is asked for by its SID, and only that counts.

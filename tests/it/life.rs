@@ -1,6 +1,6 @@
 //! The life of a credential in the fake world, from nothing through four rotations, and what people do to it meanwhile.
 
-use crate::support::world::{Daemon, World, policy, policy_with};
+use crate::support::world::{Daemon, Fate, World, policy, policy_with};
 use rekeyd::model::key::KeySid;
 use rekeyd::model::names::{Place, SinkName};
 use rekeyd::model::policy::{AccountDeletes, Policy};
@@ -307,7 +307,7 @@ async fn a_refused_main_key_pauses_the_account_and_its_return_is_enough() {
 #[tokio::test(start_paused = true)]
 async fn a_create_without_an_answer_is_looked_for_and_its_key_removed() {
     let (world, daemon) = settled().await;
-    world.doom_all("create", Some(crate::support::world::Fate::LoseAnswer));
+    world.doom_all("create", Some(Fate::LoseAnswer));
     daemon.ask("billing", Ask::Rotate);
     daemon.live(2 * MINUTE).await;
     world.doom_all("create", None);
@@ -319,7 +319,7 @@ async fn a_create_without_an_answer_is_looked_for_and_its_key_removed() {
 #[tokio::test(start_paused = true)]
 async fn a_key_that_turns_up_late_is_found_and_removed() {
     let (world, daemon) = settled().await;
-    world.doom_all("create", Some(crate::support::world::Fate::VeryLate));
+    world.doom_all("create", Some(Fate::VeryLate));
     daemon.ask("billing", Ask::Rotate);
     daemon.live(2 * MINUTE).await;
     world.doom_all("create", None);
@@ -332,15 +332,18 @@ async fn a_key_that_turns_up_late_is_found_and_removed() {
 #[tokio::test(start_paused = true)]
 async fn twins_with_one_label_are_reported_and_left_alone() {
     let (world, daemon) = settled().await;
-    world.doom_all("create", Some(crate::support::world::Fate::LoseAnswer));
-    world.doom_all("list", Some(crate::support::world::Fate::Refuse));
-    daemon.ask("billing", Ask::Rotate);
-    daemon.live(MINUTE).await;
-    let label = world.truth(|truth| truth.keys.values().last().unwrap().label.clone());
-    let copy = world.truth(|truth| truth.foreign_key(label.as_deref()));
-    world.doom_all("create", None);
-    world.doom_all("list", None);
-    daemon.live(6 * HOUR).await;
+    let ambush = async {
+        tokio::time::sleep(MINUTE).await;
+        world.doom_all("create", Some(Fate::LoseAnswer));
+        world.doom_all("list", Some(Fate::Refuse));
+        daemon.ask("billing", Ask::Rotate);
+        tokio::time::sleep(MINUTE).await;
+        let label = world.truth(|truth| truth.keys.values().last().unwrap().label.clone());
+        world.doom_all("create", None);
+        world.doom_all("list", None);
+        world.truth(|truth| truth.foreign_key(label.as_deref()))
+    };
+    let (_, copy) = tokio::join!(daemon.live(6 * HOUR), ambush);
     assert!(daemon.words("billing").contains(&"ambiguous"), "{}", daemon.story());
     assert!(world.truth(|truth| truth.fetch(&copy)).is_some());
     unbroken(&world);

@@ -79,7 +79,6 @@ impl Truth {
     fn check(&mut self, holds: bool, what: impl FnOnce() -> String) {
         if !holds {
             let what = what();
-            eprintln!("BROKEN: {what}");
             self.broken.push(what);
         }
     }
