@@ -170,18 +170,21 @@ pub enum Fault {
 
 /// The lines that are still to come.
 #[derive(Debug, Default)]
-pub(super) struct Script(VecDeque<Line>);
+pub struct Script(VecDeque<Line>);
 
 impl Script {
-    pub(super) fn add(&mut self, lines: impl IntoIterator<Item = Line>) {
+    /// Adds lines, after those that are there.
+    pub fn add(&mut self, lines: impl IntoIterator<Item = Line>) {
         self.0.extend(lines.into_iter().filter(|line| line.times > 0));
     }
 
-    pub(super) fn clear(&mut self) {
+    /// Forgets all lines.
+    pub fn clear(&mut self) {
         self.0.clear();
     }
 
-    pub(super) fn lines(&self) -> impl Iterator<Item = &Line> {
+    /// What is left.
+    pub fn lines(&self) -> impl Iterator<Item = &Line> {
         self.0.iter()
     }
 

@@ -7,6 +7,7 @@ mod route;
 mod wire;
 
 use super::call::{Answer, Call, Credentials, Delivery, Refusal, Reply};
+use super::faults::ErrorStatus;
 use super::world::{Ticket, World};
 use crate::model::secret::Secret;
 use answer::{Sent, Written};
@@ -72,7 +73,10 @@ async fn twilio(State(world): State<Handle>, ConnectInfo(cutter): ConnectInfo<Cu
     };
     let call = Call { credentials: credentials(&parts.headers), account: route.account.map(str::to_owned), request };
     // A task of its own, so that the work is done even if the caller hangs up while waiting: as Twilio would.
-    let served = tokio::spawn(work(world.clone(), call)).await.expect("the sandbox works on every call to its end");
+    let Ok(served) = tokio::spawn(work(world.clone(), call)).await else {
+        cutter.cut(); // The process is ending.
+        return miss(Refusal::Broken(ErrorStatus::UNAVAILABLE));
+    };
     let written = match &served.reply.answer {
         Ok(answer) => Written::answer(answer, &route, &query),
         Err(refusal) => Written::refusal(*refusal, path, route.xml),

@@ -70,6 +70,10 @@ impl Key {
         KeyView { sid: self.sid.clone(), name: self.name.clone(), created: self.created, updated: self.updated }
     }
 
+    fn is_living_in(&self, account: &AccountSid) -> bool {
+        self.account == *account && self.deleted.is_none()
+    }
+
     /// Whether it was there at that time.
     fn existed(&self, at: Timestamp) -> bool {
         self.made_at <= at && self.deleted.as_ref().is_none_or(|deletion| at < deletion.at)
@@ -129,8 +133,8 @@ impl World {
         name: Option<&str>,
     ) -> Result<Answer, Refusal> {
         fits(name)?;
-        let alive = self.keys.values().filter(|key| key.account == *account && key.deleted.is_none()).count();
-        if self.faults.key_quota.is_some_and(|most| alive >= most as usize) {
+        let alive = |world: &Self| world.keys.values().filter(|key| key.is_living_in(account)).count();
+        if self.faults.key_quota.is_some_and(|most| alive(self) >= most as usize) {
             return Err(Refusal::Quota);
         }
         let works_from = later(now, Duration::from_millis(self.faults.key_delay_ms));
@@ -183,7 +187,7 @@ impl World {
     /// A living key of the account: keys of other accounts do not exist for the caller.
     fn living(&mut self, account: &AccountSid, sid: &str) -> Result<&mut Key, Refusal> {
         let sid = KeySid::new(sid).map_err(|_| Refusal::WrongSid)?;
-        let key = self.keys.get_mut(&sid).filter(|key| key.account == *account && key.deleted.is_none());
+        let key = self.keys.get_mut(&sid).filter(|key| key.is_living_in(account));
         key.ok_or(Refusal::NotFound)
     }
 }

@@ -32,7 +32,7 @@ mod tests;
 
 pub use accounts::Account;
 pub use audit::{Audit, Denial, Entry};
-pub use faults::{ErrorStatus, Fault, Faults, Latency, Line, OutOfRange, Random, Rate, Reach};
+pub use faults::{ErrorStatus, Fault, Faults, Latency, Line, OutOfRange, Random, Rate, Reach, Script};
 pub use http::{Clock, Handle};
 pub use keys::{Deletion, Key, KeyKind, NewKey};
 pub use page::{Page, Paging};
@@ -81,6 +81,24 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// The world as it is at first, its account, and its Main key.
+    fn world(self, now: Timestamp, seed: u64) -> Result<(World, AccountSid, KeySid), StartError> {
+        let mut world = World::new(seed, self.faults);
+        let account = world.open_account(now, self.account_sid, None);
+        for subaccount in self.subaccounts {
+            if world.accounts().any(|account| account.sid == subaccount) {
+                return Err(StartError::Twice(subaccount));
+            }
+            world.open_account(now, Some(subaccount), Some(account.clone()));
+        }
+        let name = Some("Main key".to_owned());
+        let new = NewKey { account: account.clone(), kind: KeyKind::Main, name, pair: self.main_key };
+        let main_key = world.make_by_hand(now, new);
+        Ok((world, account, main_key))
+    }
+}
+
 /// Why the sandbox does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -117,23 +135,13 @@ const PATIENCE: Duration = Duration::from_secs(2);
 impl Sandbox {
     /// Starts to listen and to serve.
     pub async fn start(options: Options) -> Result<Self, StartError> {
-        let Options { listen, seed, account_sid, main_key, subaccounts, faults, clock } = options;
+        let listen = options.listen;
         if !listen.ip().to_canonical().is_loopback() {
             return Err(StartError::NotLoopback(listen));
         }
-        let clock = clock.unwrap_or_else(|| Arc::new(machine_time));
-        let (now, seed) = (clock(), seed.unwrap_or_else(chosen_seed));
-        let mut world = World::new(seed, faults);
-        let account = world.open_account(now, account_sid, None);
-        for subaccount in subaccounts {
-            if world.accounts().any(|account| account.sid == subaccount) {
-                return Err(StartError::Twice(subaccount));
-            }
-            world.open_account(now, Some(subaccount), Some(account.clone()));
-        }
-        let name = Some("Main key".to_owned());
-        let new = NewKey { account: account.clone(), kind: KeyKind::Main, name, pair: main_key };
-        let main_key = world.make_by_hand(now, new);
+        let clock = options.clock.clone().unwrap_or_else(|| Arc::new(machine_time));
+        let seed = options.seed.unwrap_or_else(chosen_seed);
+        let (world, account, main_key) = options.world(clock(), seed)?;
         let failed = |source| StartError::Listen { addr: listen, source };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;

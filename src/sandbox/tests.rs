@@ -1,6 +1,8 @@
 //! The core by itself, at chosen times: both sides of every edge.
 
-use super::call::{Answer, Call, Credentials, Delivery, KeyView, Operation, Refusal, Reply, Request, Status};
+mod rights;
+
+use super::call::{Answer, Call, Credentials, Delivery, KeyView, Operation, Refusal, Reply, Request};
 use super::*;
 use crate::model::key::{AccountSid, KeySid};
 use crate::model::secret::Secret;
@@ -65,17 +67,18 @@ impl Bench {
     }
 
     fn create(&mut self, ms: i64, name: &str) -> Result<(KeyView, Pair), Refusal> {
-        match self.own(ms, Request::CreateKey { name: Some(name.into()) })? {
-            Answer::Created(key, secret) => Ok((key.clone(), (key.sid.to_string(), secret.expose().to_owned()))),
-            _ => panic!("a create answers with a new key"),
-        }
+        let Answer::Created(key, secret) = self.own(ms, Request::CreateKey { name: Some(name.into()) })? else {
+            panic!("a create answers with a new key");
+        };
+        let pair = (key.sid.to_string(), secret.expose().to_owned());
+        Ok((key, pair))
     }
 
     fn listed(&mut self, ms: i64) -> Vec<String> {
-        match self.own(ms, Request::ListKeys(Paging::default())).unwrap() {
-            Answer::Keys(page) => page.rows.into_iter().filter_map(|key| key.name).collect(),
-            _ => panic!("a list answers with keys"),
-        }
+        let Ok(Answer::Keys(page)) = self.own(ms, Request::ListKeys(Paging::default())) else {
+            panic!("a list answers with keys");
+        };
+        page.rows.into_iter().filter_map(|key| key.name).collect()
     }
 
     fn works(&mut self, ms: i64, pair: &Pair) -> bool {
@@ -83,7 +86,7 @@ impl Bench {
     }
 
     fn next(&mut self, operation: Operation, fault: Fault) {
-        self.world.script([Line::next(operation, fault)]);
+        self.world.script.add([Line::next(operation, fault)]);
     }
 }
 
@@ -267,85 +270,6 @@ fn latency_and_a_slow_start_add_up() {
     assert!((10..=20).contains(&bench.world.arrive(at(0), &call).latency.as_millis()));
     bench.next(Operation::FetchAccount, Fault::SlowStart { ms: 100 });
     assert!((110..=120).contains(&bench.world.arrive(at(0), &call).latency.as_millis()));
-}
-
-/// Which of accounts, keys and ordinary resources the pair reaches in the account.
-fn reach(bench: &mut Bench, pair: &Pair, account: &AccountSid) -> [bool; 3] {
-    let requests =
-        [Request::FetchAccount, Request::ListKeys(Paging::default()), Request::ListNumbers(Paging::default())];
-    requests.map(|request| match bench.ask(0, pair, account, request) {
-        Ok(_) => true,
-        Err(Refusal::Authenticate) => false,
-        Err(other) => panic!("{other:?}"),
-    })
-}
-
-#[test]
-fn each_kind_of_credentials_reaches_what_the_table_of_rights_says() {
-    for (switch, in_child) in [
-        (Reach::AccountsOnly, [true, false, false]),
-        (Reach::AccountsAndKeys, [true, true, false]),
-        (Reach::AllV2010, [true, true, true]),
-    ] {
-        let mut bench = Bench::new(Faults { parent_main_key_on_subaccount: switch, ..kind() });
-        let (account, child) = (bench.account.clone(), bench.child.clone());
-        let (main, token) = (bench.main.clone(), bench.token(&account));
-        let standard = bench.by_hand(&account, KeyKind::Standard);
-        let (child_main, child_token) = (bench.by_hand(&child, KeyKind::Main), bench.token(&child));
-        for (pair, in_own, in_other) in [
-            (&main, [true; 3], in_child),
-            (&token, [true; 3], [true; 3]),
-            (&standard, [false, false, true], [false; 3]),
-        ] {
-            assert_eq!(reach(&mut bench, pair, &account), in_own, "{switch:?}");
-            assert_eq!(reach(&mut bench, pair, &child), in_other, "{switch:?}");
-        }
-        for pair in [&child_main, &child_token] {
-            assert_eq!(reach(&mut bench, pair, &child), [true; 3]);
-            assert_eq!(reach(&mut bench, pair, &account), [false; 3]);
-        }
-    }
-}
-
-#[test]
-fn a_suspended_or_closed_subaccount_refuses_everything_but_its_parents_look_at_it() {
-    let mut bench = Bench::new(Faults { parent_main_key_on_subaccount: Reach::AllV2010, ..kind() });
-    let (child, main) = (bench.child.clone(), bench.main.clone());
-    let child_main = bench.by_hand(&child, KeyKind::Main);
-    for status in [Status::Suspended, Status::Closed] {
-        assert!(bench.world.set_status(&child, status));
-        assert_eq!(reach(&mut bench, &child_main, &child), [false; 3]);
-        assert_eq!(reach(&mut bench, &main, &child), [true, false, false]);
-        let Ok(Answer::Account(seen)) = bench.ask(0, &main, &child, Request::FetchAccount) else { panic!() };
-        assert_eq!(seen.status, status);
-    }
-    bench.world.set_status(&child, Status::Active);
-    assert_eq!(reach(&mut bench, &child_main, &child), [true; 3]);
-}
-
-#[test]
-fn a_suspended_parent_suspends_its_subaccounts() {
-    let mut bench = Bench::new(kind());
-    let (account, child) = (bench.account.clone(), bench.child.clone());
-    let (main, child_main) = (bench.main.clone(), bench.by_hand(&child, KeyKind::Main));
-    bench.world.set_status(&account, Status::Suspended);
-    assert_eq!(reach(&mut bench, &main, &account), [false; 3]);
-    assert_eq!(reach(&mut bench, &child_main, &child), [false; 3]);
-}
-
-#[test]
-fn only_token_callers_see_tokens_and_a_subaccount_sees_itself_only() {
-    let mut bench = Bench::new(kind());
-    let (account, child) = (bench.account.clone(), bench.child.clone());
-    for (pair, tokens, seen) in
-        [(bench.main.clone(), false, 2), (bench.token(&account), true, 2), (bench.token(&child), true, 1)]
-    {
-        let request = Request::ListAccounts { name: None, status: None, paging: Paging::default() };
-        let call = Call { account: None, ..bench.call(&pair, &account, request) };
-        let Ok(Answer::Accounts(page)) = bench.reply(0, call).answer else { panic!() };
-        assert_eq!(page.rows.len(), seen);
-        assert!(page.rows.iter().all(|account| account.token.is_some() == tokens));
-    }
 }
 
 #[test]

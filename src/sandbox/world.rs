@@ -9,7 +9,7 @@ use super::accounts::Account;
 use super::audit::{Audit, Denial, Entry};
 use super::call::{Answer, Call, Operation, Refusal, Reply, Request};
 use super::chance::Chance;
-use super::faults::{ErrorStatus, Fault, Faults, Line, Script};
+use super::faults::{ErrorStatus, Fault, Faults, Script};
 use super::keys::Key;
 use crate::model::key::{AccountSid, KeySid};
 use crate::model::time::later;
@@ -19,11 +19,13 @@ use std::time::Duration;
 
 /// Everything that the sandbox knows.
 pub struct World {
+    /// The settings. Keys that were made or deleted under other settings keep the delays of that time.
+    pub faults: Faults,
+    /// What the next calls meet; it goes before faults that strike by chance.
+    pub script: Script,
     pub(super) accounts: BTreeMap<AccountSid, Account>,
     pub(super) keys: BTreeMap<KeySid, Key>,
-    pub(super) faults: Faults,
     pub(super) chance: Chance,
-    script: Script,
     audit: Audit,
     /// Requests that will be delivered at that time, in the order in which they were sent.
     late: BTreeMap<(Timestamp, u64), (Call, Fault)>,
@@ -195,31 +197,6 @@ impl World {
     /// Twilio's clock.
     pub fn twilio_time(&self, now: Timestamp) -> Timestamp {
         now.checked_add(SignedDuration::from_millis(self.faults.clock_offset_ms)).unwrap_or(now)
-    }
-
-    /// The settings.
-    pub fn faults(&self) -> &Faults {
-        &self.faults
-    }
-
-    /// Changes the settings from now on. Keys that were made or deleted keep the delays of that time.
-    pub fn set_faults(&mut self, faults: Faults) {
-        self.faults = faults;
-    }
-
-    /// Adds lines to the script; they go before faults that strike by chance.
-    pub fn script(&mut self, lines: impl IntoIterator<Item = Line>) {
-        self.script.add(lines);
-    }
-
-    /// What is left of the script.
-    pub fn script_left(&self) -> impl Iterator<Item = &Line> {
-        self.script.lines()
-    }
-
-    /// Forgets what is left of the script.
-    pub fn clear_script(&mut self) {
-        self.script.clear();
     }
 
     /// Every call so far.

@@ -1,7 +1,8 @@
 //! All tests that look at the program from outside, in one binary. Every file beside this one is listed here; the last
 //! test fails when one is forgotten.
-#![expect(missing_docs, reason = "tests describe themselves by their names")]
+#![expect(clippy::unwrap_used, reason = "an unwrap that fails is how a test fails")]
 
+mod sandbox;
 mod support;
 
 #[test]

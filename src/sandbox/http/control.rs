@@ -39,7 +39,7 @@ async fn state(State(handle): State<Handle>) -> Json<Value> {
         world.on_its_way().map(|(due, operation)| json!({"due": due, "operation": operation})).collect();
     Json(json!({
         "now": now, "accounts": accounts, "on_its_way": on_its_way,
-        "faults": world.faults(), "script": world.script_left().collect::<Vec<_>>(),
+        "faults": world.faults, "script": world.script.lines().collect::<Vec<_>>(),
         "calls": counters(&world), "dead_pairs": world.audit().dead_pairs().count(),
     }))
 }
@@ -79,19 +79,19 @@ async fn audit(State(handle): State<Handle>) -> Json<Value> {
 
 /// `PUT /_sandbox/faults`: new settings; those that are not given are kind.
 async fn set_faults(State(handle): State<Handle>, Json(faults): Json<Faults>) -> Json<Faults> {
-    handle.lock().set_faults(faults.clone());
+    handle.lock().faults = faults.clone();
     Json(faults)
 }
 
 /// `POST /_sandbox/script`: more lines, after those that are still to come.
 async fn add_to_script(State(handle): State<Handle>, Json(lines): Json<Vec<Line>>) -> StatusCode {
-    handle.lock().script(lines);
+    handle.lock().script.add(lines);
     StatusCode::NO_CONTENT
 }
 
 /// `DELETE /_sandbox/script`: forgets the lines that are still to come.
 async fn clear_script(State(handle): State<Handle>) -> StatusCode {
-    handle.lock().clear_script();
+    handle.lock().script.clear();
     StatusCode::NO_CONTENT
 }
 
