@@ -178,6 +178,16 @@ fn a_call_over_the_concurrency_limit_is_turned_away_and_a_free_place_is_used_aga
 }
 
 #[test]
+fn one_departure_frees_one_place() {
+    let mut bench = Bench::new(kind());
+    let call = bench.call(&bench.main, &bench.account, Request::FetchAccount);
+    let tickets = [0; 3].map(|_| bench.world.arrive(at(0), &call));
+    assert_eq!(tickets.each_ref().map(|ticket| ticket.concurrent), [1, 2, 3]);
+    bench.world.depart(&tickets[0]);
+    assert_eq!(bench.world.arrive(at(0), &call).concurrent, 3);
+}
+
+#[test]
 fn a_create_delivered_late_makes_its_key_then_and_not_before() {
     let mut bench = Bench::new(kind());
     bench.next(Operation::CreateKey, Fault::Late { ms: 500 });
@@ -217,12 +227,14 @@ fn a_lagging_list_misses_the_newest_key_and_still_has_the_one_just_deleted() {
 fn lists_show_the_last_updated_key_first_and_within_a_second_the_last_made() {
     let mut bench = Bench::new(kind());
     let (first, _) = bench.create(2_000, "first").unwrap();
-    bench.create(3_000, "second").unwrap();
+    let (second, _) = bench.create(3_000, "second").unwrap();
     bench.create(3_999, "third").unwrap();
     assert_eq!(bench.listed(4_000), ["third", "second", "first", "by hand"]);
-    let rename = Request::UpdateKey { sid: first.sid.to_string(), name: None };
-    assert!(bench.own(4_000, rename).is_ok());
-    assert_eq!(bench.listed(4_000), ["first", "third", "second", "by hand"]);
+    for (ms, key) in [(4_000, &second), (4_999, &first)] {
+        let touch = Request::UpdateKey { sid: key.sid.to_string(), name: None };
+        assert!(bench.own(ms, touch).is_ok());
+    }
+    assert_eq!(bench.listed(5_000), ["second", "first", "third", "by hand"]);
 }
 
 #[test]

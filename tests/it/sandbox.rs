@@ -9,11 +9,13 @@ mod sdk;
 use jiff::Timestamp;
 use rekeyd::model::key::{AccountSid, KeySid};
 use rekeyd::model::secret::Secret;
-use rekeyd::sandbox::{Faults, KeyKind, NewKey, Options, Sandbox};
+use rekeyd::sandbox::call::Operation;
+use rekeyd::sandbox::{Fault, Faults, KeyKind, Line, NewKey, Options, Sandbox};
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::Value;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 const PARENT: &str = "AC00000000000000000000000000000001";
 const CHILD: &str = "AC00000000000000000000000000000002";
@@ -178,10 +180,25 @@ async fn what_is_given_is_used_and_the_seed_decides_the_rest() {
 }
 
 #[tokio::test]
-async fn it_stops_within_its_patience_and_is_gone() {
-    let bench = Bench::new(Faults::default()).await;
-    let url = format!("{}{}", bench.sandbox.url(), keys());
-    assert_eq!(bench.get(&bench.main, &keys()).await.status, StatusCode::OK);
-    bench.sandbox.stop().await;
-    assert!(client().get(url).send().await.unwrap_err().is_connect());
+async fn it_stops_at_once_when_idle_and_soon_when_a_call_hangs() {
+    for (hangs, longest) in [(false, Duration::from_secs(1)), (true, Duration::from_secs(3))] {
+        let bench = Bench::new(Faults::default()).await;
+        let url = format!("{}{}", bench.sandbox.url(), keys());
+        assert_eq!(bench.get(&bench.main, &keys()).await.status, StatusCode::OK);
+        let hanging = bench.request(Method::GET, &bench.main, &keys());
+        if hangs {
+            bench
+                .sandbox
+                .world()
+                .lock()
+                .script
+                .add([Line::next(Operation::ListKeys, Fault::SlowAnswer { ms: 60_000 })]);
+            tokio::spawn(hanging.send());
+            while bench.sandbox.world().lock().audit().count(Operation::ListKeys, 200) < 2 {
+                tokio::task::yield_now().await;
+            }
+        }
+        tokio::time::timeout(longest, bench.sandbox.stop()).await.unwrap();
+        assert!(client().get(url).send().await.unwrap_err().is_connect());
+    }
 }

@@ -1,6 +1,8 @@
 //! Every way to be refused, with the exact body.
 
 use super::{Bench, CHILD, PARENT, Pair, key, keys, messages, read};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rekeyd::sandbox::{Faults, KeyKind, Reach};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -53,7 +55,8 @@ async fn bad_credentials_are_told_apart_as_far_as_twilio_does() {
 async fn no_credentials_are_refused_whatever_stands_in_their_place() {
     let bench = bench().await;
     let nothing = bench.http.get(format!("{}{}", bench.sandbox.url(), keys()));
-    let bearer = bench.http.get(format!("{}{}", bench.sandbox.url(), keys())).bearer_auth("x");
+    let pair = STANDARD.encode(format!("{}:{}", bench.main.0, bench.main.1));
+    let bearer = bench.http.get(format!("{}{}", bench.sandbox.url(), keys())).bearer_auth(pair);
     let expected = refusal(401, 20003, "Authentication Error - No credentials provided");
     for request in [nothing, bearer] {
         let got = read(request).await;

@@ -48,8 +48,9 @@ async fn a_key_without_a_name_has_none() {
     let bench = bench().await;
     let body = bench.post(&keys(), &[]).await.body();
     assert_eq!(body["friendly_name"], Value::Null);
-    let request = bench.request(Method::POST, &bench.main, &keys()).json(&json!({"FriendlyName": "as JSON"}));
-    assert_eq!(super::read(request).await.body()["friendly_name"], Value::Null, "only forms are read");
+    let no_form =
+        bench.request(Method::POST, &bench.main, &keys()).body("FriendlyName=x").header("content-type", "text/plain");
+    assert_eq!(super::read(no_form).await.body()["friendly_name"], Value::Null, "only forms are read");
 }
 
 #[tokio::test]
