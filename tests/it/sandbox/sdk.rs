@@ -17,7 +17,9 @@ async fn run(bench: &Bench, command: &mut Command) -> String {
         "main": [bench.main.0, bench.main.1], "token": bench.token(PARENT).1,
     });
     let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    let mut script = command.spawn().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
+    let mut script = command
+        .spawn()
+        .unwrap_or_else(|error| panic!("{command:?} does not start ({error}): run tests/run, or tests/peers/install"));
     script.stdin.take().unwrap().write_all(told.to_string().as_bytes()).await.unwrap();
     let output = script.wait_with_output().await.unwrap();
     let (printed, complaint) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -54,6 +56,7 @@ async fn the_official_node_sdk_works_against_it() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/sdk.mjs");
     let mut node = Command::new("node");
     let modules = peers().join("node/node_modules");
+    assert!(modules.join("twilio").exists(), "Twilio's Node SDK is missing: run tests/run, or tests/peers/install");
     assert_eq!(run(&bench, node.arg(script).arg(modules)).await.trim(), "twilio 6.2.0: all checks passed");
     check(&bench);
 }
