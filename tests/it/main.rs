@@ -9,6 +9,7 @@ mod crash;
 mod edges;
 mod journal;
 mod life;
+mod sandbox;
 mod support;
 mod table;
 

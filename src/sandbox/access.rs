@@ -1,0 +1,152 @@
+//! Who may do what: authentication, then the rights of Main keys, Standard keys and account tokens.
+//!
+//! The table of rights is that of the Twilio docs, "Create API keys in Twilio Console"; that a Standard key is told 401
+//! and not 403 was recorded from the real service.
+
+use super::audit::Denial;
+use super::call::{Call, Credentials, Operation, Refusal, Status};
+use super::faults::Reach;
+use super::keys::KeyKind;
+use super::world::World;
+use crate::model::key::{AccountSid, KeySid};
+use jiff::Timestamp;
+
+/// A caller whose credentials were accepted.
+pub(super) struct Caller {
+    /// The account that the credentials belong to.
+    pub(super) account: AccountSid,
+    /// The SID that the caller came with.
+    pub(super) sid: String,
+    /// What kind of credentials they are.
+    means: Means,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Means {
+    Token,
+    Key(KeyKind),
+}
+
+impl Caller {
+    /// Whether account tokens are shown: to API keys they come out empty, as recorded from the real service.
+    pub(super) fn sees_tokens(&self) -> bool {
+        self.means == Means::Token
+    }
+}
+
+/// The part of the API that an operation belongs to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Area {
+    Accounts,
+    Keys,
+    Ordinary,
+}
+
+impl Area {
+    fn of(operation: Operation) -> Self {
+        match operation {
+            Operation::FetchAccount | Operation::ListAccounts => Area::Accounts,
+            Operation::ListNumbers | Operation::ListMessages => Area::Ordinary,
+            Operation::CreateKey | Operation::ListKeys => Area::Keys,
+            Operation::FetchKey | Operation::UpdateKey | Operation::DeleteKey => Area::Keys,
+        }
+    }
+}
+
+/// What the caller is told, and what the audit notes.
+type Denied = (Refusal, Denial);
+
+const WRONG_SECRET: Denied = (Refusal::Authenticate, Denial::WrongSecret);
+const UNKNOWN: Denied = (Refusal::Authenticate, Denial::Unknown);
+const INACTIVE: Denied = (Refusal::Authenticate, Denial::AccountInactive);
+const NOT_PERMITTED: Denied = (Refusal::Authenticate, Denial::NotPermitted);
+
+impl World {
+    /// Lets the caller in, and says which account the call is about.
+    pub(super) fn admit(&mut self, now: Timestamp, call: &Call) -> Result<(Caller, AccountSid), Denied> {
+        let caller = self.authenticate(now, call.credentials.as_ref())?;
+        if !self.is_active(&caller.account) {
+            return Err(INACTIVE);
+        }
+        let area = Area::of(call.request.operation());
+        let Some(target) = self.target(call, &caller) else {
+            let looks = area == Area::Accounts && caller.means != Means::Key(KeyKind::Standard);
+            return Err(if looks { (Refusal::NotFound, Denial::NotPermitted) } else { NOT_PERMITTED });
+        };
+        if !self.permits(&caller, &target, area) {
+            return Err(NOT_PERMITTED);
+        }
+        if area != Area::Accounts && !self.is_active(&target) {
+            return Err(INACTIVE);
+        }
+        Ok((caller, target))
+    }
+
+    fn authenticate(&mut self, now: Timestamp, credentials: Option<&Credentials>) -> Result<Caller, Denied> {
+        let Credentials { user, secret } = credentials.ok_or((Refusal::NoCredentials, Denial::Absent))?;
+        if let Ok(sid) = AccountSid::new(user) {
+            let account = self.accounts.get(&sid).ok_or(UNKNOWN)?;
+            let matches = account.token.expose() == secret.expose();
+            return if matches { Ok(Caller::new(sid, user, Means::Token)) } else { Err(WRONG_SECRET) };
+        }
+        let sid = KeySid::new(user).map_err(|_| (Refusal::InvalidUsername, Denial::Malformed))?;
+        let key = self.keys.get(&sid).ok_or(UNKNOWN)?;
+        if key.secret.expose() != secret.expose() {
+            return Err(WRONG_SECRET);
+        }
+        let caller = Caller::new(key.account.clone(), user, Means::Key(key.kind));
+        self.meet_edge(now, &sid).map_or(Ok(caller), |denial| Err((Refusal::Authenticate, denial)))
+    }
+
+    /// Asks one of Twilio's edges about a key that exists or existed.
+    fn meet_edge(&mut self, now: Timestamp, sid: &KeySid) -> Option<Denial> {
+        let key = self.keys.get(sid)?;
+        let (born, gone) = (now >= key.works_from, key.deleted.as_ref());
+        let (deleted, settled) = (gone.is_some(), gone.is_some_and(|deletion| now >= deletion.works_until));
+        let informed = (deleted && !settled || !born) && self.chance.happens(self.faults.edges);
+        if settled || deleted && informed {
+            Some(Denial::Deleted)
+        } else if born || informed {
+            None
+        } else {
+            Some(Denial::TooNew)
+        }
+    }
+
+    /// The account that the call names, if it exists; the caller's own where it names none.
+    fn target(&self, call: &Call, caller: &Caller) -> Option<AccountSid> {
+        let Some(named) = &call.account else { return Some(caller.account.clone()) };
+        AccountSid::new(named).ok().filter(|sid| self.accounts.contains_key(sid))
+    }
+
+    fn permits(&self, caller: &Caller, target: &AccountSid, area: Area) -> bool {
+        if *target == caller.account {
+            return caller.means != Means::Key(KeyKind::Standard) || area == Area::Ordinary;
+        }
+        let is_parent = self.parent_of(target) == Some(&caller.account);
+        is_parent
+            && match (caller.means, self.faults.parent_main_key_on_subaccount) {
+                (Means::Token, _) | (Means::Key(KeyKind::Main), Reach::AllV2010) => true,
+                (Means::Key(KeyKind::Main), Reach::AccountsOnly) => area == Area::Accounts,
+                (Means::Key(KeyKind::Main), Reach::AccountsAndKeys) => area != Area::Ordinary,
+                (Means::Key(KeyKind::Standard), _) => false,
+            }
+    }
+
+    /// Whether the account and its parent are active: a suspended parent suspends its subaccounts (Twilio docs,
+    /// "REST API: Subaccounts").
+    fn is_active(&self, account: &AccountSid) -> bool {
+        let active = |sid: &AccountSid| self.accounts.get(sid).is_some_and(|found| found.status == Status::Active);
+        active(account) && self.parent_of(account).is_none_or(active)
+    }
+
+    fn parent_of(&self, account: &AccountSid) -> Option<&AccountSid> {
+        self.accounts.get(account).and_then(|account| account.parent.as_ref())
+    }
+}
+
+impl Caller {
+    fn new(account: AccountSid, sid: &str, means: Means) -> Self {
+        Self { account, sid: sid.to_owned(), means }
+    }
+}

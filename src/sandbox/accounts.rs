@@ -1,0 +1,90 @@
+//! Accounts: a parent and its subaccounts, and the ordinary resources in them that a key can be proven with.
+
+use super::access::Caller;
+use super::call::{AccountView, Answer, Refusal, Status};
+use super::page::Paging;
+use super::world::World;
+use crate::model::key::AccountSid;
+use crate::model::secret::Secret;
+use jiff::Timestamp;
+use std::cmp::Reverse;
+
+/// An account.
+pub struct Account {
+    /// Its SID.
+    pub sid: AccountSid,
+    /// The account it belongs to, if it is a subaccount.
+    pub parent: Option<AccountSid>,
+    /// Its friendly name.
+    pub name: String,
+    /// Whether it may be used.
+    pub status: Status,
+    /// Its token.
+    pub token: Secret,
+    /// When it was opened, by Twilio's clock.
+    pub created: Timestamp,
+}
+
+/// How many made-up rows each ordinary resource of an account has: enough for several pages of one.
+const ROWS: usize = 3;
+
+impl Account {
+    /// What Twilio shows of it: its token only to those who came with a token.
+    fn view(&self, caller: &Caller) -> AccountView {
+        AccountView {
+            sid: self.sid.clone(),
+            owner: self.parent.clone().unwrap_or_else(|| self.sid.clone()),
+            name: self.name.clone(),
+            status: self.status,
+            token: caller.sees_tokens().then(|| self.token.duplicate()),
+            created: self.created,
+        }
+    }
+}
+
+impl World {
+    /// Opens an account, under a parent or on its own; without a SID, one is made up.
+    pub fn open_account(&mut self, now: Timestamp, sid: Option<AccountSid>, parent: Option<AccountSid>) -> AccountSid {
+        let (sid, token) = (sid.unwrap_or_else(|| self.chance.account_sid()), self.chance.account_token());
+        let name = if parent.is_some() { "A subaccount" } else { "The sandbox" }.to_owned();
+        let created = self.twilio_time(now);
+        let account = Account { sid: sid.clone(), parent, name, status: Status::Active, token, created };
+        self.accounts.insert(sid.clone(), account);
+        sid
+    }
+
+    /// Suspends, closes or reactivates an account; false if there is none.
+    pub fn set_status(&mut self, account: &AccountSid, status: Status) -> bool {
+        self.accounts.get_mut(account).map(|account| account.status = status).is_some()
+    }
+
+    pub(super) fn fetch_account(&self, caller: &Caller, account: &AccountSid) -> Result<Answer, Refusal> {
+        let account = self.accounts.get(account).ok_or(Refusal::NotFound)?;
+        Ok(Answer::Account(account.view(caller)))
+    }
+
+    /// The caller's own account and its subaccounts, newest first.
+    pub(super) fn list_accounts(
+        &self,
+        caller: &Caller,
+        name: Option<&str>,
+        status: Option<&str>,
+        paging: &Paging,
+    ) -> Result<Answer, Refusal> {
+        let own =
+            |account: &&Account| account.sid == caller.account || account.parent.as_ref() == Some(&caller.account);
+        let named = |account: &&Account| name.is_none_or(|name| name == account.name);
+        let standing = |account: &&Account| status.is_none_or(|status| status == account.status.word());
+        let mut accounts: Vec<_> = self.accounts.values().filter(own).filter(named).filter(standing).collect();
+        accounts.sort_by_key(|account| Reverse((account.created, account.sid.clone())));
+        paging.cut(accounts.into_iter().map(|account| account.view(caller)).collect()).map(Answer::Accounts)
+    }
+
+    pub(super) fn list_numbers(&self, account: &AccountSid, paging: &Paging) -> Result<Answer, Refusal> {
+        Ok(Answer::Numbers(account.clone(), paging.cut((0..ROWS).collect())?))
+    }
+
+    pub(super) fn list_messages(&self, account: &AccountSid, paging: &Paging) -> Result<Answer, Refusal> {
+        Ok(Answer::Messages(account.clone(), paging.cut((0..ROWS).collect())?))
+    }
+}

@@ -1,0 +1,298 @@
+//! What can be asked of the sandbox and what it answers, without a word of HTTP: every door speaks this.
+
+use super::faults::{ErrorStatus, Fault};
+use super::page::{Page, Paging};
+use crate::model::key::{AccountSid, KeySid};
+use crate::model::secret::Secret;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// One call, with its parameters as they came: Twilio checks the credentials before it looks at the rest.
+pub struct Call {
+    /// The user and password of HTTP Basic authentication.
+    pub credentials: Option<Credentials>,
+    /// The account that the call names.
+    pub account: Option<String>,
+    /// What it wants.
+    pub request: Request,
+}
+
+/// A user and a password: a key and its secret, or an account and its token.
+pub struct Credentials {
+    /// The SID.
+    pub user: String,
+    /// The secret or the token.
+    pub secret: Secret,
+}
+
+/// What a call wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// A new key; always a Standard one.
+    CreateKey {
+        /// Its friendly name.
+        name: Option<String>,
+    },
+    /// The keys of the account.
+    ListKeys(Paging),
+    /// One key.
+    FetchKey {
+        /// Which.
+        sid: String,
+    },
+    /// Another name for a key.
+    UpdateKey {
+        /// Which.
+        sid: String,
+        /// Its new friendly name; without one only its date changes.
+        name: Option<String>,
+    },
+    /// The end of a key.
+    DeleteKey {
+        /// Which.
+        sid: String,
+    },
+    /// The account itself.
+    FetchAccount,
+    /// The caller's account and its subaccounts.
+    ListAccounts {
+        /// Only those of exactly this name.
+        name: Option<String>,
+        /// Only those of this status.
+        status: Option<String>,
+        /// Which part.
+        paging: Paging,
+    },
+    /// Phone numbers: a resource that any key may read.
+    ListNumbers(Paging),
+    /// Messages: another one.
+    ListMessages(Paging),
+}
+
+/// The name of what a call wants, for scripts and the audit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Operation {
+    /// `Request::CreateKey`.
+    CreateKey,
+    /// `Request::ListKeys`.
+    ListKeys,
+    /// `Request::FetchKey`.
+    FetchKey,
+    /// `Request::UpdateKey`.
+    UpdateKey,
+    /// `Request::DeleteKey`.
+    DeleteKey,
+    /// `Request::FetchAccount`.
+    FetchAccount,
+    /// `Request::ListAccounts`.
+    ListAccounts,
+    /// `Request::ListNumbers`.
+    ListNumbers,
+    /// `Request::ListMessages`.
+    ListMessages,
+}
+
+impl Request {
+    /// Its name.
+    pub fn operation(&self) -> Operation {
+        match self {
+            Request::CreateKey { .. } => Operation::CreateKey,
+            Request::ListKeys(_) => Operation::ListKeys,
+            Request::FetchKey { .. } => Operation::FetchKey,
+            Request::UpdateKey { .. } => Operation::UpdateKey,
+            Request::DeleteKey { .. } => Operation::DeleteKey,
+            Request::FetchAccount => Operation::FetchAccount,
+            Request::ListAccounts { .. } => Operation::ListAccounts,
+            Request::ListNumbers(_) => Operation::ListNumbers,
+            Request::ListMessages(_) => Operation::ListMessages,
+        }
+    }
+}
+
+/// What a call gets when it is granted.
+pub enum Answer {
+    /// The new key, and its secret for the only time.
+    Created(KeyView, Secret),
+    /// A key.
+    Key(KeyView),
+    /// Keys.
+    Keys(Page<KeyView>),
+    /// Nothing: it is gone.
+    Deleted(KeySid),
+    /// An account.
+    Account(AccountView),
+    /// Accounts.
+    Accounts(Page<AccountView>),
+    /// Made-up phone numbers, by their index.
+    Numbers(AccountSid, Page<usize>),
+    /// Made-up messages, by their index.
+    Messages(AccountSid, Page<usize>),
+}
+
+impl Answer {
+    /// The HTTP status.
+    pub fn status(&self) -> u16 {
+        match self {
+            Answer::Created(..) => 201,
+            Answer::Deleted(_) => 204,
+            Answer::Key(_) | Answer::Keys(_) | Answer::Account(_) => 200,
+            Answer::Accounts(_) | Answer::Numbers(..) | Answer::Messages(..) => 200,
+        }
+    }
+
+    /// The one key that the call was about.
+    pub fn key(&self) -> Option<&KeySid> {
+        match self {
+            Answer::Created(key, _) | Answer::Key(key) => Some(&key.sid),
+            Answer::Deleted(sid) => Some(sid),
+            Answer::Keys(_) | Answer::Account(_) | Answer::Accounts(_) => None,
+            Answer::Numbers(..) | Answer::Messages(..) => None,
+        }
+    }
+}
+
+/// What Twilio shows of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyView {
+    /// The key.
+    pub sid: KeySid,
+    /// Its friendly name.
+    pub name: Option<String>,
+    /// When it was made, by Twilio's clock.
+    pub created: Timestamp,
+    /// When its name was last set, by Twilio's clock.
+    pub updated: Timestamp,
+}
+
+/// What Twilio shows of an account.
+pub struct AccountView {
+    /// The account.
+    pub sid: AccountSid,
+    /// The account it belongs to; a top account belongs to itself.
+    pub owner: AccountSid,
+    /// Its friendly name.
+    pub name: String,
+    /// Whether it may be used.
+    pub status: Status,
+    /// Its token, which only callers who came with a token may see.
+    pub token: Option<Secret>,
+    /// When it was made, by Twilio's clock.
+    pub created: Timestamp,
+}
+
+/// Whether an account may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// It may.
+    Active,
+    /// Not now.
+    Suspended,
+    /// Never again.
+    Closed,
+}
+
+impl Status {
+    /// Twilio's word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Status::Active => "active",
+            Status::Suspended => "suspended",
+            Status::Closed => "closed",
+        }
+    }
+}
+
+/// Why a call is not granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The pair is wrong, or does not permit this; Twilio does not say which.
+    Authenticate,
+    /// The user is no SID.
+    InvalidUsername,
+    /// There are no credentials.
+    NoCredentials,
+    /// A parameter breaks a rule: the friendly name is too long.
+    Constraint,
+    /// A SID of another kind was expected.
+    WrongSid,
+    /// There is no such thing.
+    NotFound,
+    /// The resource has no such method.
+    MethodNotAllowed,
+    /// A page number or a page size that cannot be.
+    BadPage,
+    /// A page larger than 1,000 rows.
+    PageTooLarge,
+    /// The account has as many keys as it may have.
+    Quota,
+    /// Too many calls at once; this one was not processed.
+    TooManyRequests,
+    /// Something broke.
+    Broken(ErrorStatus),
+}
+
+impl Refusal {
+    /// HTTP status, Twilio's code and its words (Twilio's error list; recorded answers where there are any).
+    /// For `BadPage` and `MethodNotAllowed` the words are our own, and so is the status of `PageTooLarge`.
+    pub fn terms(self) -> (u16, Option<u32>, &'static str) {
+        match self {
+            Refusal::Authenticate => (401, Some(20003), "Authenticate"),
+            Refusal::InvalidUsername => (401, Some(20003), "Authentication Error - invalid username"),
+            Refusal::NoCredentials => (401, Some(20003), "Authentication Error - No credentials provided"),
+            Refusal::Constraint => (400, Some(70001), "The request has constraint violations"),
+            Refusal::WrongSid => (400, Some(70002), "Invalid Sid provided in the request"),
+            Refusal::NotFound => (404, Some(20404), "The requested resource was not found"),
+            Refusal::MethodNotAllowed => (405, Some(20004), "Method not allowed"),
+            Refusal::BadPage => (400, Some(20001), "Invalid page"),
+            Refusal::PageTooLarge => (400, Some(20007), "Page size too large"),
+            Refusal::Quota => (400, Some(70151), "Maximum Number Of API Keys Exceeded"),
+            Refusal::TooManyRequests => (429, Some(20429), "Too Many Requests"),
+            Refusal::Broken(ErrorStatus::INTERNAL) => (500, Some(20500), "Internal Server Error"),
+            Refusal::Broken(ErrorStatus::UNAVAILABLE) => (503, Some(20503), "Service Unavailable"),
+            Refusal::Broken(other) => (other.into(), None, "Error"),
+        }
+    }
+}
+
+/// What comes back from a call: the answer, and what happens to it on its way.
+pub struct Reply {
+    /// The answer.
+    pub answer: Result<Answer, Refusal>,
+    /// What happens to it.
+    pub delivery: Delivery,
+}
+
+/// How an answer reaches the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// As it is.
+    Whole,
+    /// Not at all.
+    Lost,
+    /// This much later.
+    Delayed(Duration),
+    /// The first half of it.
+    Cut,
+    /// Byte by byte, with this pause before each.
+    Drip(Duration),
+    /// As something that is no JSON.
+    Malformed,
+}
+
+impl From<Option<Fault>> for Delivery {
+    fn from(fault: Option<Fault>) -> Self {
+        let Some(fault) = fault else { return Delivery::Whole };
+        match fault {
+            Fault::Lost | Fault::Late { .. } => Delivery::Lost,
+            Fault::SlowAnswer { ms } => Delivery::Delayed(Duration::from_millis(ms)),
+            Fault::Cut => Delivery::Cut,
+            Fault::Drip { ms } => Delivery::Drip(Duration::from_millis(ms)),
+            Fault::Malformed => Delivery::Malformed,
+            Fault::Pass | Fault::RateLimited | Fault::Refused | Fault::Twice => Delivery::Whole,
+            Fault::ErrorBefore { .. } | Fault::ErrorAfter { .. } | Fault::SlowStart { .. } => Delivery::Whole,
+        }
+    }
+}

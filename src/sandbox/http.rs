@@ -1,0 +1,153 @@
+//! The door for everyone who speaks HTTP: Twilio's paths, and what happens to an answer on its way.
+
+mod answer;
+mod control;
+mod render;
+mod route;
+mod wire;
+
+use super::call::{Answer, Call, Credentials, Delivery, Refusal, Reply};
+use super::faults::ErrorStatus;
+use super::world::{Ticket, World};
+use crate::model::secret::Secret;
+use answer::{Sent, Written};
+use axum::Router;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, header};
+use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use route::{Parameters, Route};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use wire::{Cutter, Doorstep};
+
+/// Tells the time.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// The world, shared between the door and whoever looks on.
+#[derive(Clone)]
+pub struct Handle {
+    world: Arc<Mutex<World>>,
+    clock: Clock,
+}
+
+impl Handle {
+    pub(super) fn new(world: World, clock: Clock) -> Self {
+        Self { world: Arc::new(Mutex::new(world)), clock }
+    }
+
+    /// The world, for as long as the guard is held; nobody is served meanwhile.
+    pub fn lock(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The time in this world.
+    pub fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+}
+
+/// Serves until it is told to stop.
+pub(super) async fn serve(listener: TcpListener, world: Handle, stop: CancellationToken) -> io::Result<()> {
+    let router = Router::new().nest("/_sandbox", control::router()).fallback(twilio).with_state(world);
+    let service = router.into_make_service_with_connect_info::<Cutter>();
+    axum::serve(Doorstep(listener), service).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+/// The largest body that is read; a friendly name fits many times.
+const BODY_LIMIT: usize = 64 * 1024;
+
+async fn twilio(State(world): State<Handle>, ConnectInfo(cutter): ConnectInfo<Cutter>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let (path, query) = (parts.uri.path(), Parameters::parse(parts.uri.query().unwrap_or_default().as_bytes()));
+    let miss = |refusal| Sent::by_itself(&world, Written::refusal(refusal, path, false)).respond(&cutter);
+    let Ok(body) = axum::body::to_bytes(body, BODY_LIMIT).await else { return miss(Refusal::Constraint) };
+    let Some(route) = Route::find(path) else { return miss(Refusal::NotFound) };
+    let Some(request) = route.request(&parts.method, &query, &form(&parts.headers, &body)) else {
+        return miss(Refusal::MethodNotAllowed);
+    };
+    let call = Call { credentials: credentials(&parts.headers), account: route.account.map(str::to_owned), request };
+    // A task of its own, so that the work is done even if the caller hangs up while waiting: as Twilio would.
+    let Ok(served) = tokio::spawn(work(world.clone(), call)).await else {
+        cutter.cut(); // The process is ending.
+        return miss(Refusal::Broken(ErrorStatus::UNAVAILABLE));
+    };
+    let written = match &served.reply.answer {
+        Ok(answer) => Written::answer(answer, &route, &query),
+        Err(refusal) => Written::refusal(*refusal, path, route.xml),
+    };
+    served.sent(written).respond(&cutter)
+}
+
+/// The parameters of a body, if it is a form; nothing else is read.
+fn form(headers: &HeaderMap, body: &[u8]) -> Parameters {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    Parameters::parse(if kind.starts_with("application/x-www-form-urlencoded") { body } else { b"" })
+}
+
+/// User and password of HTTP Basic authentication (RFC 7617); anything else counts as no credentials.
+fn credentials(headers: &HeaderMap) -> Option<Credentials> {
+    let (scheme, encoded) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    let decoded = STANDARD.decode(encoded.trim()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
+    let (user, secret) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
+    Some(Credentials { user: user.to_owned(), secret: Secret::new(secret.to_owned()) })
+}
+
+/// A call that is under way; whatever ends it frees its place.
+struct Place {
+    world: Handle,
+    ticket: Ticket,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.world.lock().depart(&self.ticket);
+    }
+}
+
+/// A call that was worked on.
+struct Served {
+    place: Place,
+    reply: Reply,
+    took: Duration,
+}
+
+async fn work(world: Handle, call: Call) -> Served {
+    let (began, operation) = (world.now(), call.request.operation());
+    let ticket = world.lock().arrive(began, &call);
+    let place = Place { world, ticket };
+    pause(place.ticket.latency).await;
+    let now = place.world.now();
+    let reply = place.world.lock().perform(now, &place.ticket, call);
+    if let Delivery::Delayed(by) = reply.delivery {
+        pause(by).await;
+    }
+    let status = reply.answer.as_ref().map_or_else(|refusal| refusal.terms().0, Answer::status);
+    tracing::debug!(?operation, status, delivery = ?reply.delivery, "answered");
+    let took = Duration::try_from(place.world.now().duration_since(began)).unwrap_or_default();
+    Served { place, reply, took }
+}
+
+impl Served {
+    fn sent(&self, written: Written) -> Sent {
+        let mut sent = Sent::by_itself(&self.place.world, written);
+        let ticket = &self.place.ticket;
+        sent.header("twilio-request-id", &ticket.id);
+        sent.header("twilio-concurrent-requests", &ticket.concurrent.to_string());
+        sent.header("twilio-request-duration", &format!("{:.3}", self.took.as_secs_f64()));
+        sent.delivery = self.reply.delivery;
+        sent
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this door lives in real time")]
+async fn pause(duration: Duration) {
+    if !duration.is_zero() {
+        tokio::time::sleep(duration).await;
+    }
+}

@@ -1,0 +1,199 @@
+//! Keys: what they are, how humans make and delete them, and the five operations of the Keys resource.
+
+use super::access::Caller;
+use super::call::{Answer, KeyView, Refusal};
+use super::page::Paging;
+use super::world::World;
+use crate::model::key::{AccountSid, KeySid, LABEL_LIMIT};
+use crate::model::secret::Secret;
+use crate::model::time::later;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::cmp::Reverse;
+use std::time::Duration;
+
+/// A key, dead or alive.
+pub struct Key {
+    /// Its SID.
+    pub sid: KeySid,
+    /// Its secret.
+    pub secret: Secret,
+    /// The account it belongs to.
+    pub account: AccountSid,
+    /// What it may do.
+    pub kind: KeyKind,
+    /// Its friendly name.
+    pub name: Option<String>,
+    /// How many keys were made before it, in all.
+    pub serial: u64,
+    /// When it was made.
+    pub made_at: Timestamp,
+    /// By which key or account; `console` for a human.
+    pub made_by: String,
+    /// From when on every edge knows of it.
+    pub works_from: Timestamp,
+    /// Its end.
+    pub deleted: Option<Deletion>,
+    /// When it was made, by Twilio's clock.
+    pub created: Timestamp,
+    /// When it was last updated, by Twilio's clock.
+    pub updated: Timestamp,
+}
+
+/// The end of a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Deletion {
+    /// When.
+    pub at: Timestamp,
+    /// By which key or account; `console` for a human.
+    pub by: String,
+    /// From when on every edge knows of it.
+    pub works_until: Timestamp,
+}
+
+/// What a key may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyKind {
+    /// Everything; only humans can make such a key.
+    Main,
+    /// Everything but to manage accounts and keys.
+    Standard,
+}
+
+/// Who makes and deletes keys by hand.
+const CONSOLE: &str = "console";
+
+impl Key {
+    /// What Twilio shows of it.
+    fn view(&self) -> KeyView {
+        KeyView { sid: self.sid.clone(), name: self.name.clone(), created: self.created, updated: self.updated }
+    }
+
+    fn is_living_in(&self, account: &AccountSid) -> bool {
+        self.account == *account && self.deleted.is_none()
+    }
+
+    /// Whether it was there at that time.
+    fn existed(&self, at: Timestamp) -> bool {
+        self.made_at <= at && self.deleted.as_ref().is_none_or(|deletion| at < deletion.at)
+    }
+}
+
+/// A key that is to be made.
+pub struct NewKey {
+    /// The account it shall belong to.
+    pub account: AccountSid,
+    /// What it may do.
+    pub kind: KeyKind,
+    /// Its friendly name.
+    pub name: Option<String>,
+    /// Its SID and secret, if they were chosen beforehand.
+    pub pair: Option<(KeySid, Secret)>,
+}
+
+/// By hand, as in the Console.
+impl World {
+    /// A human makes a key. It works at once: people make keys long before they use them.
+    pub fn make_by_hand(&mut self, now: Timestamp, new: NewKey) -> KeySid {
+        self.insert(now, now, CONSOLE, new).sid.clone()
+    }
+
+    /// A human deletes a key; false if there is no such living key.
+    pub fn delete_by_hand(&mut self, now: Timestamp, sid: &KeySid) -> bool {
+        self.settle(now);
+        self.bury(now, sid, CONSOLE)
+    }
+
+    fn insert(&mut self, now: Timestamp, works_from: Timestamp, by: &str, new: NewKey) -> &Key {
+        let NewKey { account, kind, name, pair } = new;
+        let (sid, secret) = pair.unwrap_or_else(|| (self.chance.key_sid(), self.chance.key_secret()));
+        let (serial, made_by, created) = (self.keys.len() as u64, by.to_owned(), self.twilio_time(now));
+        let (made_at, updated, deleted, id) = (now, created, None, sid.clone());
+        let key =
+            Key { sid, secret, account, kind, name, serial, made_at, made_by, works_from, deleted, created, updated };
+        self.keys.entry(id).insert_entry(key).into_mut()
+    }
+
+    fn bury(&mut self, now: Timestamp, sid: &KeySid, by: &str) -> bool {
+        let works_until = later(now, Duration::from_millis(self.faults.delete_delay_ms));
+        let Some(key) = self.keys.get_mut(sid).filter(|key| key.deleted.is_none()) else { return false };
+        key.deleted = Some(Deletion { at: now, by: by.to_owned(), works_until });
+        true
+    }
+}
+
+/// The Keys resource.
+impl World {
+    pub(super) fn create_key(
+        &mut self,
+        now: Timestamp,
+        caller: &Caller,
+        account: &AccountSid,
+        name: Option<&str>,
+    ) -> Result<Answer, Refusal> {
+        fits(name)?;
+        let alive = |world: &Self| world.keys.values().filter(|key| key.is_living_in(account)).count();
+        if self.faults.key_quota.is_some_and(|most| alive(self) >= most as usize) {
+            return Err(Refusal::Quota);
+        }
+        let works_from = later(now, Duration::from_millis(self.faults.key_delay_ms));
+        let (account, kind, name) = (account.clone(), KeyKind::Standard, name.map(str::to_owned));
+        let key = self.insert(now, works_from, &caller.sid, NewKey { account, kind, name, pair: None });
+        Ok(Answer::Created(key.view(), key.secret.duplicate()))
+    }
+
+    /// Lists the keys as they were a while ago, if lists lag: newest first by the second that Twilio shows (the direction
+    /// is that of its published example), and those of one second in the order they were made, newest first.
+    pub(super) fn list_keys(&self, now: Timestamp, account: &AccountSid, paging: &Paging) -> Result<Answer, Refusal> {
+        let lag = Duration::from_millis(self.faults.list_lag_ms);
+        let then = now.checked_sub(lag).unwrap_or(Timestamp::MIN);
+        let mut keys: Vec<&Key> = self.keys.values().filter(|k| k.account == *account && k.existed(then)).collect();
+        keys.sort_by_key(|key| Reverse((key.updated.as_second(), key.serial)));
+        paging.cut(keys.into_iter().map(Key::view).collect()).map(Answer::Keys)
+    }
+
+    pub(super) fn fetch_key(&mut self, account: &AccountSid, sid: &str) -> Result<Answer, Refusal> {
+        self.living(account, sid).map(|key| Answer::Key(key.view()))
+    }
+
+    pub(super) fn update_key(
+        &mut self,
+        now: Timestamp,
+        account: &AccountSid,
+        sid: &str,
+        name: Option<&str>,
+    ) -> Result<Answer, Refusal> {
+        let updated = self.twilio_time(now);
+        let key = self.living(account, sid)?;
+        fits(name)?;
+        key.updated = updated;
+        key.name = name.map(str::to_owned).or(key.name.take());
+        Ok(Answer::Key(key.view()))
+    }
+
+    pub(super) fn delete_key(
+        &mut self,
+        now: Timestamp,
+        caller: &Caller,
+        account: &AccountSid,
+        sid: &str,
+    ) -> Result<Answer, Refusal> {
+        let sid = self.living(account, sid)?.sid.clone();
+        self.bury(now, &sid, &caller.sid);
+        Ok(Answer::Deleted(sid))
+    }
+
+    /// A living key of the account: keys of other accounts do not exist for the caller.
+    fn living(&mut self, account: &AccountSid, sid: &str) -> Result<&mut Key, Refusal> {
+        let sid = KeySid::new(sid).map_err(|_| Refusal::WrongSid)?;
+        let key = self.keys.get_mut(&sid).filter(|key| key.is_living_in(account));
+        key.ok_or(Refusal::NotFound)
+    }
+}
+
+/// 64 characters are accepted, 65 are not (recorded from the real service; whether it counts bytes is not known).
+fn fits(name: Option<&str>) -> Result<(), Refusal> {
+    let fits = name.is_none_or(|name| name.chars().count() <= LABEL_LIMIT);
+    fits.then_some(()).ok_or(Refusal::Constraint)
+}
