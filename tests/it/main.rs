@@ -1,6 +1,5 @@
 //! All tests that look at the program from outside, in one binary. Every file beside this one is listed here; the last
 //! test fails when one is forgotten.
-#![expect(missing_docs, reason = "tests describe themselves by their names")]
 
 mod support;
 
@@ -12,6 +11,9 @@ fn every_file_beside_this_one_is_listed() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let module = name.trim_end_matches(".rs");
         let listed = main.contains(&format!("mod {module};"));
-        assert!(listed || module == "main" || module == "snapshots", "tests/it/{name} is not listed in tests/it/main.rs");
+        assert!(
+            listed || module == "main" || module == "snapshots",
+            "tests/it/{name} is not listed in tests/it/main.rs"
+        );
     }
 }
