@@ -1,7 +1,9 @@
 //! All tests that look at the program from outside, in one binary. Every file beside this one is listed here; the last
 //! test fails when one is forgotten.
+#![expect(clippy::unwrap_used, reason = "an unwrap that fails is how a test fails")]
 
 mod support;
+mod twilio;
 
 #[test]
 fn every_file_beside_this_one_is_listed() {
