@@ -2,6 +2,7 @@
 //! test fails when one is forgotten.
 #![expect(clippy::unwrap_used, reason = "an unwrap that fails is how a test fails")]
 
+mod http;
 mod support;
 mod twilio;
 
