@@ -24,10 +24,14 @@ struct Authority {
 
 impl Authority {
     fn new(name: &str) -> Self {
+        Self::with_key(name, KeyPair::generate().unwrap())
+    }
+
+    /// The same name and the same key make the same authority, also in another process.
+    fn with_key(name: &str, key: KeyPair) -> Self {
         let mut params = CertificateParams::new([]).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
         let file = NamedTempFile::new().unwrap();
         std::fs::write(file.path(), params.self_signed(&key).unwrap().pem()).unwrap();
         Self { issuer: Issuer::new(params, key), file }
@@ -160,24 +164,47 @@ async fn the_name_localhost_leads_to_this_machine() {
 }
 
 /// Runs another test of this program with this environment; it must pass there as well.
-async fn passes_with(environment: &[(&str, &str)]) {
+async fn passes_with(environment: &[(&str, &str)], test: &str) {
     let this = std::env::current_exe().unwrap();
-    let test = "twilio::requests::every_call_sends_exactly_this";
     let output = Command::new(this).args(["--exact", test]).envs(environment.iter().copied()).output().await.unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && text.contains("1 passed"), "{environment:?}\n{text}");
 }
 
+const EXACT_REQUESTS: &str = "twilio::requests::every_call_sends_exactly_this";
+
 #[tokio::test]
 async fn no_proxy_is_taken_from_the_environment() {
     let proxy = Wire::always(Vec::new()).await;
     let url = proxy.url().to_string();
-    passes_with(&[("HTTP_PROXY", &url), ("http_proxy", &url), ("ALL_PROXY", &url), ("NO_PROXY", ""), ("no_proxy", "")])
-        .await;
+    let variables = [("HTTP_PROXY", url.as_str()), ("http_proxy", &url), ("ALL_PROXY", &url), ("NO_PROXY", "")];
+    passes_with(&variables, EXACT_REQUESTS).await;
     assert!(proxy.requests().is_empty());
 }
 
 #[tokio::test]
 async fn plain_http_needs_no_certificates_on_the_machine() {
-    passes_with(&[("SSL_CERT_FILE", "/nonexistent"), ("SSL_CERT_DIR", "/nonexistent")]).await;
+    passes_with(&[("SSL_CERT_FILE", "/nonexistent"), ("SSL_CERT_DIR", "/nonexistent")], EXACT_REQUESTS).await;
+}
+
+/// Set for the second process of the next test: the key of an authority that the system of that process trusts.
+const SYSTEM_KEY: &str = "REKEYD_TEST_SYSTEM_KEY";
+
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "the environment tells which of the two processes this is")]
+async fn a_given_authority_replaces_those_of_the_system() {
+    let Ok(key) = std::env::var(SYSTEM_KEY) else {
+        let key = KeyPair::generate().unwrap().serialize_pem();
+        let system = Authority::with_key("system", KeyPair::from_pem(&key).unwrap());
+        let file = system.file.path().to_str().unwrap();
+        let test = "http::a_given_authority_replaces_those_of_the_system";
+        return passes_with(&[("SSL_CERT_FILE", file), (SYSTEM_KEY, &key)], test).await;
+    };
+    let system = Authority::with_key("system", KeyPair::from_pem(&key).unwrap());
+    let both = [&version::TLS12, &version::TLS13];
+    let (address, _server) = serve(system.certify("127.0.0.1", 2100), &both);
+    assert_eq!(get(address, None).await.unwrap(), b"{}", "the system's authorities are trusted by default");
+    let (address, server) = serve(system.certify("127.0.0.1", 2100), &both);
+    let reason = refused(address, Some(Authority::new("ours").file.path()), server).await;
+    assert_eq!(reason, "unreachable: no connection: invalid peer certificate: UnknownIssuer");
 }

@@ -136,17 +136,19 @@ async fn calls_do_not_wait_for_each_other() {
 #[tokio::test]
 async fn no_secret_is_shown_even_if_twilio_repeats_it() {
     for call in Call::ALL {
+        let known = if call == Call::Probe { format!("{PAIR_SECRET}/{MAIN_SECRET}") } else { MAIN_SECRET.to_owned() };
         for status in [400, 403, 429, 500, 503] {
-            for padding in [0, 100, 120, 140, 160, 180] {
-                // What was sent, the secrets in clear, and one that only Twilio knows; also where the text is cut.
+            // What was sent, the secrets in clear, and one that only Twilio knows; also where the text is cut.
+            for padding in [0, 60, 80, 100, 120, 140, 150, 160, 170, 180] {
+                let known = known.clone();
                 let wire = Wire::start(move |request| {
                     let sent = request.header("authorization").unwrap();
-                    let message = format!("{} {sent} {MAIN_SECRET}/{PAIR_SECRET} {NEW_SECRET}", ".".repeat(padding));
+                    let message = format!("{} {sent} {known} {NEW_SECRET}", ".".repeat(padding));
                     json(status, &format!(r#"{{"code":70001,"message":"{message}"}}"#))
                 })
                 .await;
                 let found = call.make(&client(&wire)).await;
-                let coded = [basic(MAIN_KEY, MAIN_SECRET), basic(KEY, PAIR_SECRET)].map(|text| text[6..30].to_owned());
+                let coded = [basic(MAIN_KEY, MAIN_SECRET), basic(KEY, PAIR_SECRET)].map(|text| text[6..18].to_owned());
                 assert!(coded.iter().all(|coded| !found.contains(coded.as_str())), "{found}");
                 assert!(!found.contains("Canary"), "{found}");
                 assert!(found.contains("error 70001: ..") || found.contains("error 70001:  Basic [secret]"), "{found}");
@@ -193,9 +195,9 @@ async fn the_date_is_the_last_one_seen_on_any_answer() {
 async fn the_date_is_noted_when_the_head_arrives_not_after_a_slow_body() {
     let head = "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 9\r\n\r\n{";
     let wire = Wire::always(vec![Act::Send(head.into()), Act::Wait(Duration::from_secs(60))]).await;
-    let client = client_with(wire.url(), Deadlines { total: Duration::from_millis(500), ..Deadlines::default() });
+    let client = client_with(wire.url(), Deadlines { total: Duration::from_secs(3), ..Deadlines::default() });
     assert_eq!(Call::List.make(&client).await, "unknown: timeout: no whole answer in time");
     let (date, noted) = client.date().unwrap();
     assert_eq!(date.to_string(), "1994-11-06T08:49:37Z");
-    assert!(noted < Duration::from_millis(450), "{noted:?}");
+    assert!(noted < Duration::from_secs(2), "{noted:?}");
 }
