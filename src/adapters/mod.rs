@@ -1,3 +1,8 @@
-//! The adapters: each knows one vendor and nothing else. None of them knows the engine, or another adapter.
+//! The adapters: each knows one vendor, or one part of this machine, and nothing else. None of them knows the engine.
 
+pub mod clock;
+pub mod http;
 pub mod journal;
+pub mod secrets;
+pub mod ticks;
+pub mod twilio;

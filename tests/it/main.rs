@@ -7,11 +7,13 @@
 
 mod crash;
 mod edges;
+mod http;
 mod journal;
 mod life;
 mod sandbox;
 mod support;
 mod table;
+mod twilio;
 
 #[test]
 fn every_file_beside_this_one_is_listed() {

@@ -1,4 +1,5 @@
 //! What several tests share.
 
+pub mod peers;
+pub mod wire;
 pub mod world;
-pub(crate) mod peers;

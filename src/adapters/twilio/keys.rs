@@ -1,0 +1,145 @@
+//! The keys of an account: create, list, fetch, delete (Twilio docs, "REST API: API Keys", version 2010-04-01).
+
+use super::TwilioClient;
+use super::answer::Answer;
+use super::call::parse_date;
+use crate::adapters::http::Miss;
+use crate::model::fault::{Failure, Fault};
+use crate::model::key::{AccountSid, KeyFacts, KeySid};
+use crate::model::secret::Secret;
+use crate::ports::NewKey;
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, de};
+use std::collections::{BTreeMap, BTreeSet};
+use url::{Url, form_urlencoded};
+
+/// The largest page Twilio gives (Twilio docs: 1 to 1000).
+const FIRST_PAGE: &str = "PageSize=1000";
+/// The longest list that is followed: 100,000 keys.
+const MAX_PAGES: usize = 100;
+
+/// A key as Twilio shows it.
+#[derive(Deserialize)]
+struct Shown {
+    sid: KeySid,
+    friendly_name: Option<String>,
+    #[serde(deserialize_with = "date")]
+    date_created: Timestamp,
+}
+
+/// A key as Twilio shows it once. The secret is borrowed from the body, which is wiped; that also refuses one that is
+/// written with escapes, and none of letters and digits needs any.
+#[derive(Deserialize)]
+struct Created<'a> {
+    sid: KeySid,
+    friendly_name: Option<String>,
+    #[serde(deserialize_with = "date")]
+    date_created: Timestamp,
+    secret: Option<&'a str>,
+}
+
+/// One page of the list. Its other members only describe the page.
+#[derive(Deserialize)]
+struct Page {
+    keys: Vec<Shown>,
+    next_page_uri: Option<String>,
+}
+
+fn date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    parse_date(&text).ok_or_else(|| de::Error::custom("not a date"))
+}
+
+impl From<Shown> for KeyFacts {
+    fn from(key: Shown) -> Self {
+        KeyFacts { sid: key.sid, label: key.friendly_name, created_at: key.date_created }
+    }
+}
+
+impl TwilioClient {
+    /// Sends exactly one POST, on a connection of its own.
+    pub(super) async fn create_key(&self, account: &AccountSid, label: &str) -> Result<NewKey, Miss> {
+        let request = self.fresh.post(self.address(account, ["Keys.json"])).form(&[("FriendlyName", label)]);
+        let answer = self.call(request, self.main()).await?;
+        let key: Created<'_> = answer.parse(&[201, 200], "a new key")?;
+        self.accept(&answer, key, label)
+    }
+
+    /// A new key must be what was asked for; otherwise nobody knows what was made.
+    fn accept(&self, answer: &Answer<'_>, key: Created<'_>, label: &str) -> Result<NewKey, Miss> {
+        if key.friendly_name.as_deref() != Some(label) {
+            return Err(answer.malformed("the new key has another name than was asked for"));
+        }
+        if key.sid == self.main_key {
+            return Err(answer.malformed("the new key is said to be the Main key"));
+        }
+        // The form is Twilio's own rule: its Go library refuses to send anything else.
+        let usable = |secret: &&str| !secret.is_empty() && secret.bytes().all(|b| b.is_ascii_alphanumeric());
+        let secret = key.secret.filter(usable).ok_or_else(|| answer.malformed("the new key has no usable secret"))?;
+        let facts = KeyFacts { sid: key.sid, label: key.friendly_name, created_at: key.date_created };
+        Ok(NewKey { facts, secret: Secret::new(secret.to_owned()) })
+    }
+
+    /// All pages, each key once: a key that moves while pages are read may be seen twice, or not at all.
+    pub(super) async fn list_keys(&self, account: &AccountSid) -> Result<Vec<KeyFacts>, Miss> {
+        let mut url = self.address(account, ["Keys.json"]);
+        url.set_query(Some(FIRST_PAGE));
+        let (mut keys, mut read) = (BTreeMap::new(), BTreeSet::from([position(&url)]));
+        loop {
+            let answer = self.call(self.kept.get(url.clone()), self.main()).await?;
+            let page: Page = answer.parse(&[200], "a page of keys")?;
+            keys.extend(page.keys.into_iter().map(|key| (key.sid.clone(), KeyFacts::from(key))));
+            let Some(next) = page.next_page_uri.filter(|next| !next.is_empty()) else {
+                return Ok(keys.into_values().collect());
+            };
+            let query = query(&next).ok_or_else(|| answer.malformed("the address of the next page has no query"))?;
+            url.set_query(Some(query));
+            if !read.insert(position(&url)) {
+                return Err(answer.malformed("the list leads back to a page that was read before"));
+            }
+            if read.len() > MAX_PAGES {
+                return Err(answer.malformed("the list has more than 100 pages"));
+            }
+        }
+    }
+
+    /// The one read that is a fact: whether the key exists now.
+    pub(super) async fn fetch_key(&self, account: &AccountSid, sid: &KeySid) -> Result<Option<KeyFacts>, Miss> {
+        let request = self.kept.get(self.key(account, sid));
+        let answer = self.call(request, self.main()).await?;
+        if answer.says_gone() {
+            return Ok(None);
+        }
+        let key: Shown = answer.parse(&[200], "a key")?;
+        if key.sid == *sid { Ok(Some(key.into())) } else { Err(answer.malformed("it shows another key")) }
+    }
+
+    /// Deletes through the path of the account, so that a wrong account cannot be hit (protocol, b.4).
+    pub(super) async fn delete_key(&self, account: &AccountSid, sid: &KeySid) -> Result<(), Miss> {
+        if *sid == self.main_key {
+            // The last door before the wire (protocol, S11): the decision was checked long before.
+            return Err(Miss::NotDone(Failure::new(Fault::Refused, "this is the Main key, which is never deleted")));
+        }
+        let request = self.kept.delete(self.key(account, sid));
+        let answer = self.call(request, self.main()).await?;
+        if answer.succeeded() || answer.says_gone() { Ok(()) } else { Err(answer.miss()) }
+    }
+
+    fn key(&self, account: &AccountSid, sid: &KeySid) -> Url {
+        self.address(account, ["Keys", &format!("{sid}.json")])
+    }
+}
+
+/// The query of an address, which is all that is believed of it: the rest could lead to any host (protocol, S15).
+fn query(address: &str) -> Option<&str> {
+    let address = address.split('#').next()?;
+    let (_, query) = address.split_once('?')?;
+    (!query.is_empty()).then_some(query)
+}
+
+/// What tells one page from another: the token, which says where the page begins, or else the whole query.
+fn position(url: &Url) -> String {
+    let query = url.query().unwrap_or_default();
+    let token = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "PageToken");
+    token.map_or_else(|| query.to_owned(), |(_, token)| format!("token {token}"))
+}

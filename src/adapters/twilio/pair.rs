@@ -1,0 +1,106 @@
+//! A key with its secret: how it signs a request, and how it is kept out of every text.
+
+use crate::model::key::KeySid;
+use crate::model::secret::Secret;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::header::HeaderValue;
+use zeroize::Zeroizing;
+
+/// What a call authenticates with (HTTP Basic, RFC 7617): the key's SID is the user, its secret the password.
+#[derive(Clone, Copy)]
+pub(super) struct Pair<'a> {
+    pub(super) sid: &'a KeySid,
+    pub(super) secret: &'a Secret,
+}
+
+impl Pair<'_> {
+    /// The value of the `Authorization` header, marked so that no library shows it.
+    pub(super) fn authorization(self) -> HeaderValue {
+        let text = Zeroizing::new(["Basic ", self.encoded().expose()].concat());
+        let mut value = HeaderValue::from_str(&text).expect("base64 is made of visible characters");
+        value.set_sensitive(true);
+        value
+    }
+
+    fn encoded(self) -> Secret {
+        let plain = Zeroizing::new([self.sid.as_str(), ":", self.secret.expose()].concat());
+        Secret::new(STANDARD.encode(plain.as_bytes()))
+    }
+
+    /// Takes this pair's secret out of a text, in clear and as it stands in the header.
+    fn scrub(self, text: &str) -> String {
+        self.encoded().scrub(&self.secret.scrub(text))
+    }
+}
+
+/// Makes a text from outside fit to be shown: without the secrets that were used, and without anything that looks like
+/// another one, because the secret of a key that was just made is not known here yet.
+pub(super) fn redact(text: &str, pairs: &[Pair<'_>]) -> String {
+    let scrubbed = pairs.iter().fold(text.to_owned(), |text, pair| pair.scrub(&text));
+    let mut shown = String::with_capacity(scrubbed.len());
+    for piece in scrubbed.split_inclusive(|c: char| !c.is_ascii_alphanumeric()) {
+        let word = piece.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+        shown.push_str(if looks_secret(word) { "[hidden]" } else { word });
+        shown.push_str(&piece[word.len()..]);
+    }
+    shown
+}
+
+/// A run of letters and digits too long for a word and not a SID. Twilio's secrets have 32 characters (Twilio docs);
+/// their base64 and hexadecimal forms are longer.
+fn looks_secret(word: &str) -> bool {
+    word.len() >= 24 && !is_sid(word)
+}
+
+fn is_sid(word: &str) -> bool {
+    let (kind, number) = word.split_at_checked(2).unwrap_or_default();
+    kind.bytes().all(|b| b.is_ascii_uppercase()) && number.len() == 32 && number.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn redacted(text: &str) -> String {
+        let sid = KeySid::new("SK00000000000000000000000000000001").unwrap();
+        let secret = Secret::new("short-secret".to_owned());
+        redact(text, &[Pair { sid: &sid, secret: &secret }])
+    }
+
+    #[test]
+    fn a_pair_signs_as_user_and_password_and_its_header_is_sensitive() {
+        let sid = KeySid::new("SK00000000000000000000000000000001").unwrap();
+        let secret = Secret::new("hunter2".to_owned());
+        let value = Pair { sid: &sid, secret: &secret }.authorization();
+        assert!(value.is_sensitive());
+        let expected = "Basic U0swMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMTpodW50ZXIy";
+        assert_eq!(value.to_str().unwrap(), expected);
+    }
+
+    #[test]
+    fn known_secrets_are_taken_out_in_clear_and_in_base64() {
+        assert_eq!(redacted("not short-secret, sorry"), "not [secret], sorry");
+        let header = "U0swMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMTpzaG9ydC1zZWNyZXQ=";
+        assert_eq!(redacted(&format!("got {header} twice: {header}")), "got [secret] twice: [secret]");
+        assert_eq!(redacted(header.trim_end_matches('=')), "[hidden]");
+    }
+
+    #[test]
+    fn what_looks_like_a_secret_is_hidden_from_24_characters_on() {
+        assert_eq!(redacted("key 0123456789012345678901x, so"), "key 0123456789012345678901x, so");
+        assert_eq!(redacted("key 0123456789012345678901xy, so"), "key [hidden], so");
+        assert_eq!(redacted(&"f".repeat(32)), "[hidden]");
+    }
+
+    #[test]
+    fn sids_and_the_messages_of_twilio_are_shown() {
+        for text in [
+            "Accounts/AC00000000000000000000000000000001/Keys/SK0000000000000000000000000000000f.json was not found",
+            "Authorization Error: required permission twilio/messaging/messages/list is missing",
+        ] {
+            assert_eq!(redacted(text), text);
+        }
+        assert_eq!(redacted("sk00000000000000000000000000000001"), "[hidden]", "not quite a SID");
+    }
+}

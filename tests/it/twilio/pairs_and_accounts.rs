@@ -1,0 +1,125 @@
+//! Whether a pair works, and whether an account may be worked on.
+
+use super::{ACCOUNT, Call, check, client};
+use crate::support::wire::{Act, Wire, answer, cut, json};
+
+const REFUSED: &str =
+    r#"{"code":20003,"message":"Authenticate","more_info":"https://www.twilio.com/docs/errors/20003","status":401}"#;
+const LACKING: &str = r#"{"code":70051,"message":"Authorization Error: required permission a/b/list is missing"}"#;
+
+#[tokio::test]
+async fn a_pair_works_if_an_ordinary_resource_answers_it() {
+    let not = "unknown: malformed: HTTP 200, but the body is not a JSON object (line 1, column …";
+    check(
+        Call::Probe,
+        vec![
+            ("a list", json(200, r#"{"incoming_phone_numbers":[],"page":0}"#), "done: Works"),
+            ("any object", json(200, "{}"), "done: Works"),
+            ("any 2xx", json(203, "{}"), "done: Works"),
+            ("recognised, but not permitted", json(401, LACKING), "done: Works"),
+            ("refused", json(401, REFUSED), "done: Refused"),
+            ("refused without a word", answer(401, "", ""), "done: Refused"),
+            (
+                "refused in HTML",
+                answer(401, "WWW-Authenticate: Basic realm=\"Twilio API\"\r\n", "<h1>401</h1>"),
+                "done: Refused",
+            ),
+            ("a permission named under another status", json(401, r#"{"code":70051,"status":400}"#), "done: Refused"),
+            (
+                "a 401 that is cut",
+                cut("HTTP/1.1 401 Any\r\nContent-Length: 99\r\n\r\n{\"code\":70051"),
+                "unknown: unreachable: the connection was cut: …",
+            ),
+            (
+                "a number of a permission with 403",
+                json(403, r#"{"code":70051,"message":"x"}"#),
+                "not done: forbidden: HTTP 403, error 70051: x",
+            ),
+            (
+                "test credentials",
+                json(403, r#"{"code":20008,"message":"x"}"#),
+                "not done: forbidden: HTTP 403, error 20008: x",
+            ),
+            ("the welcome page of a hotel", answer(200, "", "<html>Welcome</html>"), not),
+            ("a list alone", json(200, "[]"), not),
+            ("nothing", json(200, ""), not),
+            ("a redirect to a login", answer(302, "Location: /login\r\n", ""), "unknown: malformed: HTTP 302"),
+        ],
+    )
+    .await;
+}
+
+/// Answers phone numbers and messages differently.
+async fn two(numbers: Vec<Act>, messages: Vec<Act>) -> Wire {
+    Wire::start(
+        move |request| {
+            if request.line().contains("/IncomingPhoneNumbers.json") { numbers.clone() } else { messages.clone() }
+        },
+    )
+    .await
+}
+
+#[tokio::test]
+async fn messages_are_asked_for_only_where_there_are_no_phone_numbers() {
+    let missing = json(404, r#"{"code":20404,"message":"was not found","status":404}"#);
+    let cases = [
+        (missing.clone(), json(200, "{}"), "done: Works"),
+        (json(404, "bare"), json(200, "{}"), "done: Works"),
+        (missing.clone(), json(401, REFUSED), "done: Refused"),
+        (missing.clone(), json(401, LACKING), "done: Works"),
+        (missing.clone(), json(503, ""), "unknown: server: HTTP 503"),
+        (missing.clone(), missing, "not done: refused: HTTP 404, error 20404: was not found"),
+        (json(404, "bare"), json(404, "bare"), "unknown: malformed: HTTP 404, but the body is not an error of Twilio"),
+    ];
+    for (numbers, messages, expected) in cases {
+        let wire = two(numbers, messages).await;
+        assert_eq!(Call::Probe.make(&client(&wire)).await, expected);
+        let path = format!("GET /2010-04-01/Accounts/{ACCOUNT}");
+        assert_eq!(
+            wire.lines(),
+            [format!("{path}/IncomingPhoneNumbers.json?PageSize=1"), format!("{path}/Messages.json?PageSize=1")]
+        );
+    }
+}
+
+fn account(sid: &str, status: &str) -> Vec<Act> {
+    let rest = format!(r#""type":"Full","auth_token":"","owner_account_sid":"{ACCOUNT}","subresource_uris":{{}}"#);
+    json(200, &format!(r#"{{"sid":"{sid}","friendly_name":"a","status":{status},{rest}}}"#))
+}
+
+#[tokio::test]
+async fn an_account_is_active_suspended_or_closed_or_not_told() {
+    let not = "unknown: malformed: HTTP 200, but the body is not an account with a status (line 1, column …";
+    let other = "AC0000000000000000000000000000000b";
+    check(
+        Call::Standing,
+        vec![
+            ("active", account(ACCOUNT, r#""active""#), "done: Active"),
+            ("suspended", account(ACCOUNT, r#""suspended""#), "done: Suspended"),
+            ("closed", account(ACCOUNT, r#""closed""#), "done: Closed"),
+            ("in capitals", account(ACCOUNT, r#""ACTIVE""#), not),
+            ("a new word", account(ACCOUNT, r#""dormant""#), not),
+            ("a number", account(ACCOUNT, "1"), not),
+            ("null", account(ACCOUNT, "null"), not),
+            ("no status", json(200, &format!(r#"{{"sid":"{ACCOUNT}"}}"#)), not),
+            ("no account", json(200, r#"{"status":"closed"}"#), not),
+            (
+                "another account",
+                account(other, r#""closed""#),
+                "unknown: malformed: HTTP 200, but it shows another account",
+            ),
+            (
+                "a Main key that may not see a subaccount",
+                json(401, REFUSED),
+                "not done: unauthorized: HTTP 401, error 20003: Authenticate",
+            ),
+            (
+                "no such account",
+                json(404, r#"{"code":20404,"message":"x","status":404}"#),
+                "not done: refused: HTTP 404, error 20404: x",
+            ),
+            ("a bare 404", json(404, ""), "unknown: malformed: HTTP 404, but the body is not an error of Twilio"),
+        ],
+    )
+    .await;
+}
