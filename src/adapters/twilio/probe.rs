@@ -45,7 +45,9 @@ fn verdict(answer: &Answer<'_>) -> Result<Verdict, Miss> {
         }
         401 if answer.body.is_ok() => match answer.complaint() {
             Some(complaint) if complaint.code == PERMISSION_MISSING => Ok(Verdict::Works),
-            _ => Ok(Verdict::Refused),
+            Some(_) => Ok(Verdict::Refused),
+            // Not Twilio's own words: something on the way wants to be signed in to. That says nothing of the pair.
+            None => Err(answer.miss()),
         },
         _ => Err(answer.miss()),
     }

@@ -18,13 +18,21 @@ async fn a_pair_works_if_an_ordinary_resource_answers_it() {
             ("any 2xx", json(203, "{}"), "done: Works"),
             ("recognised, but not permitted", json(401, LACKING), "done: Works"),
             ("refused", json(401, REFUSED), "done: Refused"),
-            ("refused without a word", answer(401, "", ""), "done: Refused"),
+            (
+                "refused without a word, by whoever is on the way",
+                answer(401, "", ""),
+                "unknown: malformed: HTTP 401, but the body is not an error of Twilio",
+            ),
             (
                 "refused in HTML",
                 answer(401, "WWW-Authenticate: Basic realm=\"Twilio API\"\r\n", "<h1>401</h1>"),
-                "done: Refused",
+                "unknown: malformed: HTTP 401, but the body is not an error of Twilio",
             ),
-            ("a permission named under another status", json(401, r#"{"code":70051,"status":400}"#), "done: Refused"),
+            (
+                "a permission named under another status",
+                json(401, r#"{"code":70051,"status":400}"#),
+                "unknown: malformed: HTTP 401, but the body is not an error of Twilio",
+            ),
             (
                 "a 401 that is cut",
                 cut("HTTP/1.1 401 Any\r\nContent-Length: 99\r\n\r\n{\"code\":70051"),
