@@ -1,6 +1,8 @@
 //! The adapters: each knows one vendor, or one part of this machine, and nothing else. None of them knows the engine.
 
 pub mod clock;
+mod content;
+pub mod directory;
 pub mod http;
 pub mod journal;
 pub mod secrets;
