@@ -1,5 +1,6 @@
 //! The adapters: each knows one vendor, or one part of this machine, and nothing else. None of them knows the engine.
 
+pub mod aws;
 pub mod clock;
 mod content;
 pub mod directory;

@@ -1,0 +1,338 @@
+//! AWS Secrets Manager as a sink.
+//!
+//! **Version.** The id of the version that carries the label `AWSCURRENT`; `absent` if there is no secret of that name,
+//! `empty` if there is one without any version.
+//!
+//! **Publishing.** A new secret is made by `CreateSecret`, which serves its first version at once and fails if the name
+//! is taken. Otherwise the pair is put beside the current version, labelled `AWSPENDING`, and then `AWSCURRENT` is moved
+//! to it with `RemoveFromVersionId`: "if the label is attached and … the version ID does not match, then the operation
+//! fails" (API reference, `UpdateSecretVersionStage`), which makes the move a compare-and-set. The id of the version is
+//! that of the attempt, so a repeated call makes nothing new, and a pair that was put and not promoted can be read back
+//! after a crash. `AWSPENDING` stays where `AWSCURRENT` is, as AWS's own rotation leaves it; `AWSPREVIOUS` is AWS's to
+//! move.
+//!
+//! **Fencing.** The current content is put again as a version of its own, labelled `REKEYD_FENCE`, and promoted in the
+//! same way. Its id is derived from the attempt and the version it replaces: repeated, it is the same version.
+//!
+//! **Permissions** on the secret: `GetSecretValue`, `DescribeSecret`, `CreateSecret`, `PutSecretValue`,
+//! `UpdateSecretVersionStage`; with a KMS key of one's own also `kms:Decrypt` and `kms:GenerateDataKey`.
+//!
+//! The SDK's own repetition is switched off: when to repeat what is decided by the engine, from the journal.
+
+mod trouble;
+
+use super::content::{self, Text};
+use crate::model::document::{Content, Names, Pair, Seen};
+use crate::model::fault::Outcome;
+use crate::model::key::AttemptId;
+use crate::model::names::{Place, Version};
+use crate::model::secret::Secret;
+use crate::ports::{Reading, Sink, Written};
+use async_trait::async_trait;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_lc_rs::digest;
+use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::config::retry::RetryConfig;
+use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueOutput;
+use aws_sdk_secretsmanager::primitives::Blob;
+use std::time::Duration;
+use trouble::Trouble;
+use url::Url;
+use zeroize::Zeroizing;
+
+const CURRENT: &str = "AWSCURRENT";
+const PENDING: &str = "AWSPENDING";
+const FENCE: &str = "REKEYD_FENCE";
+
+/// How long a connection may take to be made.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How long a call may take in all.
+const TOTAL: Duration = Duration::from_secs(30);
+
+/// The secrets of one account in one region.
+pub struct SecretsManager {
+    client: Client,
+}
+
+/// What is current.
+struct Held {
+    state: State,
+    stored: Option<Stored>,
+}
+
+/// Which version is current, if any.
+enum State {
+    /// There is no secret of that name.
+    Absent,
+    /// It has no version.
+    Empty,
+    /// This one.
+    At(String),
+}
+
+/// The content of a version. Ours are text; what people stored as bytes stays bytes.
+struct Stored {
+    text: Text,
+    binary: bool,
+}
+
+/// What shall be written: under which id and label, and what is kept out of the texts of failures.
+struct Draft<'a> {
+    id: String,
+    label: &'static str,
+    stored: Stored,
+    names: &'a Names,
+    hide: Option<&'a Secret>,
+}
+
+impl SecretsManager {
+    /// Takes the credentials from where AWS's tools take them: environment, profile, web identity, container, instance.
+    pub async fn connect(region: &str, endpoint_url: Option<&Url>) -> Self {
+        let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_timeout(TOTAL).build();
+        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            .region(Region::new(region.to_owned()))
+            .timeout_config(timeouts);
+        if let Some(url) = endpoint_url {
+            loader = loader.endpoint_url(url.as_str());
+        }
+        Self::new(&loader.load().await)
+    }
+
+    /// Uses a configuration made elsewhere, without its repetitions.
+    pub fn new(config: &SdkConfig) -> Self {
+        let config = aws_sdk_secretsmanager::config::Builder::from(config).retry_config(RetryConfig::disabled());
+        Self { client: Client::from_conf(config.build()) }
+    }
+
+    /// Reads the current version.
+    async fn held(&self, name: &str) -> Result<Held, Trouble> {
+        match self.client.get_secret_value().secret_id(name).version_stage(CURRENT).send().await {
+            Ok(found) => {
+                let id = found.version_id().ok_or_else(|| Trouble::malformed("a version without an id"))?.to_owned();
+                Ok(Held { state: State::At(id), stored: Some(Stored::from_answer(found)?) })
+            }
+            Err(error) => match Trouble::new(&error, None) {
+                trouble if trouble.is("ResourceNotFoundException") => self.nothing_current(name).await,
+                trouble => Err(trouble),
+            },
+        }
+    }
+
+    /// Tells a secret without a current version from no secret: AWS answers both with `ResourceNotFoundException`.
+    async fn nothing_current(&self, name: &str) -> Result<Held, Trouble> {
+        match self.client.describe_secret().secret_id(name).send().await {
+            Ok(secret) => {
+                let mut labels = secret.version_ids_to_stages().into_iter().flatten().flat_map(|(_, labels)| labels);
+                match labels.any(|label| label == CURRENT) {
+                    true => Err(Trouble::moved("the secret got a current version while it was read")),
+                    false => Ok(Held { state: State::Empty, stored: None }),
+                }
+            }
+            Err(error) => match Trouble::new(&error, None) {
+                trouble if trouble.is("ResourceNotFoundException") => Ok(Held { state: State::Absent, stored: None }),
+                trouble => Err(trouble),
+            },
+        }
+    }
+
+    /// Reads one version by its id; none if there is no such version.
+    async fn version(&self, name: &str, id: &str) -> Result<Option<Stored>, Trouble> {
+        match self.client.get_secret_value().secret_id(name).version_id(id).send().await {
+            Ok(found) => Stored::from_answer(found).map(Some),
+            Err(error) => match Trouble::new(&error, None) {
+                trouble if trouble.is("ResourceNotFoundException") => Ok(None),
+                trouble => Err(trouble),
+            },
+        }
+    }
+
+    async fn look(&self, name: &str, names: &Names, attempt: Option<AttemptId>) -> Result<Reading, Trouble> {
+        let held = self.held(name).await?;
+        let (content, secret) = content::read(held.text(), names);
+        let current = held.version();
+        let staged = match attempt.map(|attempt| attempt.to_string()) {
+            Some(id) if id != current.0 && !matches!(held.state, State::Absent | State::Empty) => {
+                self.version(name, &id).await?
+            }
+            _ => None,
+        };
+        let staged = staged.and_then(|stored| content::read(Some(&stored.text), names).1);
+        Ok(Reading { seen: Seen { version: current, content, staged: staged.is_some() }, secret, staged })
+    }
+
+    /// Replaces exactly this version by the draft made of it.
+    async fn replace<'a>(
+        &self,
+        name: &str,
+        base: &Version,
+        draft: impl FnOnce(&Held) -> Draft<'a> + Send,
+    ) -> Outcome<Written> {
+        let held = match self.held(name).await {
+            Ok(held) => held,
+            Err(trouble) => return Outcome::NotDone(trouble.failure),
+        };
+        if held.version() != *base {
+            return Outcome::Done(Written::Conflict);
+        }
+        let draft = draft(&held);
+        let done = match &held.state {
+            State::Absent => self.create(name, &draft).await,
+            State::Empty => self.first(name, &draft).await,
+            State::At(id) => self.next(name, &draft, id).await,
+        };
+        done.map_or_else(Trouble::outcome, Outcome::Done)
+    }
+
+    /// Makes the secret, whose first version is current at once.
+    async fn create(&self, name: &str, draft: &Draft<'_>) -> Result<Written, Trouble> {
+        let (text, bytes) = draft.stored.parts()?;
+        let call = self.client.create_secret().name(name).client_request_token(&draft.id);
+        let sent = call.set_secret_string(text).set_secret_binary(bytes).send().await;
+        match sent.map_err(|error| Trouble::new(&error, draft.hide)) {
+            Ok(_) => Ok(draft.at()),
+            // The name is taken: by an earlier call of ours whose answer was lost, or by somebody else.
+            Err(trouble) if trouble.is("ResourceExistsException") => self.settle(name, draft).await,
+            Err(trouble) => Err(trouble),
+        }
+    }
+
+    /// Puts the first version into a secret that has none: "Secrets Manager automatically attaches the staging label
+    /// `AWSCURRENT` to it" (API reference, `PutSecretValue`), which makes this a compare-and-set too.
+    async fn first(&self, name: &str, draft: &Draft<'_>) -> Result<Written, Trouble> {
+        self.put(name, draft).await?;
+        match self.held(name).await.map_err(Trouble::after_a_write)?.state {
+            State::At(id) if id == draft.id => Ok(draft.at()),
+            State::At(_) => Ok(Written::Conflict),
+            // Without `RemoveFromVersionId` the move fails if the label is attached to any other version.
+            State::Empty | State::Absent => self.promote(name, draft, None).await,
+        }
+    }
+
+    /// Puts the next version beside the current one, then makes it current.
+    async fn next(&self, name: &str, draft: &Draft<'_>, base: &str) -> Result<Written, Trouble> {
+        self.put(name, draft).await?;
+        self.promote(name, draft, Some(base)).await
+    }
+
+    /// Stores the draft as a version that nobody reads yet.
+    async fn put(&self, name: &str, draft: &Draft<'_>) -> Result<(), Trouble> {
+        let (text, bytes) = draft.stored.parts()?;
+        let call = self.client.put_secret_value().secret_id(name).client_request_token(&draft.id);
+        let call = call.version_stages(draft.label).set_secret_string(text).set_secret_binary(bytes);
+        let Err(error) = call.send().await else { return Ok(()) };
+        let trouble = Trouble::new(&error, draft.hide);
+        // A version of that id exists with other bytes. It is as good if it says the same: the stamp, or a member that
+        // people added, was another one when it was put.
+        let exists = trouble.is("ResourceExistsException");
+        match if exists { self.version(name, &draft.id).await? } else { None } {
+            Some(there) if content::same(&there.text, &draft.stored.text, draft.names) => Ok(()),
+            _ => Err(trouble.refused()),
+        }
+    }
+
+    /// Moves `AWSCURRENT` to the draft, away from exactly this version.
+    async fn promote(&self, name: &str, draft: &Draft<'_>, base: Option<&str>) -> Result<Written, Trouble> {
+        let call = self.client.update_secret_version_stage().secret_id(name).version_stage(CURRENT);
+        let sent = call.move_to_version_id(&draft.id).set_remove_from_version_id(base.map(str::to_owned)).send().await;
+        match sent.map_err(|error| Trouble::new(&error, draft.hide)) {
+            Ok(_) => Ok(draft.at()),
+            Err(trouble) if trouble.is("InvalidParameterException") => {
+                let state = self.held(name).await.map_err(Trouble::after_a_write)?.state;
+                match state {
+                    State::At(id) if id == draft.id => Ok(draft.at()),
+                    State::At(id) if Some(id.as_str()) == base => Err(trouble),
+                    State::At(_) | State::Empty | State::Absent => Ok(Written::Conflict),
+                }
+            }
+            Err(trouble) => Err(trouble),
+        }
+    }
+
+    /// Whether the secret that is there after all is the one that an earlier call made.
+    async fn settle(&self, name: &str, draft: &Draft<'_>) -> Result<Written, Trouble> {
+        match self.held(name).await {
+            Ok(Held { state: State::At(id), .. }) if id == draft.id => Ok(draft.at()),
+            Ok(_) => Ok(Written::Conflict),
+            Err(trouble) => Err(trouble.after_a_write()),
+        }
+    }
+}
+
+#[async_trait]
+impl Sink for SecretsManager {
+    async fn read(&self, place: &Place, names: &Names, attempt: Option<AttemptId>) -> Outcome<Reading> {
+        self.look(&place.path, names, attempt).await.map_or_else(Trouble::outcome, Outcome::Done)
+    }
+
+    async fn publish(&self, place: &Place, names: &Names, pair: &Pair, base: &Version) -> Outcome<Written> {
+        let draft = |held: &Held| Draft {
+            id: pair.stamp.attempt.to_string(),
+            label: PENDING,
+            stored: Stored { text: content::with_pair(held.text(), names, pair), binary: false },
+            names,
+            hide: Some(&pair.secret),
+        };
+        self.replace(&place.path, base, draft).await
+    }
+
+    async fn fence(&self, place: &Place, names: &Names, token: AttemptId, base: &Version) -> Outcome<Written> {
+        let draft = |held: &Held| {
+            let blank = content::read(held.text(), names).0 == Content::Blank;
+            let binary = !blank && held.stored.as_ref().is_some_and(|stored| stored.binary);
+            let text = content::fenced(held.text(), names, token);
+            Draft { id: fence_id(token, base), label: FENCE, stored: Stored { text, binary }, names, hide: None }
+        };
+        self.replace(&place.path, base, draft).await
+    }
+
+    fn stages(&self) -> bool {
+        true
+    }
+}
+
+impl Held {
+    fn version(&self) -> Version {
+        Version(match &self.state {
+            State::Absent => "absent".to_owned(),
+            State::Empty => "empty".to_owned(),
+            State::At(id) => id.clone(),
+        })
+    }
+
+    fn text(&self) -> Option<&[u8]> {
+        self.stored.as_ref().map(|stored| stored.text.as_slice())
+    }
+}
+
+impl Stored {
+    fn from_answer(found: GetSecretValueOutput) -> Result<Self, Trouble> {
+        match (found.secret_string, found.secret_binary) {
+            (Some(text), _) => Ok(Self { text: Zeroizing::new(text.into_bytes()), binary: false }),
+            (None, Some(bytes)) => Ok(Self { text: Zeroizing::new(bytes.into_inner()), binary: true }),
+            (None, None) => Err(Trouble::malformed("a version without a content")),
+        }
+    }
+
+    /// The two members of a request, of which one is given.
+    fn parts(&self) -> Result<(Option<String>, Option<Blob>), Trouble> {
+        if self.binary {
+            return Ok((None, Some(Blob::new(self.text.to_vec()))));
+        }
+        let text = String::from_utf8(self.text.to_vec());
+        text.map(|text| (Some(text), None)).map_err(|_| Trouble::malformed("a text that is not UTF-8"))
+    }
+}
+
+impl Draft<'_> {
+    fn at(&self) -> Written {
+        Written::At(Version(self.id.clone()))
+    }
+}
+
+/// The id of a fence's version: always the same for the same attempt and base, and no attempt's own.
+fn fence_id(attempt: AttemptId, base: &Version) -> String {
+    let hash = digest::digest(&digest::SHA256, format!("rekeyd fence {attempt} {base}").as_bytes());
+    let bytes = hash.as_ref().first_chunk().expect("SHA-256 has 32 bytes");
+    uuid::Builder::from_custom_bytes(*bytes).into_uuid().to_string()
+}
