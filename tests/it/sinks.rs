@@ -4,6 +4,7 @@
 mod contract;
 mod directory;
 mod fake;
+mod vault;
 
 use rekeyd::model::document::{Content, Names, Pair, Stamp};
 use rekeyd::model::fault::{Failure, Outcome};

@@ -35,10 +35,11 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use session::Session;
+use std::collections::BTreeMap;
 use url::Url;
 use vaultrs::api::kv2::requests::ReadSecretRequest;
 use vaultrs::api::kv2::responses::SecretVersionMetadata;
-use wire::{Answer, Wire, WriteSecret};
+use wire::{Answer, DescribeMount, Wire, WriteSecret};
 use zeroize::Zeroizing;
 
 /// One KV engine of one server.
@@ -112,6 +113,33 @@ impl Vault {
         }
     }
 
+    /// Before the first write to a path: an engine of version 1 answers a read of it in the same way, and would store
+    /// the pair where nobody looks. It is what `vault secrets enable kv` makes unless told otherwise.
+    async fn check_engine(&self, held: &Held) -> Result<(), Failure> {
+        #[derive(Deserialize)]
+        struct Described {
+            data: Mount,
+        }
+        #[derive(Deserialize)]
+        struct Mount {
+            options: Option<BTreeMap<String, String>>,
+        }
+        if held.version > 0 {
+            return Ok(());
+        }
+        let answer = self.session.call(&self.wire, DescribeMount { mount: &self.mount }).await.answer()?;
+        // Where the question is not allowed there is no answer to go by.
+        match serde_json::from_slice::<Described>(&answer.body) {
+            Ok(Described { data })
+                if data.options.iter().flatten().all(|(name, value)| name != "version" || value != "2") =>
+            {
+                let detail = format!("{} is no KV engine of version 2: see `vault kv enable-versioning`", self.mount);
+                Err(Failure::new(Fault::Refused, &detail))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Replaces exactly this version by what `text` makes of it; `hide` is kept out of what is said of a failure.
     async fn replace(
         &self,
@@ -126,6 +154,9 @@ impl Vault {
         };
         if held.version() != *base {
             return Outcome::Done(Written::Conflict);
+        }
+        if let Err(failure) = self.check_engine(&held).await {
+            return Outcome::NotDone(failure);
         }
         let text = text(held.text.as_deref().map(Vec::as_slice));
         let Ok(data) = serde_json::from_slice(&text) else {

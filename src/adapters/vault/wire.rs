@@ -123,6 +123,26 @@ impl Answer {
     }
 }
 
+/// Asks what kind of engine a mount is, as Vault's own command line does before it uses one. Every token may ask that
+/// has any right inside the mount.
+pub(super) struct DescribeMount<'a> {
+    pub(super) mount: &'a str,
+}
+
+impl Endpoint for DescribeMount<'_> {
+    type Response = ();
+    const REQUEST_BODY_TYPE: RequestType = RequestType::JSON;
+    const RESPONSE_BODY_TYPE: ResponseType = ResponseType::JSON;
+
+    fn path(&self) -> String {
+        format!("sys/internal/ui/mounts/{}", self.mount)
+    }
+
+    fn method(&self) -> RequestMethod {
+        RequestMethod::GET
+    }
+}
+
 /// Writes a new version over exactly version `cas`; the data goes out as the text that it is, not as numbers read and
 /// written again.
 pub(super) struct WriteSecret<'a> {

@@ -23,7 +23,7 @@ fn start() -> Server {
         command.arg(script).arg(port.to_string());
         command
     };
-    Server::start(command, "/moto-api/")
+    Server::start(command, "/moto-api/", "200")
 }
 
 /// A configuration that signs with this access key id, or with none; some ids stand for faults, see the script.

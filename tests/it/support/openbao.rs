@@ -5,6 +5,7 @@ use super::server::Server;
 use serde_json::Value;
 use std::process::Command;
 use std::sync::OnceLock;
+use tempfile::TempDir;
 
 /// The token that may do everything.
 pub(crate) const ROOT: &str = "root";
@@ -17,16 +18,29 @@ pub(crate) fn shared() -> &'static Server {
 
 /// A server of one's own, for tests that do it harm.
 pub(crate) fn start() -> Server {
+    start_with("http", |_| vec!["-dev".to_owned()])
+}
+
+/// A server with a certificate of its own authority, `vault-ca.pem` in its folder.
+pub(crate) fn start_with_tls() -> Server {
+    start_with("https", |folder| vec!["-dev-tls".to_owned(), format!("-dev-tls-cert-dir={}", folder.path().display())])
+}
+
+fn start_with(scheme: &str, mode: impl Fn(&TempDir) -> Vec<String>) -> Server {
     let bao = peers().join("venv/bin/bao");
-    let command = move |port: u16, folder: &tempfile::TempDir| {
+    let command = |port: u16, folder: &TempDir| {
         let mut command = Command::new(&bao);
         command
-            .args(["server", "-dev", "-dev-no-store-token", &format!("-dev-root-token-id={ROOT}")])
+            .arg("server")
+            .args(mode(folder))
+            .args(["-dev-no-store-token", &format!("-dev-root-token-id={ROOT}")])
             .arg(format!("-dev-listen-address=127.0.0.1:{port}"))
             .env("HOME", folder.path());
         command
     };
-    Server::start(command, "/v1/sys/health")
+    // Over TLS the plain question is answered too, with 400.
+    let ready = if scheme == "http" { "200" } else { "400" };
+    Server::start(command, "/v1/sys/health", ready)
 }
 
 /// The hand of an operator: calls the API as root.

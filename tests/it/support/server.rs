@@ -25,13 +25,13 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts a program and waits until `path` is answered with 200; the command is made for a port and a folder.
-    pub(crate) fn start(command: impl Fn(u16, &TempDir) -> Command, path: &str) -> Self {
+    /// Starts a program and waits until `path` is answered with this status; the command is made for a port and a folder.
+    pub(crate) fn start(command: impl Fn(u16, &TempDir) -> Command, path: &str, status: &str) -> Self {
         let mut said = String::new();
         for _ in 0..STARTS {
             let folder = tempfile::tempdir().unwrap();
             let port = free_port();
-            match Self::launch(command(port, &folder), port, folder).ready(path) {
+            match Self::launch(command(port, &folder), port, folder).ready(path, status) {
                 Ok(server) => return server,
                 Err(log) => said = log,
             }
@@ -53,12 +53,12 @@ impl Server {
     }
 
     #[expect(clippy::disallowed_methods, reason = "waits for a real process")]
-    fn ready(mut self, path: &str) -> Result<Self, String> {
+    fn ready(mut self, path: &str, status: &str) -> Result<Self, String> {
         for _ in 0..PAUSES {
             if self.program.try_wait().unwrap().is_some() {
                 break;
             }
-            if get(self.port, path).starts_with("HTTP/1.1 200") {
+            if get(self.port, path).split(' ').nth(1) == Some(status) {
                 return Ok(self);
             }
             std::thread::sleep(PAUSE);
