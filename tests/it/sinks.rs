@@ -4,7 +4,11 @@
 mod contract;
 mod directory;
 mod fake;
+mod secrets_manager;
+mod secrets_manager_faults;
 mod vault;
+mod vault_faults;
+mod vault_session;
 
 use rekeyd::model::document::{Content, Names, Pair, Stamp};
 use rekeyd::model::fault::{Failure, Outcome};

@@ -9,15 +9,14 @@ use rekeyd::adapters::interim;
 use rekeyd::adapters::vault::Vault;
 use rekeyd::model::document::{Content, Names};
 use rekeyd::model::fault::Fault;
-use rekeyd::model::names::{Place, Version};
+use rekeyd::model::names::Version;
 use rekeyd::model::policy::{SecretSource, VaultAuth};
 use rekeyd::ports::Sink;
 use serde_json::json;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
-use tempfile::{NamedTempFile, TempDir};
+use std::fs;
+use tempfile::NamedTempFile;
 
 /// A file that holds a secret, as an agent would write it.
 pub(crate) fn secret_file(secret: &str) -> NamedTempFile {
