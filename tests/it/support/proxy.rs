@@ -1,6 +1,7 @@
 //! A TCP proxy that does to chosen requests what networks do to any: loses them, loses their answers, answers itself.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -22,6 +23,7 @@ pub(crate) enum Fate {
 pub(crate) struct Proxy {
     /// Where it listens.
     pub(crate) url: String,
+    chosen: Arc<AtomicUsize>,
     accepting: JoinHandle<()>,
 }
 
@@ -30,13 +32,19 @@ impl Proxy {
     pub(crate) async fn start(upstream: u16, text: &'static str, fate: Fate) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://127.0.0.1:{}", listener.local_addr().unwrap().port());
+        let chosen = Arc::new(AtomicUsize::new(0));
+        let count = chosen.clone();
         let accepting = tokio::spawn(async move {
-            let text: Arc<[u8]> = text.as_bytes().into();
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(connection(client, upstream, text.clone(), fate));
+                tokio::spawn(connection(client, upstream, text.as_bytes(), fate, count.clone()));
             }
         });
-        Self { url, accepting }
+        Self { url, chosen, accepting }
+    }
+
+    /// How many requests have met their fate.
+    pub(crate) fn chosen(&self) -> usize {
+        self.chosen.load(Ordering::SeqCst)
     }
 }
 
@@ -47,28 +55,29 @@ impl Drop for Proxy {
 }
 
 /// Passes on what comes, until the text has come; then the fate.
-async fn connection(mut client: TcpStream, upstream: u16, text: Arc<[u8]>, fate: Fate) {
+async fn connection(mut client: TcpStream, upstream: u16, text: &[u8], fate: Fate, count: Arc<AtomicUsize>) {
     let mut server = TcpStream::connect(("127.0.0.1", upstream)).await.unwrap();
     let (mut up, mut down) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
-    let mut request = Vec::new();
+    let (mut request, mut chosen) = (Vec::new(), false);
     loop {
         tokio::select! {
             read = client.read(&mut up) => {
-                let Ok(1..) = read else { return };
-                let bytes = &up[..read.unwrap()];
-                request.extend_from_slice(bytes);
-                let chosen = request.windows(text.len()).any(|window| window == &*text);
+                let Ok(read @ 1..) = read else { return };
+                request.extend_from_slice(&up[..read]);
+                if !chosen && request.windows(text.len()).any(|window| window == text) {
+                    chosen = true;
+                    count.fetch_add(1, Ordering::SeqCst);
+                }
                 if chosen && matches!(fate, Fate::Lost) {
                     return;
                 }
-                server.write_all(bytes).await.unwrap();
+                server.write_all(&up[..read]).await.unwrap();
             }
             read = server.read(&mut down) => {
-                let Ok(1..) = read else { return };
-                let chosen = request.windows(text.len()).any(|window| window == &*text);
+                let Ok(read @ 1..) = read else { return };
                 request.clear();
                 match fate {
-                    _ if !chosen => client.write_all(&down[..read.unwrap()]).await.unwrap(),
+                    _ if !chosen => client.write_all(&down[..read]).await.unwrap(),
                     Fate::AnswerLost | Fate::Lost => return,
                     Fate::Answered(answer) => return client.write_all(answer.as_bytes()).await.unwrap(),
                     Fate::Silence => std::future::pending().await,
