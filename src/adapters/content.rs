@@ -70,3 +70,33 @@ enum Member<'a> {
 fn pretty(object: &impl Serialize) -> Text {
     Zeroizing::new(serde_json::to_vec_pretty(object).expect("maps with text keys always become JSON"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn same_text(one: &str, other: &str) -> bool {
+        same(one.as_bytes(), other.as_bytes(), &Names::default())
+    }
+
+    fn pair(sid: u8, secret: &str, rest: &str) -> String {
+        format!(r#"{{"apiKeySid":"SK{sid:032x}","apiKeySecret":"{secret}"{rest}}}"#)
+    }
+
+    #[test]
+    fn pairs_are_the_same_by_key_and_secret_whatever_else_is_written_beside_them() {
+        assert!(same_text(&pair(1, "a", ""), &pair(1, "a", r#","rekeyd":"x","theirs":1"#)));
+        assert!(!same_text(&pair(1, "a", ""), &pair(1, "b", "")));
+        assert!(!same_text(&pair(1, "a", ""), &pair(2, "a", "")));
+        assert!(!same_text(&pair(1, "a", ""), "{}"));
+    }
+
+    #[test]
+    fn what_is_no_pair_is_the_same_if_both_serve_nothing_or_every_byte_is() {
+        assert!(same_text("{}", r#"{"rekeyd":"reserved:x"}"#));
+        assert!(same_text("not json", "not json"));
+        assert!(!same_text("not json", "not json "));
+        assert!(!same_text(r#"{"user":"x"}"#, r#"{"user":"y"}"#));
+        assert!(!same_text("{}", "not json"));
+    }
+}

@@ -57,7 +57,7 @@ impl Directory {
         work: impl FnOnce(&Folder, &str) -> Outcome<T> + Send + 'static,
     ) -> Outcome<T> {
         if let Err(bad) = Self::accepts(&place.path) {
-            return Outcome::NotDone(Failure::new(Fault::Refused, &format!("{place}: accepted is {bad}")));
+            return Outcome::NotDone(Failure::new(Fault::Refused, &format!("the name is not {bad}")));
         }
         let (folder, name) = (self.folder.clone(), place.path.clone());
         let done = tokio::task::spawn_blocking(move || work(&folder, &name)).await;

@@ -1,7 +1,10 @@
 //! The contract that every sink keeps, fake and real, and what each kind of sink has to answer for beside it.
 
+#![expect(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test fails where it expects otherwise")]
+
 #[macro_use]
 mod contract;
+mod confined;
 mod directory;
 mod fake;
 mod secrets_manager;

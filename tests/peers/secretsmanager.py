@@ -19,6 +19,10 @@ from moto.secretsmanager import exceptions as errors
 from moto.secretsmanager.models import FakeSecret, SecretsManagerBackend
 from werkzeug.serving import WSGIRequestHandler, run_simple
 
+# An access key id under which the first version of a secret is not made current by itself.
+FORGETFUL = "FORGETFUL"
+signing = threading.local()
+
 LIMIT = 65536  # bytes, "Quotas": size of a secret value
 CURRENT, PREVIOUS = "AWSCURRENT", "AWSPREVIOUS"
 
@@ -111,7 +115,7 @@ def put_secret_value(self, secret_id, secret_string, secret_binary, client_reque
         # Labels move only when a version is made: a repeated call "succeeds but does nothing".
         version = {"createdate": int(time.time()), "version_id": id, "version_stages": []}
         version |= {"secret_string": secret_string} if secret_string is not None else {"secret_binary": secret_binary}
-        first = not secret.versions
+        first = not secret.versions and signing.id != FORGETFUL
         secret.versions[id] = version
         for label in list(version_stages) + ([CURRENT] if first and CURRENT not in version_stages else []):
             attach(secret, label, id)
@@ -165,9 +169,10 @@ def with_faults(app):
     lock = threading.Lock()
 
     def serve(environ, start_response):
-        signed_with = re.search(r"Credential=([A-Z]+)/", environ.get("HTTP_AUTHORIZATION", ""))
-        if signed_with and signed_with[1] in FAULTS:
-            status, code = FAULTS[signed_with[1]]
+        credential = re.search(r"Credential=([A-Z]+)/", environ.get("HTTP_AUTHORIZATION", ""))
+        signing.id = credential and credential[1]
+        if signing.id in FAULTS:
+            status, code = FAULTS[signing.id]
             body = json.dumps({"__type": code, "Message": f"The emulator was asked for {code}."}).encode()
             headers = [("Content-Type", "application/x-amz-json-1.1"), ("Content-Length", str(len(body)))]
             start_response(f"{status} Fault", headers)

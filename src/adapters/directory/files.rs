@@ -44,7 +44,7 @@ impl Folder {
 
     /// Removes what a crash left behind. If that fails now, the next write does it or says why it can not.
     pub(super) fn tidy(&self) {
-        if let Ok(_lock) = self.lock(1) {
+        if let Ok(_lock) = self.check().and_then(|()| self.lock(1)) {
             let _ = fs::remove_file(self.path.join(NEW));
         }
     }
@@ -65,7 +65,7 @@ impl Folder {
         let version = version(&before);
         match version == self::version(&file.metadata().map_err(named)?) {
             true => Ok(Held { version, text: Some(text) }),
-            false => Err(Failure::new(Fault::Conflict, &format!("{name} was written to while it was read"))),
+            false => Err(Failure::new(Fault::Conflict, "the file was written to while it was read")),
         }
     }
 

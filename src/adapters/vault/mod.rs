@@ -94,7 +94,7 @@ impl Vault {
     }
 
     fn check(place: &Place) -> Result<(), Failure> {
-        Self::accepts(&place.path).map_err(|bad| Failure::new(Fault::Refused, &format!("{place}: accepted is {bad}")))
+        Self::accepts(&place.path).map_err(|bad| Failure::new(Fault::Refused, &format!("the path is not {bad}")))
     }
 
     /// Reads what is there now.
@@ -160,7 +160,7 @@ impl Vault {
         }
         let text = text(held.text.as_deref().map(Vec::as_slice));
         let Ok(data) = serde_json::from_slice(&text) else {
-            return Outcome::NotDone(Failure::new(Fault::Refused, &format!("{place} can not be written as JSON")));
+            return Outcome::NotDone(Failure::new(Fault::Refused, "what is there can not be written again as JSON"));
         };
         let request = WriteSecret { mount: &self.mount, path: &place.path, cas: held.version, data };
         match self.session.call(&self.wire, request).await {

@@ -19,11 +19,11 @@ use tempfile::TempDir;
 
 struct Files(PathBuf);
 
-fn folder() -> TempDir {
+pub(crate) fn folder() -> TempDir {
     tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().unwrap()
 }
 
-fn directory(folder: &TempDir) -> Directory {
+pub(crate) fn directory(folder: &TempDir) -> Directory {
     Directory::new(folder.path().to_owned())
 }
 
@@ -99,6 +99,17 @@ async fn what_is_not_json_is_foreign_and_a_fence_keeps_it_to_the_byte() {
 }
 
 #[tokio::test]
+async fn a_publish_over_what_is_not_json_replaces_it() {
+    let folder = folder();
+    let (sink, place, pair) = (directory(&folder), place("other"), pair(1));
+    for bytes in [&b"hello\n"[..], b"[1, 2]", b"\xff\xfe\0"] {
+        fs::write(folder.path().join("other"), bytes).unwrap();
+        put_pair(&sink, &place, &pair).await;
+        serves(&look(&sink, &place).await, &pair);
+    }
+}
+
+#[tokio::test]
 async fn an_edit_in_place_is_another_version() {
     let folder = folder();
     let (sink, place) = (directory(&folder), place("billing.json"));
@@ -115,6 +126,10 @@ async fn what_a_crash_left_is_removed_at_start_and_by_the_next_write() {
     let folder = folder();
     let left = folder.path().join(".rekeyd.new");
     fs::write(&left, "canary of a crash").unwrap();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
+    directory(&folder);
+    assert!(left.exists(), "nothing is done in a directory where others may write");
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).unwrap();
     let sink = directory(&folder);
     assert!(!left.exists());
     fs::write(&left, "canary of another crash").unwrap();

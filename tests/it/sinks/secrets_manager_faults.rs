@@ -1,7 +1,7 @@
 //! How the Secrets Manager sink tells "not done" from "unknown", and the rules of AWS that the emulator is held to.
 
 use super::secrets_manager::{PROMOTION, hand, sink, troubled};
-use super::vault_faults::http;
+use super::vault_faults::answer;
 use super::{attempt, fence, fresh_place, look, not_done, pair, publish, put_pair, serves, unknown, version};
 use crate::support::emulator::{Fleeting, config, config_with, shared};
 use crate::support::proxy::Fate;
@@ -64,8 +64,8 @@ async fn a_failure_of_the_service_or_of_what_lies_in_between_is_unknown_after_a_
     let unclear = [
         (Fault::Server, error(500, "InternalServiceError")),
         (Fault::Server, error(503, "ServiceUnavailable")),
-        (Fault::Server, http(502, "<h1>Bad gateway</h1>")),
-        (Fault::Refused, http(400, "<h1>Proxy</h1>")),
+        (Fault::Server, answer(502, "<h1>Bad gateway</h1>")),
+        (Fault::Refused, answer(400, "<h1>Proxy</h1>")),
         (Fault::Unreachable, "nonsense\r\n\r\n"),
     ];
     for call in [PUT, PROMOTION, "secretsmanager.CreateSecret"] {
@@ -139,7 +139,7 @@ async fn a_write_is_sent_once_whatever_comes_back() {
 
 #[tokio::test]
 async fn what_aws_says_is_repeated_without_the_secret() {
-    let said = http(400, r#"{"__type":"InvalidParameterException","Message":"canary2222 is too simple"}"#);
+    let said = answer(400, r#"{"__type":"InvalidParameterException","Message":"canary2222 is too simple"}"#);
     let good = sink();
     let (sink, _proxy) = troubled(PUT, Fate::Answered(said)).await;
     let place = fresh_place();
@@ -149,7 +149,7 @@ async fn what_aws_says_is_repeated_without_the_secret() {
 }
 
 fn error(status: u16, code: &str) -> &'static str {
-    http(status, &format!(r#"{{"__type":"{code}","Message":"so it is"}}"#))
+    answer(status, &format!(r#"{{"__type":"{code}","Message":"so it is"}}"#))
 }
 
 /// The code and the status of an error.

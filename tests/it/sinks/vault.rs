@@ -16,6 +16,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use tempfile::NamedTempFile;
 
 /// A file that holds a secret, as an agent would write it.
@@ -29,10 +30,15 @@ pub(crate) fn token_from(file: &NamedTempFile) -> VaultAuth {
     VaultAuth::Token { token: SecretSource::File(file.path().to_owned()) }
 }
 
+/// The client that the daemon would use.
+pub(crate) fn http(authority: Option<&Path>) -> reqwest::Client {
+    interim::client(authority).unwrap()
+}
+
 /// A sink at this address that signs in with this token.
 pub(crate) fn with_token(url: &str, token: &str) -> (Vault, NamedTempFile) {
     let file = secret_file(token);
-    let http = interim::client(None).unwrap();
+    let http = http(None);
     (Vault::new(http, &url.parse().unwrap(), "secret", None, token_from(&file)).unwrap(), file)
 }
 
@@ -43,9 +49,9 @@ pub(crate) fn as_root() -> (Vault, NamedTempFile) {
 
 /// A sink for another mount of the shared server.
 fn at_mount(mount: &str, namespace: Option<&str>) -> (Vault, NamedTempFile) {
-    let (file, http) = (secret_file(ROOT), interim::client(None).unwrap());
+    let file = secret_file(ROOT);
     let address = openbao::shared().url().parse().unwrap();
-    (Vault::new(http, &address, mount, namespace, token_from(&file)).unwrap(), file)
+    (Vault::new(http(None), &address, mount, namespace, token_from(&file)).unwrap(), file)
 }
 
 /// A person who uses the API as root.
@@ -184,9 +190,8 @@ async fn a_namespace_is_another_world() {
 async fn a_server_with_a_private_authority_is_trusted_through_its_file_only() {
     let server = openbao::start_with_tls();
     let (file, place, pair) = (secret_file(ROOT), fresh_place(), pair(1));
-    let sink = |authority: Option<&std::path::Path>| {
-        let http = interim::client(authority).unwrap();
-        Vault::new(http, &secure(&server).parse().unwrap(), "secret", None, token_from(&file)).unwrap()
+    let sink = |authority: Option<&Path>| {
+        Vault::new(http(authority), &secure(&server).parse().unwrap(), "secret", None, token_from(&file)).unwrap()
     };
     let trusting = sink(Some(&server.folder.path().join("vault-ca.pem")));
     put_pair(&trusting, &place, &pair).await;
@@ -213,7 +218,7 @@ async fn a_version_1_engine_is_refused_before_anything_is_written() {
 
 #[test]
 fn addresses_that_lead_elsewhere_than_a_servers_root_are_refused() {
-    let (file, http) = (secret_file(ROOT), interim::client(None).unwrap());
+    let (file, http) = (secret_file(ROOT), http(None));
     let build = |address: &str, mount: &str, namespace: Option<&str>| {
         let sink = Vault::new(http.clone(), &address.parse().unwrap(), mount, namespace, token_from(&file));
         sink.map(drop).map_err(|unfit| unfit.to_string())

@@ -1,6 +1,6 @@
 //! How the Vault sink tells "not done" from "unknown": each answer, and each way to have none.
 
-use super::vault::{as_root, hand, secret_file, token_from, with_token};
+use super::vault::{as_root, hand, http, secret_file, token_from, with_token};
 use super::{
     at, attempt, conflict, fence, fresh_place, look, not_done, pair, publish, put_pair, serves, unknown, version,
 };
@@ -19,7 +19,7 @@ const WRITE: &str = "POST /v1/secret/data/";
 const READ: &str = "GET /v1/secret/data/";
 
 /// An answer as it goes over the wire.
-pub(crate) fn http(status: u16, body: &str) -> &'static str {
+pub(crate) fn answer(status: u16, body: &str) -> &'static str {
     format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\n\r\n{body}", body.len()).leak()
 }
 
@@ -76,12 +76,12 @@ async fn a_write_that_is_not_answered_in_time_is_unknown() {
 #[tokio::test]
 async fn an_answer_that_may_come_from_in_between_is_unknown() {
     let answers = [
-        (Fault::Server, http(503, "")),
-        (Fault::Server, http(500, r#"{"errors":["oops"]}"#)),
-        (Fault::Forbidden, http(403, r#"<h1>No</h1"#)),
-        (Fault::Refused, http(408, "")),
-        (Fault::Malformed, http(200, r#"{}"#)),
-        (Fault::Refused, http(204, "")),
+        (Fault::Server, answer(503, "")),
+        (Fault::Server, answer(500, r#"{"errors":["oops"]}"#)),
+        (Fault::Forbidden, answer(403, r#"<h1>No</h1"#)),
+        (Fault::Refused, answer(408, "")),
+        (Fault::Malformed, answer(200, r#"{}"#)),
+        (Fault::Refused, answer(204, "")),
         (Fault::Unreachable, "HTTP/1.1 200 x\r\ncontent-length: 100\r\n\r\n{\"data\""),
         (Fault::Unreachable, "nonsense\r\n\r\n"),
     ];
@@ -97,11 +97,11 @@ async fn an_answer_that_may_come_from_in_between_is_unknown() {
 #[tokio::test]
 async fn an_answer_that_says_no_is_not_done() {
     let answers = [
-        (Fault::Throttled, http(429, "")),
+        (Fault::Throttled, answer(429, "")),
         (Fault::Refused, "HTTP/1.1 307 x\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n"),
-        (Fault::Refused, http(400, r#"{"errors":["oops"]}"#)),
-        (Fault::Refused, http(404, r#"{"errors":["oops"]}"#)),
-        (Fault::Forbidden, http(403, r#"{"errors":["oops"]}"#)),
+        (Fault::Refused, answer(400, r#"{"errors":["oops"]}"#)),
+        (Fault::Refused, answer(404, r#"{"errors":["oops"]}"#)),
+        (Fault::Forbidden, answer(403, r#"{"errors":["oops"]}"#)),
     ];
     for (fault, answer) in answers {
         let (sink, _proxy, _file) = troubled(WRITE, Fate::Answered(answer)).await;
@@ -112,7 +112,7 @@ async fn an_answer_that_says_no_is_not_done() {
 
 #[tokio::test]
 async fn what_vault_says_is_repeated_without_the_secret() {
-    let said = http(400, r#"{"errors":["the value canary1111 is not to my taste"]}"#);
+    let said = answer(400, r#"{"errors":["the value canary1111 is not to my taste"]}"#);
     let (sink, _proxy, _file) = troubled(WRITE, Fate::Answered(said)).await;
     let failure = not_done(publish(&sink, &fresh_place(), &pair(1), &Version("0".into())).await);
     assert_eq!(failure.detail, "Vault answered 400: the value [secret] is not to my taste");
@@ -129,7 +129,7 @@ async fn a_look_that_fails_before_a_write_leaves_nothing_unknown() {
 
 #[tokio::test]
 async fn an_answer_longer_than_a_mebibyte_is_not_read() {
-    let long = http(200, &" ".repeat(1024 * 1024 + 1));
+    let long = answer(200, &" ".repeat(1024 * 1024 + 1));
     let (sink, _proxy, _file) = troubled(READ, Fate::Answered(long)).await;
     let outcome = sink.read(&fresh_place(), &Names::default(), None).await;
     assert_eq!(outcome.answer().err().unwrap().fault, Fault::Malformed);
@@ -138,11 +138,11 @@ async fn an_answer_longer_than_a_mebibyte_is_not_read() {
 #[tokio::test]
 async fn answers_to_a_read_that_make_no_sense_show_nothing() {
     let answers = [
-        (Fault::Malformed, http(200, r#"{}"#)),
-        (Fault::Malformed, http(200, r#"{"data":{"data":{}}}"#)),
-        (Fault::Refused, http(404, "")),
-        (Fault::Refused, http(404, r#"{"errors":["oops"]}"#)),
-        (Fault::Server, http(412, r#"{"errors":["oops"]}"#)),
+        (Fault::Malformed, answer(200, r#"{}"#)),
+        (Fault::Malformed, answer(200, r#"{"data":{"data":{}}}"#)),
+        (Fault::Refused, answer(404, "")),
+        (Fault::Refused, answer(404, r#"{"errors":["oops"]}"#)),
+        (Fault::Server, answer(412, r#"{"errors":["oops"]}"#)),
     ];
     for (fault, answer) in answers {
         let (sink, _proxy, _file) = troubled(READ, Fate::Answered(answer)).await;
@@ -202,9 +202,9 @@ async fn a_token_with_the_rights_that_the_documentation_names_is_enough() {
 
 #[tokio::test]
 async fn a_mount_that_does_not_exist_is_refused() {
-    let (file, http) = (secret_file(ROOT), rekeyd::adapters::interim::client(None).unwrap());
+    let file = secret_file(ROOT);
     let address = openbao::shared().url().parse().unwrap();
-    let sink = Vault::new(http, &address, "nowhere", None, token_from(&file)).unwrap();
+    let sink = Vault::new(http(None), &address, "nowhere", None, token_from(&file)).unwrap();
     let outcome = sink.read(&fresh_place(), &Names::default(), None).await;
     assert_eq!(outcome.answer().err().unwrap().fault, Fault::Refused);
 }

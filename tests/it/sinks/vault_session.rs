@@ -1,11 +1,10 @@
 //! Signing in to Vault: tokens that are replaced while the daemon runs, and roles whose tokens end.
 
-use super::vault::{as_root, hand, secret_file, token_from};
-use super::vault_faults::http;
+use super::vault::{as_root, hand, http, secret_file, token_from};
+use super::vault_faults::answer;
 use super::{fresh_place, look, not_done, pair, publish, put_pair, serves};
 use crate::support::openbao::{self, ROOT, Root};
 use crate::support::proxy::{Fate, Proxy};
-use rekeyd::adapters::interim;
 use rekeyd::adapters::vault::Vault;
 use rekeyd::model::document::{Content, Names};
 use rekeyd::model::fault::Fault;
@@ -49,7 +48,7 @@ impl Role {
             role_id: self.role_id.clone(),
             secret_id: SecretSource::File(self.secret_id.path().to_owned()),
         };
-        Vault::new(interim::client(None).unwrap(), &url.parse().unwrap(), "secret", None, auth).unwrap()
+        Vault::new(http(None), &url.parse().unwrap(), "secret", None, auth).unwrap()
     }
 
     /// How many tokens logins at this mount have brought that still live.
@@ -69,7 +68,7 @@ impl Role {
 
 fn sink_with(auth: VaultAuth) -> Vault {
     let address = openbao::shared().url().parse().unwrap();
-    Vault::new(interim::client(None).unwrap(), &address, "secret", None, auth).unwrap()
+    Vault::new(http(None), &address, "secret", None, auth).unwrap()
 }
 
 #[tokio::test]
@@ -174,7 +173,7 @@ async fn a_wrong_secret_id_is_unauthorized_and_nothing_is_written() {
 async fn a_login_without_an_answer_has_written_nothing() {
     let hand = hand();
     let role = role(&hand, "1h").await;
-    for fate in [Fate::Lost, Fate::AnswerLost, Fate::Answered(http(500, ""))] {
+    for fate in [Fate::Lost, Fate::AnswerLost, Fate::Answered(answer(500, ""))] {
         let proxy = Proxy::start(openbao::shared().port, "/login", fate).await;
         let written = publish(&role.sink(&proxy.url), &fresh_place(), &pair(1), &Version("0".into())).await;
         assert!(matches!(not_done(written).fault, Fault::Unreachable | Fault::Server), "{fate:?}");

@@ -1,5 +1,7 @@
 //! A program that serves on a loopback port for as long as a test wants it, and never longer than the test process.
 
+#![expect(clippy::unwrap_used, reason = "a test fails where it expects otherwise")]
+
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
