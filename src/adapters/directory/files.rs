@@ -232,3 +232,32 @@ fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 fn failure(path: &Path, error: &io::Error) -> Failure {
     Failure::new(Fault::Local, &format!("{}: {error}", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn time(facts: &Metadata) -> (i64, i64) {
+        (facts.ctime(), facts.ctime_nsec())
+    }
+
+    #[test]
+    fn a_new_file_is_younger_than_the_old_one_even_within_one_tick_of_the_clock() {
+        let folder = tempfile::tempdir().unwrap();
+        for round in 0..50 {
+            let path = folder.path().join(round.to_string());
+            let old = File::create(&path).unwrap().metadata().unwrap();
+            let path = folder.path().join(NEW);
+            let new = New { file: File::create(&path).unwrap(), path, renamed: false };
+            new.later_than(&old).unwrap();
+            assert!(time(&new.file.metadata().unwrap()) > time(&old));
+        }
+    }
+
+    #[test]
+    fn a_new_file_that_gets_no_name_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(New::build(folder.path(), b"canary").unwrap());
+        assert!(fs::read_dir(folder.path()).unwrap().next().is_none());
+    }
+}

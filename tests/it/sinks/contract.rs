@@ -54,6 +54,7 @@ macro_rules! contract {
             a_fence_over_a_blank_place_leaves_it_blank
             a_fence_over_another_version_is_a_conflict_and_writes_nothing
             a_fence_drawn_twice_fails_the_second_time_and_changes_nothing_more
+            one_attempt_can_be_fenced_off_again_and_again
             a_publish_delayed_past_a_fence_fails
             a_first_publish_delayed_past_a_fence_fails
             a_fenced_place_takes_the_next_publish
@@ -273,6 +274,20 @@ pub(crate) async fn a_fence_drawn_twice_fails_the_second_time_and_changes_nothin
     let reading = look(&*bench.sink, &place).await;
     serves(&reading, &pair);
     assert_eq!(reading.seen.version, fenced);
+}
+
+pub(crate) async fn one_attempt_can_be_fenced_off_again_and_again(bench: Bench) {
+    let (place, pair, attempt) = (fresh_place(), pair(1), attempt());
+    let mut versions = vec![version(&*bench.sink, &place).await];
+    for _ in 0..2 {
+        versions.push(at(fence(&*bench.sink, &place, attempt, &versions[versions.len() - 1]).await));
+    }
+    versions.push(put_pair(&*bench.sink, &place, &pair).await);
+    for _ in 0..2 {
+        versions.push(at(fence(&*bench.sink, &place, attempt, &versions[versions.len() - 1]).await));
+    }
+    serves(&look(&*bench.sink, &place).await, &pair);
+    assert_eq!(versions.iter().collect::<BTreeSet<_>>().len(), versions.len(), "{versions:?}");
 }
 
 pub(crate) async fn a_publish_delayed_past_a_fence_fails(bench: Bench) {

@@ -2,9 +2,9 @@
 
 use super::secrets_manager::{PROMOTION, hand, sink, troubled};
 use super::vault_faults::answer;
-use super::{attempt, fence, fresh_place, look, not_done, pair, publish, put_pair, serves, unknown, version};
+use super::{attempt, conflict, fence, fresh_place, look, not_done, pair, publish, put_pair, serves, unknown, version};
 use crate::support::emulator::{Fleeting, config, config_with, shared};
-use crate::support::proxy::Fate;
+use crate::support::proxy::{Fate, Proxy};
 use crate::support::server::free_port;
 use aws_sdk_secretsmanager::config::http::HttpResponse;
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
@@ -88,6 +88,20 @@ async fn a_service_that_is_broken_before_a_write_leaves_nothing_unknown() {
     assert_eq!(not_done(publish(&sink, &fresh_place(), &pair(1), &absent()).await).fault, Fault::Server);
     let (sink, _proxy) = troubled(GET, Fate::AnswerLost).await;
     assert_eq!(not_done(publish(&sink, &fresh_place(), &pair(1), &absent()).await).fault, Fault::Unreachable);
+}
+
+#[tokio::test]
+async fn a_name_that_is_taken_between_look_and_creation_is_a_conflict() {
+    let (good, place, theirs) = (sink(), fresh_place(), pair(1));
+    put_pair(&good, &place, &theirs).await;
+    // Nothing is there, say both ways to look, as they did a moment ago.
+    let nothing = Fate::Answered(error(400, "ResourceNotFoundException"));
+    let value = Proxy::start(shared().port, GET, nothing).await;
+    let both = Proxy::start(value.port, "secretsmanager.DescribeSecret", nothing).await;
+    let sink = SecretsManager::new(&config(&both.url, "GOOD"));
+    conflict(publish(&sink, &place, &pair(2), &absent()).await);
+    conflict(fence(&sink, &place, attempt(), &absent()).await);
+    serves(&look(&good, &place).await, &theirs);
 }
 
 #[tokio::test]

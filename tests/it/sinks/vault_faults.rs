@@ -102,6 +102,7 @@ async fn an_answer_that_says_no_is_not_done() {
         (Fault::Refused, answer(400, r#"{"errors":["oops"]}"#)),
         (Fault::Refused, answer(404, r#"{"errors":["oops"]}"#)),
         (Fault::Forbidden, answer(403, r#"{"errors":["oops"]}"#)),
+        (Fault::Unauthorized, answer(403, r#"{"errors":["permission denied","invalid token"]}"#)),
     ];
     for (fault, answer) in answers {
         let (sink, _proxy, _file) = troubled(WRITE, Fate::Answered(answer)).await;

@@ -25,6 +25,8 @@ pub(crate) enum Fate {
 pub(crate) struct Proxy {
     /// Where it listens.
     pub(crate) url: String,
+    /// The port of it.
+    pub(crate) port: u16,
     chosen: Arc<AtomicUsize>,
     accepting: JoinHandle<()>,
 }
@@ -33,7 +35,8 @@ impl Proxy {
     /// Stands before the server at this port; every request that holds `text` meets its fate.
     pub(crate) async fn start(upstream: u16, text: &'static str, fate: Fate) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let url = format!("http://127.0.0.1:{}", listener.local_addr().unwrap().port());
+        let port = listener.local_addr().unwrap().port();
+        let url = format!("http://127.0.0.1:{port}");
         let chosen = Arc::new(AtomicUsize::new(0));
         let count = chosen.clone();
         let accepting = tokio::spawn(async move {
@@ -41,7 +44,7 @@ impl Proxy {
                 tokio::spawn(connection(client, upstream, text.as_bytes(), fate, count.clone()));
             }
         });
-        Self { url, chosen, accepting }
+        Self { url, port, chosen, accepting }
     }
 
     /// How many requests have met their fate.
