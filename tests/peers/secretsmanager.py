@@ -133,7 +133,9 @@ def update_secret_version_stage(self, secret_id, version_stage, remove_from_vers
     if remove_from_version_id and remove_from_version_id != held_by:
         raise errors.InvalidParameterException("The label is not on the version of RemoveFromVersionId.")
     if move_to_version_id:
-        if held_by not in (None, move_to_version_id) and not remove_from_version_id:
+        if held_by == move_to_version_id:
+            raise errors.InvalidParameterException("The label is there already.")
+        if held_by and not remove_from_version_id:
             raise errors.InvalidParameterException("The label is on another version: name it in RemoveFromVersionId.")
         attach(secret, version_stage, move_to_version_id)
     elif version_stage == CURRENT:

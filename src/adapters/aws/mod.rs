@@ -1,7 +1,8 @@
 //! AWS Secrets Manager as a sink.
 //!
 //! **Version.** The id of the version that carries the label `AWSCURRENT`; `absent` if there is no secret of that name,
-//! `empty` if there is one without any version.
+//! `empty` if there is one without a current version. Whoever moves `AWSCURRENT` back to an old version by hand brings
+//! that id back.
 //!
 //! **Publishing.** A new secret is made by `CreateSecret`, which serves its first version at once and fails if the name
 //! is taken. Otherwise the pair is put beside the current version, labelled `AWSPENDING`, and then `AWSCURRENT` is moved
@@ -19,9 +20,10 @@
 //!
 //! The SDK's own repetition is switched off: when to repeat what is decided by the engine, from the journal.
 
+mod held;
 mod trouble;
 
-use super::content::{self, Text};
+use super::content;
 use crate::model::document::{Content, Names, Pair, Seen};
 use crate::model::fault::Outcome;
 use crate::model::key::AttemptId;
@@ -34,14 +36,11 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_lc_rs::digest;
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::config::retry::RetryConfig;
-use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueOutput;
-use aws_sdk_secretsmanager::primitives::Blob;
+use held::{CURRENT, Held, State, Stored, held, version};
 use std::time::Duration;
 use trouble::Trouble;
 use url::Url;
-use zeroize::Zeroizing;
 
-const CURRENT: &str = "AWSCURRENT";
 const PENDING: &str = "AWSPENDING";
 const FENCE: &str = "REKEYD_FENCE";
 
@@ -53,28 +52,6 @@ const TOTAL: Duration = Duration::from_secs(30);
 /// The secrets of one account in one region.
 pub struct SecretsManager {
     client: Client,
-}
-
-/// What is current.
-struct Held {
-    state: State,
-    stored: Option<Stored>,
-}
-
-/// Which version is current, if any.
-enum State {
-    /// There is no secret of that name.
-    Absent,
-    /// It has no version.
-    Empty,
-    /// This one.
-    At(String),
-}
-
-/// The content of a version. Ours are text; what people stored as bytes stays bytes.
-struct Stored {
-    text: Text,
-    binary: bool,
 }
 
 /// What shall be written: under which id and label, and what is kept out of the texts of failures.
@@ -105,56 +82,12 @@ impl SecretsManager {
         Self { client: Client::from_conf(config.build()) }
     }
 
-    /// Reads the current version.
-    async fn held(&self, name: &str) -> Result<Held, Trouble> {
-        match self.client.get_secret_value().secret_id(name).version_stage(CURRENT).send().await {
-            Ok(found) => {
-                let id = found.version_id().ok_or_else(|| Trouble::malformed("a version without an id"))?.to_owned();
-                Ok(Held { state: State::At(id), stored: Some(Stored::from_answer(found)?) })
-            }
-            Err(error) => match Trouble::new(&error, None) {
-                trouble if trouble.is("ResourceNotFoundException") => self.nothing_current(name).await,
-                trouble => Err(trouble),
-            },
-        }
-    }
-
-    /// Tells a secret without a current version from no secret: AWS answers both with `ResourceNotFoundException`.
-    async fn nothing_current(&self, name: &str) -> Result<Held, Trouble> {
-        match self.client.describe_secret().secret_id(name).send().await {
-            Ok(secret) => {
-                let mut labels = secret.version_ids_to_stages().into_iter().flatten().flat_map(|(_, labels)| labels);
-                match labels.any(|label| label == CURRENT) {
-                    true => Err(Trouble::moved("the secret got a current version while it was read")),
-                    false => Ok(Held { state: State::Empty, stored: None }),
-                }
-            }
-            Err(error) => match Trouble::new(&error, None) {
-                trouble if trouble.is("ResourceNotFoundException") => Ok(Held { state: State::Absent, stored: None }),
-                trouble => Err(trouble),
-            },
-        }
-    }
-
-    /// Reads one version by its id; none if there is no such version.
-    async fn version(&self, name: &str, id: &str) -> Result<Option<Stored>, Trouble> {
-        match self.client.get_secret_value().secret_id(name).version_id(id).send().await {
-            Ok(found) => Stored::from_answer(found).map(Some),
-            Err(error) => match Trouble::new(&error, None) {
-                trouble if trouble.is("ResourceNotFoundException") => Ok(None),
-                trouble => Err(trouble),
-            },
-        }
-    }
-
     async fn look(&self, name: &str, names: &Names, attempt: Option<AttemptId>) -> Result<Reading, Trouble> {
-        let held = self.held(name).await?;
+        let held = held(&self.client, name).await?;
         let (content, secret) = content::read(held.text(), names);
         let current = held.version();
         let staged = match attempt.map(|attempt| attempt.to_string()) {
-            Some(id) if id != current.0 && !matches!(held.state, State::Absent | State::Empty) => {
-                self.version(name, &id).await?
-            }
+            Some(id) if id != current.0 => version(&self.client, name, &id).await?,
             _ => None,
         };
         let staged = staged.and_then(|stored| content::read(Some(&stored.text), names).1);
@@ -168,7 +101,7 @@ impl SecretsManager {
         base: &Version,
         draft: impl FnOnce(&Held) -> Draft<'a> + Send,
     ) -> Outcome<Written> {
-        let held = match self.held(name).await {
+        let held = match held(&self.client, name).await {
             Ok(held) => held,
             Err(trouble) => return Outcome::NotDone(trouble.failure),
         };
@@ -201,7 +134,7 @@ impl SecretsManager {
     /// `AWSCURRENT` to it" (API reference, `PutSecretValue`), which makes this a compare-and-set too.
     async fn first(&self, name: &str, draft: &Draft<'_>) -> Result<Written, Trouble> {
         self.put(name, draft).await?;
-        match self.held(name).await.map_err(Trouble::after_a_write)?.state {
+        match held(&self.client, name).await.map_err(Trouble::after_a_write)?.state {
             State::At(id) if id == draft.id => Ok(draft.at()),
             State::At(_) => Ok(Written::Conflict),
             // Without `RemoveFromVersionId` the move fails if the label is attached to any other version.
@@ -209,10 +142,14 @@ impl SecretsManager {
         }
     }
 
-    /// Puts the next version beside the current one, then makes it current.
+    /// Puts the next version beside the current one, then makes it current; unless it is that already, and says the
+    /// same.
     async fn next(&self, name: &str, draft: &Draft<'_>, base: &str) -> Result<Written, Trouble> {
         self.put(name, draft).await?;
-        self.promote(name, draft, Some(base)).await
+        match base == draft.id {
+            true => Ok(draft.at()),
+            false => self.promote(name, draft, Some(base)).await,
+        }
     }
 
     /// Stores the draft as a version that nobody reads yet.
@@ -225,7 +162,7 @@ impl SecretsManager {
         // A version of that id exists with other bytes. It is as good if it says the same: the stamp, or a member that
         // people added, was another one when it was put.
         let exists = trouble.is("ResourceExistsException");
-        match if exists { self.version(name, &draft.id).await? } else { None } {
+        match if exists { version(&self.client, name, &draft.id).await? } else { None } {
             Some(there) if content::same(&there.text, &draft.stored.text, draft.names) => Ok(()),
             _ => Err(trouble.refused()),
         }
@@ -238,7 +175,7 @@ impl SecretsManager {
         match sent.map_err(|error| Trouble::new(&error, draft.hide)) {
             Ok(_) => Ok(draft.at()),
             Err(trouble) if trouble.is("InvalidParameterException") => {
-                let state = self.held(name).await.map_err(Trouble::after_a_write)?.state;
+                let state = held(&self.client, name).await.map_err(Trouble::after_a_write)?.state;
                 match state {
                     State::At(id) if id == draft.id => Ok(draft.at()),
                     State::At(id) if Some(id.as_str()) == base => Err(trouble),
@@ -251,7 +188,7 @@ impl SecretsManager {
 
     /// Whether the secret that is there after all is the one that an earlier call made.
     async fn settle(&self, name: &str, draft: &Draft<'_>) -> Result<Written, Trouble> {
-        match self.held(name).await {
+        match held(&self.client, name).await {
             Ok(Held { state: State::At(id), .. }) if id == draft.id => Ok(draft.at()),
             Ok(_) => Ok(Written::Conflict),
             Err(trouble) => Err(trouble.after_a_write()),
@@ -288,39 +225,6 @@ impl Sink for SecretsManager {
 
     fn stages(&self) -> bool {
         true
-    }
-}
-
-impl Held {
-    fn version(&self) -> Version {
-        Version(match &self.state {
-            State::Absent => "absent".to_owned(),
-            State::Empty => "empty".to_owned(),
-            State::At(id) => id.clone(),
-        })
-    }
-
-    fn text(&self) -> Option<&[u8]> {
-        self.stored.as_ref().map(|stored| stored.text.as_slice())
-    }
-}
-
-impl Stored {
-    fn from_answer(found: GetSecretValueOutput) -> Result<Self, Trouble> {
-        match (found.secret_string, found.secret_binary) {
-            (Some(text), _) => Ok(Self { text: Zeroizing::new(text.into_bytes()), binary: false }),
-            (None, Some(bytes)) => Ok(Self { text: Zeroizing::new(bytes.into_inner()), binary: true }),
-            (None, None) => Err(Trouble::malformed("a version without a content")),
-        }
-    }
-
-    /// The two members of a request, of which one is given.
-    fn parts(&self) -> Result<(Option<String>, Option<Blob>), Trouble> {
-        if self.binary {
-            return Ok((None, Some(Blob::new(self.text.to_vec()))));
-        }
-        let text = String::from_utf8(self.text.to_vec());
-        text.map(|text| (Some(text), None)).map_err(|_| Trouble::malformed("a text that is not UTF-8"))
     }
 }
 
