@@ -129,10 +129,9 @@ impl Vault {
         }
         let answer = self.session.call(&self.wire, DescribeMount { mount: &self.mount }).await.answer()?;
         // Where the question is not allowed there is no answer to go by.
-        match serde_json::from_slice::<Described>(&answer.body) {
-            Ok(Described { data })
-                if data.options.iter().flatten().all(|(name, value)| name != "version" || value != "2") =>
-            {
+        let described = serde_json::from_slice(&answer.body);
+        match described.map(|Described { data }| data.options.unwrap_or_default().remove("version")) {
+            Ok(version) if version.as_deref() != Some("2") => {
                 let detail = format!("{} is no KV engine of version 2: see `vault kv enable-versioning`", self.mount);
                 Err(Failure::new(Fault::Refused, &detail))
             }
