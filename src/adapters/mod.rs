@@ -5,7 +5,6 @@ pub mod clock;
 mod content;
 pub mod directory;
 pub mod http;
-pub mod interim;
 pub mod journal;
 pub mod secrets;
 pub mod ticks;

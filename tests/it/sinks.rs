@@ -1,6 +1,6 @@
 //! The contract that every sink keeps, fake and real, and what each kind of sink has to answer for beside it.
 
-#![expect(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test fails where it expects otherwise")]
+#![expect(clippy::wildcard_enum_match_arm, reason = "a test fails where it expects otherwise")]
 
 #[macro_use]
 mod contract;
@@ -31,7 +31,6 @@ pub(crate) fn place(path: &str) -> Place {
 }
 
 /// An attempt that never was.
-#[expect(clippy::disallowed_methods, reason = "tests need ids that no other test has")]
 pub(crate) fn attempt() -> AttemptId {
     AttemptId(Uuid::new_v4())
 }

@@ -4,7 +4,7 @@
 //! three quarters of its lease and then replaced by another login, never renewed: a renewed token still ends at its
 //! `max_ttl`, a login always works. The secret id must therefore allow any number of uses (`secret_id_num_uses = 0`).
 
-use super::super::interim;
+use super::super::secrets;
 use super::wire::{Answer, Wire};
 use crate::model::fault::{Failure, Fault, Outcome};
 use crate::model::policy::{SecretSource, VaultAuth};
@@ -125,9 +125,9 @@ async fn login(wire: &Wire, mount: &str, role_id: &str, secret_id: &SecretSource
 
 async fn secret(source: &SecretSource) -> Result<Secret, Failure> {
     let source = source.clone();
-    let read = tokio::task::spawn_blocking(move || interim::secret(&source)).await;
-    let read = read.unwrap_or_else(|_| Err("reading it was cut off".to_owned()));
-    read.map_err(|error| Failure::new(Fault::Local, &error))
+    let local = |text: &str| Failure::new(Fault::Local, text);
+    let read = tokio::task::spawn_blocking(move || secrets::read(&source)).await;
+    read.map_err(|_| local("reading the secret was cut off"))?.map_err(|error| local(&error.to_string()))
 }
 
 #[expect(clippy::disallowed_methods, reason = "the age of a lease, which only this file knows")]

@@ -1,13 +1,12 @@
 //! One request to Vault and its answer: built by `vaultrs`, sent by our own client, judged by status and error list.
 
-use super::super::content::Text;
-use super::super::interim;
+use super::super::http;
 use super::Unfit;
 use crate::model::fault::{Failure, Fault, Outcome};
 use crate::model::names::BadName;
 use crate::model::secret::Secret;
-use reqwest::StatusCode;
 use reqwest::header::HeaderValue;
+use reqwest::{RequestBuilder, StatusCode};
 use rustify::Endpoint;
 use rustify::enums::{RequestMethod, RequestType, ResponseType};
 use rustify::errors::ClientError;
@@ -28,7 +27,7 @@ pub(super) struct Answer {
     /// The HTTP status.
     pub(super) status: StatusCode,
     /// The body; it may hold a secret.
-    pub(super) body: Text,
+    pub(super) body: http::Body,
 }
 
 impl Wire {
@@ -70,24 +69,15 @@ impl Wire {
             header.set_sensitive(true);
             request.headers_mut().insert("X-Vault-Token", header);
         }
-        let response = match self.http.execute(request).await {
+        let response = match http::send(RequestBuilder::from_parts(self.http.clone(), request)).await {
             Ok(response) => response,
-            Err(error) => return unsent(&error),
+            Err(miss) => return miss.into(),
         };
         let status = response.status();
-        match interim::body(response).await {
+        match http::body(response).await {
             Ok(body) => Outcome::Done(Answer { status, body }),
             Err(failure) => Outcome::Unknown(failure),
         }
-    }
-}
-
-/// Only where no connection was made is it certain that nothing arrived (protocol, rule 2).
-fn unsent(error: &reqwest::Error) -> Outcome<Answer> {
-    match (error.is_connect(), error.is_timeout()) {
-        (true, _) => Outcome::NotDone(Failure::new(Fault::Unreachable, "no connection to Vault could be made")),
-        (false, true) => Outcome::Unknown(Failure::new(Fault::Timeout, "Vault did not answer in time")),
-        (false, false) => Outcome::Unknown(Failure::new(Fault::Unreachable, "the connection to Vault was cut")),
     }
 }
 

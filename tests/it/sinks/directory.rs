@@ -215,7 +215,6 @@ async fn two_processes_never_overwrite_each_other() {
 }
 
 #[tokio::test]
-#[expect(clippy::disallowed_methods, reason = "another process holds a lock for a real while")]
 async fn a_write_waits_for_the_lock() {
     let folder = folder();
     let sink = directory(&folder);

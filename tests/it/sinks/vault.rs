@@ -3,9 +3,8 @@
 use super::contract::{Bench, Hand};
 use super::{at, attempt, conflict, fence, fresh_place, look, not_done, pair, place, publish, put_pair, serves};
 use crate::support::openbao::{self, ROOT, Root};
-use crate::support::server::Server;
 use async_trait::async_trait;
-use rekeyd::adapters::interim;
+use rekeyd::adapters::http::{self, Base, Connections, Deadlines};
 use rekeyd::adapters::vault::Vault;
 use rekeyd::model::document::{Content, Names};
 use rekeyd::model::fault::Fault;
@@ -30,16 +29,24 @@ pub(crate) fn token_from(file: &NamedTempFile) -> VaultAuth {
     VaultAuth::Token { token: SecretSource::File(file.path().to_owned()) }
 }
 
-/// The client that the daemon would use.
-pub(crate) fn http(authority: Option<&Path>) -> reqwest::Client {
-    interim::client(authority).unwrap()
+/// A sink as the daemon would build it.
+pub(crate) fn build(
+    address: &str,
+    mount: &str,
+    namespace: Option<&str>,
+    authority: Option<&Path>,
+    auth: VaultAuth,
+) -> Vault {
+    let address = address.parse().unwrap();
+    let base = Base::new(&address).unwrap();
+    let http = http::client(&base, authority, Deadlines::default(), Connections::Kept).unwrap();
+    Vault::new(http, &address, mount, namespace, auth).unwrap()
 }
 
 /// A sink at this address that signs in with this token.
 pub(crate) fn with_token(url: &str, token: &str) -> (Vault, NamedTempFile) {
     let file = secret_file(token);
-    let http = http(None);
-    (Vault::new(http, &url.parse().unwrap(), "secret", None, token_from(&file)).unwrap(), file)
+    (build(url, "secret", None, None, token_from(&file)), file)
 }
 
 /// A sink that may do everything on the shared server.
@@ -50,8 +57,7 @@ pub(crate) fn as_root() -> (Vault, NamedTempFile) {
 /// A sink for another mount of the shared server.
 fn at_mount(mount: &str, namespace: Option<&str>) -> (Vault, NamedTempFile) {
     let file = secret_file(ROOT);
-    let address = openbao::shared().url().parse().unwrap();
-    (Vault::new(http(None), &address, mount, namespace, token_from(&file)).unwrap(), file)
+    (build(&openbao::shared().url(), mount, namespace, None, token_from(&file)), file)
 }
 
 /// A person who uses the API as root.
@@ -190,18 +196,13 @@ async fn a_namespace_is_another_world() {
 async fn a_server_with_a_private_authority_is_trusted_through_its_file_only() {
     let server = openbao::start_with_tls();
     let (file, place, pair) = (secret_file(ROOT), fresh_place(), pair(1));
-    let sink = |authority: Option<&Path>| {
-        Vault::new(http(authority), &secure(&server).parse().unwrap(), "secret", None, token_from(&file)).unwrap()
-    };
+    let url = server.url().replace("http://", "https://");
+    let sink = |authority: Option<&Path>| build(&url, "secret", None, authority, token_from(&file));
     let trusting = sink(Some(&server.folder.path().join("vault-ca.pem")));
     put_pair(&trusting, &place, &pair).await;
     serves(&look(&trusting, &place).await, &pair);
     let failure = not_done(publish(&sink(None), &place, &pair, &Version("1".into())).await);
     assert_eq!(failure.fault, Fault::Unreachable);
-}
-
-fn secure(server: &Server) -> String {
-    server.url().replace("http://", "https://")
 }
 
 #[tokio::test]
@@ -218,7 +219,7 @@ async fn a_version_1_engine_is_refused_before_anything_is_written() {
 
 #[test]
 fn addresses_that_lead_elsewhere_than_a_servers_root_are_refused() {
-    let (file, http) = (secret_file(ROOT), http(None));
+    let (file, http) = (secret_file(ROOT), reqwest::Client::new());
     let build = |address: &str, mount: &str, namespace: Option<&str>| {
         let sink = Vault::new(http.clone(), &address.parse().unwrap(), mount, namespace, token_from(&file));
         sink.map(drop).map_err(|unfit| unfit.to_string())

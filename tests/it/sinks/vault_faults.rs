@@ -1,6 +1,6 @@
 //! How the Vault sink tells "not done" from "unknown": each answer, and each way to have none.
 
-use super::vault::{as_root, hand, http, secret_file, token_from, with_token};
+use super::vault::{as_root, build, hand, secret_file, token_from, with_token};
 use super::{
     at, attempt, conflict, fence, fresh_place, look, not_done, pair, publish, put_pair, serves, unknown, version,
 };
@@ -83,7 +83,7 @@ async fn an_answer_that_may_come_from_in_between_is_unknown() {
         (Fault::Malformed, answer(200, r#"{}"#)),
         (Fault::Refused, answer(204, "")),
         (Fault::Unreachable, "HTTP/1.1 200 x\r\ncontent-length: 100\r\n\r\n{\"data\""),
-        (Fault::Unreachable, "nonsense\r\n\r\n"),
+        (Fault::Malformed, "nonsense\r\n\r\n"),
     ];
     let (good, _file) = as_root();
     for (fault, answer) in answers {
@@ -204,8 +204,7 @@ async fn a_token_with_the_rights_that_the_documentation_names_is_enough() {
 #[tokio::test]
 async fn a_mount_that_does_not_exist_is_refused() {
     let file = secret_file(ROOT);
-    let address = openbao::shared().url().parse().unwrap();
-    let sink = Vault::new(http(None), &address, "nowhere", None, token_from(&file)).unwrap();
+    let sink = build(&openbao::shared().url(), "nowhere", None, None, token_from(&file));
     let outcome = sink.read(&fresh_place(), &Names::default(), None).await;
     assert_eq!(outcome.answer().err().unwrap().fault, Fault::Refused);
 }

@@ -1,6 +1,6 @@
 //! Signing in to Vault: tokens that are replaced while the daemon runs, and roles whose tokens end.
 
-use super::vault::{as_root, hand, http, secret_file, token_from};
+use super::vault::{as_root, build, hand, secret_file, token_from};
 use super::vault_faults::answer;
 use super::{fresh_place, look, not_done, pair, publish, put_pair, serves};
 use crate::support::openbao::{self, ROOT, Root};
@@ -48,7 +48,7 @@ impl Role {
             role_id: self.role_id.clone(),
             secret_id: SecretSource::File(self.secret_id.path().to_owned()),
         };
-        Vault::new(http(None), &url.parse().unwrap(), "secret", None, auth).unwrap()
+        build(url, "secret", None, None, auth)
     }
 
     /// How many tokens logins at this mount have brought that still live.
@@ -67,8 +67,7 @@ impl Role {
 }
 
 fn sink_with(auth: VaultAuth) -> Vault {
-    let address = openbao::shared().url().parse().unwrap();
-    Vault::new(http(None), &address, "secret", None, auth).unwrap()
+    build(&openbao::shared().url(), "secret", None, None, auth)
 }
 
 #[tokio::test]
@@ -120,7 +119,6 @@ async fn calls_at_the_same_time_wait_for_one_login() {
 }
 
 #[tokio::test]
-#[expect(clippy::disallowed_methods, reason = "a real server's lease runs on real time")]
 async fn a_role_goes_on_working_when_its_tokens_end() {
     let hand = hand();
     let role = role(&hand, "2s").await;

@@ -1,7 +1,5 @@
 //! A sink in memory: as strict as the real ones, and able to fail on demand.
 
-#![expect(clippy::unwrap_used, reason = "a test fails where it expects otherwise")]
-
 use async_trait::async_trait;
 use rekeyd::model::document::{self, Content, Members, Names, Pair, Seen};
 use rekeyd::model::fault::{Failure, Fault, Outcome};

@@ -1,7 +1,5 @@
 //! A real OpenBao server in development mode: in memory, unsealed, with the root token `root`.
 
-#![expect(clippy::unwrap_used, reason = "a test fails where it expects otherwise")]
-
 use super::peers::peers;
 use super::server::Server;
 use serde_json::Value;

@@ -1,7 +1,5 @@
 //! A TCP proxy that does to chosen requests what networks do to any: loses them, loses their answers, answers itself.
 
-#![expect(clippy::unwrap_used, reason = "a test fails where it expects otherwise")]
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -1,7 +1,5 @@
 //! A program that serves on a loopback port for as long as a test wants it, and never longer than the test process.
 
-#![expect(clippy::unwrap_used, reason = "a test fails where it expects otherwise")]
-
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -54,7 +52,6 @@ impl Server {
         Self { port, folder, program, watchdog }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "waits for a real process")]
     fn ready(mut self, path: &str, status: &str) -> Result<Self, String> {
         for _ in 0..PAUSES {
             if self.program.try_wait().unwrap().is_some() {
