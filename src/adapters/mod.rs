@@ -1,8 +1,12 @@
 //! The adapters: each knows one vendor, or one part of this machine, and nothing else. None of them knows the engine.
 
+pub mod aws;
 pub mod clock;
+mod content;
+pub mod directory;
 pub mod http;
 pub mod journal;
 pub mod secrets;
 pub mod ticks;
 pub mod twilio;
+pub mod vault;

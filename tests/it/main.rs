@@ -11,6 +11,7 @@ mod http;
 mod journal;
 mod life;
 mod sandbox;
+mod sinks;
 mod support;
 mod table;
 mod twilio;

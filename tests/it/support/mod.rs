@@ -1,5 +1,10 @@
 //! What several tests share.
 
+pub(crate) mod emulator;
+pub(crate) mod fake_sink;
+pub(crate) mod openbao;
 pub mod peers;
+pub(crate) mod proxy;
+pub(crate) mod server;
 pub mod wire;
 pub mod world;

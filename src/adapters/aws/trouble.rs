@@ -1,0 +1,127 @@
+//! How a call to AWS can fail, and whether it is certain that nothing was done.
+
+use crate::model::fault::{Failure, Fault, Outcome};
+use crate::model::secret::Secret;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_secretsmanager::config::http::HttpResponse;
+use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
+use hyper_util::client::legacy;
+use std::error::Error;
+
+/// A call that failed.
+pub(super) struct Trouble {
+    /// AWS's code for the error, if AWS answered.
+    code: Option<String>,
+    /// Whether it is certain that the call did nothing (protocol, rule 2).
+    certain: bool,
+    /// What happened, for the engine and for people.
+    pub(super) failure: Failure,
+}
+
+impl Trouble {
+    /// Judges an error of the SDK; `hide` is taken out of what AWS said before that is cut to length.
+    pub(super) fn new<E>(error: &SdkError<E, HttpResponse>, hide: Option<&Secret>) -> Self
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        match error {
+            SdkError::ServiceError(said) => {
+                let status = said.raw().status().as_u16();
+                let code = said.err().code().unwrap_or("no code").to_owned();
+                let text = format!("AWS answered {status} {code}: {}", said.err().message().unwrap_or("no message"));
+                let text = hide.map(|secret| secret.scrub(&text)).unwrap_or(text);
+                let fault = fault(&code, status);
+                // A code and a 4xx status: AWS itself refused. Anything else may come from in between.
+                let certain = said.err().code().is_some() && (400..500).contains(&status);
+                Self { code: Some(code), certain, failure: Failure::new(fault, &text) }
+            }
+            SdkError::TimeoutError(_) => Self::unclear(Fault::Timeout, "AWS did not answer in time"),
+            SdkError::ConstructionFailure(_) => Self::certain(Fault::Refused, "the request could not be built"),
+            SdkError::DispatchFailure(failure) => match cause::<legacy::Error>(error) {
+                Some(cause) if cause.is_connect() => {
+                    Self::certain(Fault::Unreachable, "no connection to AWS could be made")
+                }
+                _ if cause::<CredentialsError>(error).is_some() => {
+                    Self::certain(Fault::Unauthorized, "no AWS credentials could be had")
+                }
+                _ if failure.is_timeout() => Self::unclear(Fault::Timeout, "AWS did not answer in time"),
+                _ => Self::unclear(Fault::Unreachable, "the connection to AWS was cut"),
+            },
+            SdkError::ResponseError(_) | _ => {
+                Self::unclear(Fault::Malformed, "the answer of AWS could not be understood")
+            }
+        }
+    }
+
+    /// An answer that breaks the rules.
+    pub(super) fn malformed(detail: &str) -> Self {
+        Self::unclear(Fault::Malformed, detail)
+    }
+
+    /// Something that changed between two calls.
+    pub(super) fn moved(detail: &str) -> Self {
+        Self::certain(Fault::Conflict, detail)
+    }
+
+    fn certain(fault: Fault, detail: &str) -> Self {
+        Self { code: None, certain: true, failure: Failure::new(fault, detail) }
+    }
+
+    fn unclear(fault: Fault, detail: &str) -> Self {
+        Self { code: None, certain: false, failure: Failure::new(fault, detail) }
+    }
+
+    /// Whether AWS answered with this code.
+    pub(super) fn is(&self, code: &str) -> bool {
+        self.code.as_deref() == Some(code)
+    }
+
+    /// The same, when it followed a write: what the write did is then not known.
+    pub(super) fn after_a_write(self) -> Self {
+        Self { certain: false, ..self }
+    }
+
+    /// The same, as a plain refusal when it would otherwise count as a conflict.
+    pub(super) fn refused(mut self) -> Self {
+        if self.failure.fault == Fault::Conflict {
+            self.failure.fault = Fault::Refused;
+        }
+        self
+    }
+
+    /// The outcome of the whole.
+    pub(super) fn outcome<T>(self) -> Outcome<T> {
+        match self.certain {
+            true => Outcome::NotDone(self.failure),
+            false => Outcome::Unknown(self.failure),
+        }
+    }
+}
+
+/// The kind of an error by AWS's code ("Common errors" of the API reference, and the errors of each operation).
+fn fault(code: &str, status: u16) -> Fault {
+    match code {
+        "AccessDeniedException" | "AccessDenied" | "NotAuthorized" | "OptInRequired" => Fault::Forbidden,
+        "UnrecognizedClientException"
+        | "ExpiredTokenException"
+        | "ExpiredToken"
+        | "InvalidSignatureException"
+        | "SignatureDoesNotMatch"
+        | "InvalidClientTokenId"
+        | "IncompleteSignature"
+        | "MissingAuthenticationToken"
+        | "RequestExpired" => Fault::Unauthorized,
+        "ThrottlingException" | "Throttling" | "TooManyRequestsException" | "RequestLimitExceeded" => Fault::Throttled,
+        "ResourceNotFoundException" => Fault::Missing,
+        "ResourceExistsException" => Fault::Conflict,
+        _ if status == 429 => Fault::Throttled,
+        _ if status >= 500 => Fault::Server,
+        _ => Fault::Refused,
+    }
+}
+
+/// Finds an error of this type among the causes.
+fn cause<'a, C: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a C> {
+    let mut chain = std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source());
+    chain.find_map(|error| error.downcast_ref::<C>())
+}

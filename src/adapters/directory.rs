@@ -1,0 +1,102 @@
+//! A directory as a sink: one file per credential, mode 0600, replaced as a whole.
+//!
+//! **Version.** Inode, time of the last change of the inode in nanoseconds, and size: every write of ours makes a new
+//! file and renames it over the old one, so the inode changes each time, and the size and the time tell when somebody
+//! edited the file in place. Nothing is computed from the secret. `absent` where there is no file. Touching the mode or
+//! the owner of a file, or making a hard link to it, changes its version too.
+//!
+//! **Compare-and-set.** Check and rename happen under an advisory lock on `.rekeyd.lock` in the directory, so that two
+//! processes of rekeyd never replace each other's files blindly. Whoever writes there without that lock can be
+//! overtaken between the last check and the rename, some microseconds later; no file system offers more.
+//!
+//! **No leftovers.** A new file is built as `.rekeyd.new`, always the same name: what a crash left there, which holds a
+//! secret, is removed at start and by the next write.
+
+mod files;
+
+use super::content;
+use crate::model::document::{Names, Pair, Seen};
+use crate::model::fault::{Failure, Fault, Outcome};
+use crate::model::key::AttemptId;
+use crate::model::names::{BadName, Place, Version};
+use crate::ports::{Reading, Sink, Written};
+use async_trait::async_trait;
+use files::Folder;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The longest name of a file, in bytes (`NAME_MAX` of Linux).
+const LONGEST: usize = 255;
+
+/// A directory of files.
+pub struct Directory {
+    folder: Arc<Folder>,
+}
+
+impl Directory {
+    /// Uses the directory, which must exist when something is read or written, and removes what a crash left there.
+    pub fn new(path: PathBuf) -> Self {
+        let folder = Folder::new(path);
+        folder.tidy();
+        Self { folder: Arc::new(folder) }
+    }
+
+    /// Checks the name of a file: one that stays in the directory, and that no file of our own can have.
+    pub fn accepts(name: &str) -> Result<(), BadName> {
+        let fits = (1..=LONGEST).contains(&name.len());
+        match fits && !name.starts_with('.') && !name.contains(['/', '\0']) {
+            true => Ok(()),
+            false => Err(BadName("a file name of 1 to 255 bytes, without slashes and not starting with a dot")),
+        }
+    }
+
+    /// Does file work where it may block.
+    async fn work<T: Send + 'static>(
+        &self,
+        place: &Place,
+        work: impl FnOnce(&Folder, &str) -> Outcome<T> + Send + 'static,
+    ) -> Outcome<T> {
+        if let Err(bad) = Self::accepts(&place.path) {
+            return Outcome::NotDone(Failure::new(Fault::Refused, &format!("the name is not {bad}")));
+        }
+        let (folder, name) = (self.folder.clone(), place.path.clone());
+        let done = tokio::task::spawn_blocking(move || work(&folder, &name)).await;
+        done.unwrap_or_else(|_| Outcome::Unknown(Failure::new(Fault::Local, "the work on the file was cut off")))
+    }
+}
+
+#[async_trait]
+impl Sink for Directory {
+    async fn read(&self, place: &Place, names: &Names, _: Option<AttemptId>) -> Outcome<Reading> {
+        let names = names.clone();
+        self.work(place, move |folder, name| match folder.read(name) {
+            Err(failure) => Outcome::NotDone(failure),
+            Ok(held) => {
+                let (content, secret) = content::read(held.text.as_deref().map(Vec::as_slice), &names);
+                let seen = Seen { version: held.version, content, staged: false };
+                Outcome::Done(Reading { seen, secret, staged: None })
+            }
+        })
+        .await
+    }
+
+    async fn publish(&self, place: &Place, names: &Names, pair: &Pair, base: &Version) -> Outcome<Written> {
+        let (names, base) = (names.clone(), base.clone());
+        let pair = Pair {
+            account: pair.account.clone(),
+            sid: pair.sid.clone(),
+            secret: pair.secret.duplicate(),
+            stamp: pair.stamp.clone(),
+        };
+        self.work(place, move |folder, name| {
+            folder.replace(name, &base, |there| content::with_pair(there, &names, &pair))
+        })
+        .await
+    }
+
+    async fn fence(&self, place: &Place, names: &Names, token: AttemptId, base: &Version) -> Outcome<Written> {
+        let (names, base) = (names.clone(), base.clone());
+        self.work(place, move |folder, name| folder.replace(name, &base, |there| content::fenced(there, &names, token)))
+            .await
+    }
+}

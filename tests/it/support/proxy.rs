@@ -1,0 +1,91 @@
+//! A TCP proxy that does to chosen requests what networks do to any: loses them, loses their answers, answers itself.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+/// What happens to a request that holds the chosen text.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Fate {
+    /// It is carried out, and the connection is cut before the answer.
+    AnswerLost,
+    /// It does not arrive, and the connection is cut.
+    Lost,
+    /// It is carried out, and this comes back instead of the answer.
+    Answered(&'static str),
+    /// It is carried out, and nothing comes back while the proxy lives.
+    Silence,
+}
+
+/// A proxy, for as long as this value lives.
+pub(crate) struct Proxy {
+    /// Where it listens.
+    pub(crate) url: String,
+    /// The port of it.
+    pub(crate) port: u16,
+    chosen: Arc<AtomicUsize>,
+    accepting: JoinHandle<()>,
+}
+
+impl Proxy {
+    /// Stands before the server at this port; every request that holds `text` meets its fate.
+    pub(crate) async fn start(upstream: u16, text: &'static str, fate: Fate) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let url = format!("http://127.0.0.1:{port}");
+        let chosen = Arc::new(AtomicUsize::new(0));
+        let count = chosen.clone();
+        let accepting = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(connection(client, upstream, text.as_bytes(), fate, count.clone()));
+            }
+        });
+        Self { url, port, chosen, accepting }
+    }
+
+    /// How many requests have met their fate.
+    pub(crate) fn chosen(&self) -> usize {
+        self.chosen.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+/// Passes on what comes, until the text has come; then the fate.
+async fn connection(mut client: TcpStream, upstream: u16, text: &[u8], fate: Fate, count: Arc<AtomicUsize>) {
+    let mut server = TcpStream::connect(("127.0.0.1", upstream)).await.unwrap();
+    let (mut up, mut down) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
+    let (mut request, mut chosen) = (Vec::new(), false);
+    loop {
+        tokio::select! {
+            read = client.read(&mut up) => {
+                let Ok(read @ 1..) = read else { return };
+                request.extend_from_slice(&up[..read]);
+                if !chosen && request.windows(text.len()).any(|window| window == text) {
+                    chosen = true;
+                    count.fetch_add(1, Ordering::SeqCst);
+                }
+                if chosen && matches!(fate, Fate::Lost) {
+                    return;
+                }
+                server.write_all(&up[..read]).await.unwrap();
+            }
+            read = server.read(&mut down) => {
+                let Ok(read @ 1..) = read else { return };
+                request.clear();
+                match fate {
+                    _ if !chosen => client.write_all(&down[..read]).await.unwrap(),
+                    Fate::AnswerLost | Fate::Lost => return,
+                    Fate::Answered(answer) => return client.write_all(answer.as_bytes()).await.unwrap(),
+                    Fate::Silence => std::future::pending().await,
+                }
+            }
+        }
+    }
+}
