@@ -12,6 +12,9 @@ fn every_file_beside_this_one_is_listed() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let module = name.trim_end_matches(".rs");
         let listed = main.contains(&format!("mod {module};"));
-        assert!(listed || module == "main" || module == "snapshots", "tests/it/{name} is not listed in tests/it/main.rs");
+        assert!(
+            listed || module == "main" || module == "snapshots",
+            "tests/it/{name} is not listed in tests/it/main.rs"
+        );
     }
 }
