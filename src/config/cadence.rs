@@ -47,25 +47,25 @@ fn schedule(field: Field<'_>, bounds: Bounds, distances: &Distances) -> Option<C
     let table = field.table(SCHEDULE)?;
     let pattern = table.need("cron", CRON, |field| field.parse(CRON, pattern).map(|pattern| (pattern, field)));
     let zone = table.or("timezone", TimeZone::UTC, |field| field.parse(ZONE, zone));
-    let cron = pattern.zip(zone).and_then(|((pattern, field), zone)| {
-        let Some(shortest) = distances.shortest(&pattern, &zone) else {
-            field.wrong("this never happens: no such day is in any year", CRON);
-            return None;
-        };
-        if shortest < bounds.least {
-            let (told, least, floor) = (Short(shortest), Short(bounds.least), bounds.floor);
-            let message = format!("two runs are only {told} apart, under the floor of {least}: {floor}");
-            field.clashes(message, format!("runs at least {least} apart"));
-            return None;
-        }
-        if shortest > bounds.most {
-            field.wrong("two runs are more than ten years apart", format!("runs at most {} apart", Short(LONGEST)));
-            return None;
-        }
-        Some(Cron { pattern, zone, shortest })
-    });
     table.finish();
-    cron
+    let (pattern, field) = pattern?;
+    // Whether it ever runs does not depend on the zone, and is told even if that is wrong.
+    let Some(shortest) = distances.shortest(&pattern, zone.as_ref().unwrap_or(&TimeZone::UTC)) else {
+        field.wrong("this never happens: no such day is in any year", CRON);
+        return None;
+    };
+    let zone = zone?;
+    if shortest < bounds.least {
+        let (told, least, floor) = (Short(shortest), Short(bounds.least), bounds.floor);
+        let message = format!("two runs are only {told} apart, under the floor of {least}: {floor}");
+        field.clashes(message, format!("runs at least {least} apart"));
+        return None;
+    }
+    if shortest > bounds.most {
+        field.wrong("two runs are more than ten years apart", format!("runs at most {} apart", Short(LONGEST)));
+        return None;
+    }
+    Some(Cron { pattern, zone, shortest })
 }
 
 fn pattern(text: &str) -> Result<croner::Cron, &'static str> {

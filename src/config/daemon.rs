@@ -10,8 +10,8 @@ use std::path::{Component, Path, PathBuf};
 use url::Url;
 
 const STATE: &str = "sqlite:// and an absolute path, such as \"sqlite:///var/lib/rekeyd/journal.db\"";
-const PATH: &str = "an absolute path, such as \"/run/credentials/rekeyd.service/main_key\"";
-const VARIABLE: &str = "the name of an environment variable, such as \"TWILIO_MAIN_KEY_SECRET\"";
+const PATH: &str = "the path of a file, beginning with /";
+const VARIABLE: &str = "the name of an environment variable, of A-Z, a-z, 0-9 and _";
 
 /// `[daemon]`, as far as it could be read.
 #[derive(Default)]

@@ -127,7 +127,9 @@ fn hides(key: &str, value: &str) -> bool {
 fn tree(text: &str, key: &str, value: &Spanned<DeValue<'_>>, found: &mut Vec<Range<usize>>) {
     match value.get_ref() {
         DeValue::String(words) => {
-            if hides(key, words) || !shapes(words).is_empty() {
+            // Without escapes, what is in the value is in the text too, and was found there.
+            let escaped = text[value.span()].contains('\\') && !shapes(words).is_empty();
+            if escaped || hides(key, words) {
                 found.push(value.span());
             }
         }
@@ -152,7 +154,8 @@ fn assignments(text: &str, found: &mut Vec<Range<usize>>) {
         let behind = text[end..].trim_start_matches(['"', '\'']).trim_start_matches([' ', '\t']);
         let first = text[..start].trim_end_matches(['"', '\'', ' ', '\t', '#']);
         let begins_line = (first.is_empty() || first.ends_with('\n')) && !behind.starts_with(['.', ']', '\n', '\r']);
-        if !behind.starts_with(['=', ':']) && !begins_line {
+        let inside_colons = behind.starts_with(':') && text[..start].ends_with(':');
+        if inside_colons || (!behind.starts_with(['=', ':']) && !begins_line) {
             continue;
         }
         let value = text.len() - behind.trim_start_matches(['=', ':', ' ', '\t']).len();
@@ -211,6 +214,9 @@ fn run(text: &str, at: usize, is: impl Fn(u8) -> bool) -> usize {
     text.as_bytes()[at..].iter().take_while(|byte| is(**byte)).count()
 }
 
+/// So far is looked for the parts of a URL: further, and a long line of their signs would be slow to read.
+const LOOK: usize = 1_024;
+
 fn is_base64url(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'
 }
@@ -261,19 +267,21 @@ fn web_token(text: &str, at: usize) -> Option<usize> {
     (length >= 20).then_some(length)
 }
 
-/// What stands before the `@` of a URL.
+/// What stands before the `@` of a URL; a password that was not encoded may hold any other sign of a URL.
 fn user_info(text: &str, at: usize) -> Option<usize> {
     text[..at].ends_with("://").then_some(())?;
-    let rest = &text[at..];
-    let host = &rest[..rest.find(['/', '?', '#', '"', '\'', ' ', '\t', '\n']).unwrap_or(rest.len())];
-    host.rfind('@').filter(|length| *length > 0)
+    let length = text.as_bytes()[at..]
+        .iter()
+        .take(LOOK)
+        .take_while(|byte| !byte.is_ascii_whitespace() && **byte != b'"')
+        .count();
+    text.as_bytes()[at..at + length].iter().rposition(|byte| *byte == b'@').filter(|length| *length > 0)
 }
 
 /// What stands behind the `?` of a URL.
 fn query(text: &str, at: usize) -> Option<usize> {
     let before = text[..at].strip_suffix('?')?;
-    // A look further back than this would make a long line of question marks slow.
-    let before = before.char_indices().rev().take(512).take_while(|(_, c)| !c.is_whitespace() && *c != '"');
+    let before = before.char_indices().rev().take(LOOK).take_while(|(_, c)| !c.is_whitespace() && *c != '"');
     let start = before.last().map(|(start, _)| start)?;
     text[start..at].contains("://").then_some(())?;
     let length = run(text, at, |byte| !byte.is_ascii_whitespace() && byte != b'"' && byte != b'\'');
@@ -284,9 +292,15 @@ fn query(text: &str, at: usize) -> Option<usize> {
 fn base62(text: &str, at: usize) -> Option<usize> {
     let length = run(text, at, |byte| byte.is_ascii_alphanumeric());
     let word = text.get(at..at + length).filter(|word| word.len() >= 32 && mixed(word, 2))?;
-    let digits = word.get(2..).filter(|_| word.len() == 34 && word.as_bytes()[..2].iter().all(u8::is_ascii_uppercase));
-    let is_sid = digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
-    (!is_sid).then_some(length)
+    (!is_sid(word)).then_some(length)
+}
+
+/// Two letters and hexadecimal digits; with one digit too many or too few it was still meant to be a SID.
+fn is_sid(word: &str) -> bool {
+    let (letters, digits) = word.split_at(2);
+    let upper = letters.bytes().all(|byte| byte.is_ascii_uppercase());
+    let lower = word.len() == 34 && letters.bytes().all(|byte| byte.is_ascii_lowercase());
+    (upper || lower) && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// 40 of base 64: AWS IAM user guide, "Managing access keys".

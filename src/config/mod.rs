@@ -61,9 +61,11 @@ pub fn load(path: &Path) -> Result<Loaded, PolicyErrors> {
     match String::from_utf8(bytes) {
         Ok(text) => parse(&text, &file),
         Err(error) => {
-            let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-            let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
-            Err(refuse(format!("the policy is not text in UTF-8: line {line} has a byte that can not be read")))
+            let valid = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]);
+            let column = valid.rsplit('\n').next().map_or(1, |line| line.chars().count() + 1);
+            let mut refused = refuse("the policy is not text in UTF-8: here is a byte that can not be read".to_owned());
+            (refused.0[0].line, refused.0[0].column) = (valid.split('\n').count(), column);
+            Err(refused)
         }
     }
 }
@@ -76,7 +78,7 @@ fn unreadable(file: &str, message: String) -> PolicyErrors {
         column: 0,
         key: String::new(),
         message,
-        accepts: format!("a TOML file of at most {} MiB", LARGEST / 1024 / 1024),
+        accepts: format!("a TOML file in UTF-8, of at most {} MiB", LARGEST / 1024 / 1024),
         excerpt: None,
     }])
 }
@@ -139,6 +141,9 @@ fn read(root: &Table<'_>) -> Option<Policy> {
         credentials: credentials?,
     };
     warnings::limits(&policy, root.field("limits"), credentials_field);
+    if policy.credentials.is_empty() {
+        root.doubt("there is nothing to rotate", "tables `[[credentials]]`");
+    }
     Some(policy)
 }
 

@@ -49,20 +49,16 @@ impl<'s> Taken<'s> {
     fn place(&mut self, item: &Field<'_>, credential: &str) -> Option<(Kind, Place)> {
         let table = item.table(ITEM)?;
         let sinks = self.sinks;
-        let accepts = || match sinks.named.len() {
-            0 => "the name of a sink; there is none in this file yet".to_owned(),
-            _ => format!("the name of a sink: {}", some_of(sinks)),
-        };
         let sink = table.need("sink", "the name of a sink", |field| {
             let name = field.text("the name of a sink")?;
             let sink = sinks.named.get(name);
             if sink.is_none() {
                 let hint = did_you_mean(name, sinks.named.keys().copied());
-                field.clashes(format!("there is no sink of this name{hint}"), accepts());
+                field.clashes(format!("there is no sink of this name{hint}"), known(sinks));
             }
             sink
         });
-        let Some((sink, kind)) = sink.and_then(|sink| Some((sink, sink.kind?))) else {
+        let Some((sink, kind)) = sink.and_then(|sink| sink.as_ref().and_then(|sink| Some((sink, sink.kind?)))) else {
             // Which of the two belongs here is not known without the sink.
             return None;
         };
@@ -157,11 +153,15 @@ fn doubt_data(sinks: &Sinks<'_>, sink: &Named<'_>, path: &str, field: Field<'_>)
     }
 }
 
-/// The first names of sinks, for a message.
-fn some_of(sinks: &Sinks<'_>) -> String {
-    let mut names: Vec<_> = sinks.named.keys().map(|name| format!("`{name}`")).collect();
+/// The sinks of the file, or the first of them, for a message.
+fn known(sinks: &Sinks<'_>) -> String {
+    let kinds = sinks.named.values().flatten().filter(|sink| sink.kind.is_some());
+    let mut names: Vec<_> = kinds.map(|sink| format!("`{}`", sink.name)).collect();
+    if names.is_empty() {
+        return "the name of a sink; there is none in this file yet".to_owned();
+    }
     names.sort();
     let more = if names.len() > 8 { ", …" } else { "" };
     names.truncate(8);
-    format!("{}{more}", names.join(", "))
+    format!("the name of a sink: {}{more}", names.join(", "))
 }

@@ -2,7 +2,7 @@
 
 use super::fault::{Fault, Faults, Kind};
 use super::mask;
-use super::suggest::{did_you_mean, nearest};
+use super::suggest::{did_you_mean, within};
 use std::cell::RefCell;
 use std::fmt;
 use std::ops::{Range, RangeInclusive};
@@ -92,7 +92,8 @@ impl<'a> Table<'a> {
     ) -> Option<T> {
         let field = self.field(key);
         if field.is_none() {
-            self.missing(key, "this key is missing", accepts);
+            let what = if matches!(self.path.segment, Segment::Root) { "table" } else { "key" };
+            self.missing(key, format!("this {what} is missing"), accepts);
         }
         read(field?)
     }
@@ -131,6 +132,18 @@ impl<'a> Table<'a> {
         self.faults.push(Fault { span: self.span.clone(), key, message, accepts, kind: Kind::Context });
     }
 
+    /// Says that what is missing here can hardly be meant to be.
+    pub(super) fn doubt(&self, message: &str, accepts: &str) {
+        let (message, accepts) = (message.to_owned(), accepts.to_owned());
+        self.faults.push(Fault {
+            span: self.span.clone(),
+            key: self.path.to_string(),
+            message,
+            accepts,
+            kind: Kind::Warning,
+        });
+    }
+
     /// Whether a secret was written here under a key of its own, which `finish` will tell about.
     pub(super) fn has_stray_secret(&self) -> bool {
         self.rows.keys().any(|key| mask::names_a_secret(key.get_ref()))
@@ -138,26 +151,37 @@ impl<'a> Table<'a> {
 
     /// Tells about the keys that nobody asked for.
     pub(super) fn finish(&self) {
+        self.finish_without_secrets("no secret: none is needed here");
+    }
+
+    /// The same, and says what to do instead of writing a secret here.
+    pub(super) fn finish_without_secrets(&self, instead: &str) {
         let asked = self.asked.borrow();
         for (key, value) in self.rows {
             if !asked.contains(&key.get_ref().as_ref()) {
-                self.unknown(key, value, &asked);
+                self.unknown(key, value, &asked, instead);
             }
         }
     }
 
-    fn unknown(&self, key: &Spanned<DeString<'_>>, value: &Spanned<DeValue<'_>>, asked: &[&'static str]) {
+    fn unknown(
+        &self,
+        key: &Spanned<DeString<'_>>,
+        value: &Spanned<DeValue<'_>>,
+        asked: &[&'static str],
+        instead: &str,
+    ) {
         let (name, span) = (key.get_ref(), key.span());
         let path = self.below(name).to_string();
         let list =
             |keys: &mut dyn Iterator<Item = &&str>| keys.map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
-        let near = nearest(name, asked.iter().copied());
-        if near.is_none() && mask::names_a_secret(name) {
+        let typo = within(2, name, asked.iter().copied()).is_some();
+        if mask::names_a_secret(name) && !typo {
             let whereabouts = list(&mut asked.iter().filter(|key| mask::tells_where(key)));
             let accepts = if whereabouts.is_empty() {
-                "no secret: this table needs none".to_owned()
+                instead.to_owned()
             } else {
-                format!("where the secret is: {whereabouts}")
+                format!("{whereabouts}, which say where it is")
             };
             let message = "a secret must not be written into this file".to_owned();
             return self.faults.push(Fault { span, key: path, message, accepts, kind: Kind::Value });
@@ -294,7 +318,7 @@ impl<'a> Field<'a> {
             DeValue::String(text) if mask::looks_like(text).is_some() => "what looks like a secret",
             DeValue::String(_) => "text",
             DeValue::Integer(_) => "a whole number",
-            DeValue::Float(_) => "a number",
+            DeValue::Float(_) => "a number with a fraction",
             DeValue::Boolean(_) => "true or false",
             DeValue::Datetime(_) => "a date or time",
             DeValue::Array(_) => "an array",

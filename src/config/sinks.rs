@@ -22,8 +22,8 @@ pub(super) enum Kind {
 pub(super) struct Sinks<'a> {
     /// The sinks that are right.
     pub right: BTreeMap<SinkName, SinkPolicy>,
-    /// Every sink that has a name, right or not, by that name.
-    pub named: HashMap<&'a str, Named<'a>>,
+    /// Every sink of the file by its name, right or not; none if the name itself is wrong.
+    pub named: HashMap<&'a str, Option<Named<'a>>>,
 }
 
 /// A sink as the credentials refer to it.
@@ -50,6 +50,7 @@ pub(super) fn sinks<'a>(table: Option<&'a Table<'_>>) -> Sinks<'a> {
     for (key, field) in table.map(|table| table.named()).unwrap_or_default() {
         let Ok(name) = SinkName::new(key.get_ref()) else {
             field.misnamed(key, "this is no name for a sink", SinkName::ACCEPTS);
+            sinks.named.insert(key.get_ref(), None);
             continue;
         };
         let (kind, policy) = sink(field);
@@ -57,7 +58,8 @@ pub(super) fn sinks<'a>(table: Option<&'a Table<'_>>) -> Sinks<'a> {
             let next = stores.len();
             *stores.entry(identity(policy)).or_insert(next)
         });
-        sinks.named.insert(key.get_ref(), Named { name: name.clone(), kind, store, used: Cell::new(false), field });
+        let named = Named { name: name.clone(), kind, store, used: Cell::new(false), field };
+        sinks.named.insert(key.get_ref(), Some(named));
         if let Some(policy) = policy {
             sinks.right.insert(name, policy);
         }
@@ -82,7 +84,12 @@ fn sink(field: Field<'_>) -> (Option<Kind>, Option<SinkPolicy>) {
         Some(Kind::SecretsManager) => secrets_manager(&table),
         Some(Kind::Directory) => directory(&table),
     };
-    table.finish();
+    table.finish_without_secrets(match kind {
+        Some(Kind::SecretsManager) => {
+            "no secret: AWS's own sources are used (environment, profile, role of the machine)"
+        }
+        _ => "no secret: none is needed here",
+    });
     (kind, policy)
 }
 

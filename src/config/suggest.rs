@@ -10,8 +10,16 @@ pub(super) fn did_you_mean<'c>(wrong: &str, candidates: impl IntoIterator<Item =
 
 /// The candidate that differs in the fewest letters, if these are at most a third.
 pub(super) fn nearest<'c>(wrong: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+    within((wrong.chars().count() / 3).max(1), wrong, candidates)
+}
+
+/// The candidate that differs in the fewest letters, if these are not more than allowed.
+pub(super) fn within<'c>(
+    allowed: usize,
+    wrong: &str,
+    candidates: impl IntoIterator<Item = &'c str>,
+) -> Option<&'c str> {
     let wrong = fold(wrong);
-    let allowed = (wrong.len() / 3).max(1);
     let near = |candidate: &&str| candidate.chars().count().abs_diff(wrong.len()) <= allowed;
     let distances = candidates.into_iter().take(CANDIDATES).filter(near).map(|c| (distance(&wrong, &fold(c)), c));
     distances.filter(|(distance, _)| *distance <= allowed).min_by_key(|(distance, _)| *distance).map(|(_, c)| c)

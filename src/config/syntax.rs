@@ -28,16 +28,31 @@ pub(super) fn document<'t>(text: &'t str, faults: &Faults<'_>) -> Spanned<DeTabl
 fn in_words(error: &Error, text: &str) -> Fault {
     let span = error.span().unwrap_or(0..0);
     let (what, expected) = error.message().split_once(", expected ").unwrap_or((error.message(), ""));
-    let (message, accepts) = match (what, expected) {
-        ("string values must be quoted", _) => ("text must stand in quotes", "\"text\""),
-        ("duplicate key", _) => {
-            let key = text.get(span.clone()).unwrap_or_default().trim().to_owned();
-            let message = "this is in the file twice, or is a table and something else".to_owned();
-            let accepts = "each key and each table once".to_owned();
-            return Fault { span, key, message, accepts, kind: Kind::Syntax };
+    let before = text.get(..span.start).unwrap_or_default().trim_end_matches([' ', '\t']);
+    let colon = before.ends_with(':') || text.get(span.start..).is_some_and(|rest| rest.starts_with(':'));
+    let (message, accepts) = match what {
+        "duplicate key" => {
+            ("this is in the file twice, or is a table and something else", "each key and each table once")
         }
-        (what, "nothing") => (what, ""),
-        other => other,
+        "key with no value" | "invalid unquoted key" if colon => ("a key is followed by `=`, not by `:`", "`=`"),
+        "key with no value" => ("this key has no value", "`=` and a value"),
+        "invalid key-value pair" => ("this is neither a key nor a table", "`key = value` or `[table]`"),
+        "string values must be quoted" => ("text must stand in quotes", "\"text\""),
+        "unclosed table" | "unclosed array table" => {
+            ("the brackets around the name of a table are not closed", expected)
+        }
+        "unclosed array" => ("this array is not closed", expected),
+        "unclosed inline table" => ("this table is not closed", expected),
+        "invalid basic string" | "invalid literal string" if !expected.contains(' ') => {
+            ("the closing quote is missing", expected)
+        }
+        "invalid multi-line basic string" | "invalid multi-line literal string" if !expected.contains(' ') => {
+            ("the three closing quotes are missing", expected)
+        }
+        _ if expected == "nothing" => (what, ""),
+        _ => (what, expected),
     };
-    Fault { span, key: String::new(), message: message.to_owned(), accepts: accepts.to_owned(), kind: Kind::Syntax }
+    let key = if what == "duplicate key" { text.get(span.clone()).unwrap_or_default().trim() } else { "" };
+    let (key, message, accepts) = (key.to_owned(), message.to_owned(), accepts.to_owned());
+    Fault { span, key, message, accepts, kind: Kind::Syntax }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 /// Tells about sinks that no credential is published to.
 pub(super) fn unused(sinks: &Sinks<'_>) {
-    for sink in sinks.named.values().filter(|sink| !sink.used.get()) {
+    for sink in sinks.named.values().flatten().filter(|sink| !sink.used.get()) {
         sink.field.doubt("no credential is published here", "a credential that names this sink, or no such sink");
     }
 }
