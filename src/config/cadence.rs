@@ -7,7 +7,7 @@ use crate::model::policy::{Cadence, Cron};
 use croner::parser::{CronParser, Seconds, Year};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -17,9 +17,15 @@ const ZONE: &str = "the name of a time zone in the IANA database, such as \"Euro
 /// How many runs of a cron expression are looked at to find the shortest distance between two.
 const RUNS: usize = 200;
 
-/// The shortest distances found so far, by expression and zone: many credentials share a few.
+/// What was found out so far about schedules: many credentials share a few.
 #[derive(Default)]
-pub(super) struct Distances(RefCell<HashMap<Run, Option<Duration>>>);
+pub(super) struct Calendar {
+    zones: RefCell<HashMap<String, Result<TimeZone, String>>>,
+    /// The names of all zones there are, once one was asked for that is not among them.
+    names: OnceCell<Vec<String>>,
+    /// The shortest distance between two runs, by expression and zone; none if it never runs.
+    distances: RefCell<HashMap<Run, Option<Duration>>>,
+}
 
 /// A cron expression and the name of a zone.
 type Run = (String, Option<String>);
@@ -28,12 +34,12 @@ type Run = (String, Option<String>);
 pub(super) type Told<'t> = (Cadence, Field<'t>);
 
 /// Reads `rotate_every` or `schedule`: `Some(None)` if there is neither, `None` if something is wrong.
-pub(super) fn cadence<'t>(table: &'t Table<'_>, bounds: Bounds, distances: &Distances) -> Option<Option<Told<'t>>> {
+pub(super) fn cadence<'t>(table: &'t Table<'_>, bounds: Bounds, calendar: &Calendar) -> Option<Option<Told<'t>>> {
     match (table.field("rotate_every"), table.field("schedule")) {
         (None, None) => Some(None),
         (Some(field), None) => field.duration(bounds).map(|every| Some((Cadence::Every(every), field))),
         (None, Some(field)) => {
-            let cron = schedule(field, bounds, distances)?;
+            let cron = schedule(field, bounds, calendar)?;
             Some(Some((Cadence::Cron(Box::new(cron)), field)))
         }
         (Some(_), Some(second)) => {
@@ -43,14 +49,14 @@ pub(super) fn cadence<'t>(table: &'t Table<'_>, bounds: Bounds, distances: &Dist
     }
 }
 
-fn schedule(field: Field<'_>, bounds: Bounds, distances: &Distances) -> Option<Cron> {
+fn schedule(field: Field<'_>, bounds: Bounds, calendar: &Calendar) -> Option<Cron> {
     let table = field.table(SCHEDULE)?;
     let pattern = table.need("cron", CRON, |field| field.parse(CRON, pattern).map(|pattern| (pattern, field)));
-    let zone = table.or("timezone", TimeZone::UTC, |field| field.parse(ZONE, zone));
+    let zone = table.or("timezone", TimeZone::UTC, |field| field.parse(ZONE, |text| calendar.zone(text)));
     table.finish();
     let (pattern, field) = pattern?;
     // Whether it ever runs does not depend on the zone, and is told even if that is wrong.
-    let Some(shortest) = distances.shortest(&pattern, zone.as_ref().unwrap_or(&TimeZone::UTC)) else {
+    let Some(shortest) = calendar.shortest(&pattern, zone.as_ref().unwrap_or(&TimeZone::UTC)) else {
         field.wrong("this never happens: no such day is in any year", CRON);
         return None;
     };
@@ -79,28 +85,32 @@ fn pattern(text: &str) -> Result<croner::Cron, &'static str> {
     parser.parse(text).map_err(|_| "this is not a cron expression: a field is out of range, or not understood")
 }
 
-fn zone(text: &str) -> Result<TimeZone, String> {
-    TimeZone::get(text).map_err(|_| {
-        let known: Vec<String> = jiff::tz::db().available().map(|name| name.to_string()).collect();
-        format!("there is no such time zone{}", did_you_mean(text, known.iter().map(String::as_str)))
-    })
-}
+impl Calendar {
+    fn zone(&self, text: &str) -> Result<TimeZone, String> {
+        let read = || TimeZone::get(text).map_err(|_| self.no_such_zone(text));
+        self.zones.borrow_mut().entry(text.to_owned()).or_insert_with(read).clone()
+    }
 
-impl Distances {
+    fn no_such_zone(&self, text: &str) -> String {
+        let all = || jiff::tz::db().available().map(|name| name.to_string()).collect();
+        let names = self.names.get_or_init(all).iter().map(String::as_str);
+        format!("there is no such time zone{}", did_you_mean(text, names))
+    }
+
     /// The shortest distance between two of the next runs; none if it never runs.
     fn shortest(&self, pattern: &croner::Cron, zone: &TimeZone) -> Option<Duration> {
         let key = (on_the_hour(pattern.as_str()), zone.iana_name().map(str::to_owned));
-        if let Some(known) = self.0.borrow().get(&key) {
+        if let Some(known) = self.distances.borrow().get(&key) {
             return *known;
         }
         let shortest = key.0.parse().ok().and_then(|pattern: croner::Cron| shortest(&pattern, zone));
-        self.0.borrow_mut().insert(key, shortest);
+        self.distances.borrow_mut().insert(key, shortest);
         shortest
     }
 }
 
 /// The expression with a plain minute set to zero. Which minute of the hour it is changes no distance, except where the
-/// clocks change, and there the full hour has the shortest: so expressions that differ in nothing else share one search.
+/// clocks change, and there the full hour has the shortest: expressions that differ in nothing else share one search.
 fn on_the_hour(pattern: &str) -> String {
     match pattern.split_once(' ') {
         Some((minute, rest)) if minute.bytes().all(|byte| byte.is_ascii_digit()) => format!("0 {rest}"),

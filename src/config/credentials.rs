@@ -1,6 +1,6 @@
 //! `[defaults]` and `[[credentials]]`: which keys are rotated, when, and where they go.
 
-use super::cadence::{Distances, cadence};
+use super::cadence::{Calendar, cadence};
 use super::daemon::{account_sid, key_sid};
 use super::duration::{DAY, SECOND, Short};
 use super::places::Taken;
@@ -27,7 +27,7 @@ pub(super) struct Ground<'g> {
     pub main_key: Option<KeySid>,
     pub floors: Floors,
     pub defaults: Defaults<'g>,
-    pub distances: &'g Distances,
+    pub calendar: &'g Calendar,
 }
 
 /// `[defaults]`: `None` where it is wrong.
@@ -43,7 +43,7 @@ pub(super) struct Defaults<'d> {
 }
 
 /// Reads `[defaults]`; all of it may be left out.
-pub(super) fn defaults<'d>(table: Option<&'d Table<'_>>, floors: Floors, distances: &Distances) -> Defaults<'d> {
+pub(super) fn defaults<'d>(table: Option<&'d Table<'_>>, floors: Floors, calendar: &Calendar) -> Defaults<'d> {
     let usual = Verify { successes: 3, over: 10 * SECOND };
     let mut defaults = Defaults {
         cadence: Some(Cadence::Every(30 * DAY)),
@@ -54,7 +54,7 @@ pub(super) fn defaults<'d>(table: Option<&'d Table<'_>>, floors: Floors, distanc
         told: Cell::new(false),
     };
     let Some(table) = table else { return defaults };
-    match cadence(table, floors.interval(), distances) {
+    match cadence(table, floors.interval(), calendar) {
         None => defaults.cadence = None,
         Some(None) => (),
         Some(Some((cadence, field))) => {
@@ -154,7 +154,7 @@ impl Reader<'_, '_> {
     /// When it is rotated, and how long the old key lives on: the second must be over before the first comes again.
     fn times(&self, table: &Table<'_>) -> Option<(Cadence, Duration)> {
         let (floors, defaults) = (self.ground.floors, &self.ground.defaults);
-        let own_cadence = cadence(table, floors.interval(), self.ground.distances);
+        let own_cadence = cadence(table, floors.interval(), self.ground.calendar);
         let own_grace = table.maybe("grace", |field| Some((field.duration(floors.grace())?, field)));
         let (own_cadence, own_grace) = (own_cadence?, own_grace?);
         let own = own_grace.map(|(_, field)| field).or(own_cadence.as_ref().map(|(_, field)| *field));

@@ -196,7 +196,7 @@ fn shapes(text: &str) -> Vec<(Range<usize>, &'static Shape)> {
     let mut at = 0;
     while at < bytes.len() {
         let after_word = at > 0 && bytes[at - 1].is_ascii_alphanumeric() && bytes[at].is_ascii_alphanumeric();
-        let candidate = !after_word && bytes[at].is_ascii();
+        let candidate = !after_word && text.is_char_boundary(at);
         let hit = candidate.then(|| SHAPES.iter().find_map(|shape| Some((shape, (shape.length)(text, at)?)))).flatten();
         match hit {
             Some((shape, length)) => {
@@ -215,7 +215,7 @@ fn run(text: &str, at: usize, is: impl Fn(u8) -> bool) -> usize {
 }
 
 /// So far is looked for the parts of a URL: further, and a long line of their signs would be slow to read.
-const LOOK: usize = 1_024;
+const LOOK: usize = 256;
 
 fn is_base64url(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'
@@ -229,7 +229,7 @@ fn mixed(text: &str, least: usize) -> bool {
 
 /// PEM (RFC 7468), up to its end line.
 fn private_key(text: &str, at: usize) -> Option<usize> {
-    let rest = text.get(at..)?;
+    let rest = &text[at..];
     let title = rest.strip_prefix("-----BEGIN ")?.split("-----").next()?;
     title.ends_with("PRIVATE KEY").then_some(())?;
     let end = rest.find("-----END ").map_or(rest.len(), |end| end + "-----END -----".len() + title.len());
@@ -280,11 +280,12 @@ fn user_info(text: &str, at: usize) -> Option<usize> {
 
 /// What stands behind the `?` of a URL.
 fn query(text: &str, at: usize) -> Option<usize> {
-    let before = text[..at].strip_suffix('?')?;
-    let before = before.char_indices().rev().take(LOOK).take_while(|(_, c)| !c.is_whitespace() && *c != '"');
-    let start = before.last().map(|(start, _)| start)?;
-    text[start..at].contains("://").then_some(())?;
-    let length = run(text, at, |byte| !byte.is_ascii_whitespace() && byte != b'"' && byte != b'\'');
+    text[..at].ends_with('?').then_some(())?;
+    let before = &text.as_bytes()[at.saturating_sub(LOOK)..at];
+    let inside = |byte: &u8| !byte.is_ascii_whitespace() && *byte != b'"';
+    let scheme = before.windows(3).rposition(|bytes| bytes == b"://")?;
+    before[scheme..].iter().all(inside).then_some(())?;
+    let length = run(text, at, |byte| inside(&byte));
     (length > 0).then_some(length)
 }
 

@@ -1,9 +1,8 @@
 //! The policy file: reads the operator's TOML into a [`Policy`], or says everything that is wrong with it at once.
 //!
 //! A [`Policy`] cannot be invalid, so nothing behind this module checks it again. Each fault names file, line, column,
-//! key, and what would be accepted, and none of them shows a secret: see `mask`. Reading order: this file, then one file
-//! per part of the policy (`daemon`, `sinks`, `timing`, `credentials` with `cadence` and `places`), all of which use
-//! `reader`.
+//! key, and what would be accepted, and none of them shows a secret (see `mask`). Reading order: this file, then one
+//! for each part of the policy (`daemon`, `sinks`, `timing`, `credentials` with `cadence` and `places`); all use `reader`.
 
 mod address;
 mod cadence;
@@ -13,6 +12,7 @@ mod diagnostic;
 mod duration;
 mod fault;
 mod mask;
+mod path;
 mod places;
 mod reader;
 mod sinks;
@@ -107,17 +107,17 @@ fn read(root: &Table<'_>) -> Option<Policy> {
     let sinks_table = sinks_field.as_ref().and_then(sinks::table);
     let sinks = sinks::sinks(sinks_table.as_ref());
 
-    let distances = cadence::Distances::default();
+    let calendar = cadence::Calendar::default();
     let defaults_field = root.field("defaults");
     let defaults_table = defaults_field.and_then(|field| field.table("a table `[defaults]`"));
-    let defaults = credentials::defaults(defaults_table.as_ref(), floors, &distances);
+    let defaults = credentials::defaults(defaults_table.as_ref(), floors, &calendar);
     let ground = credentials::Ground {
         instance: daemon.instance.clone(),
         account: twilio.account.clone(),
         main_key: twilio.main_key.clone(),
         floors,
         defaults,
-        distances: &distances,
+        calendar: &calendar,
     };
     let own = own_files(&daemon, &twilio, &sinks);
     let credentials_field = root.field("credentials");

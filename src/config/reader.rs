@@ -2,42 +2,13 @@
 
 use super::fault::{Fault, Faults, Kind};
 use super::mask;
+use super::path::{Path, Segment};
 use super::suggest::{did_you_mean, within};
 use std::cell::RefCell;
 use std::fmt;
 use std::ops::{Range, RangeInclusive};
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
-
-/// The way to a value, as its key would be written in full: `credentials."billing-sms".grace`.
-#[derive(Clone, Copy)]
-pub(super) struct Path<'a> {
-    parent: Option<&'a Path<'a>>,
-    segment: Segment<'a>,
-}
-
-#[derive(Clone, Copy)]
-enum Segment<'a> {
-    Root,
-    Key(&'a str),
-    Item(usize),
-}
-
-impl fmt::Display for Path<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(parent) = self.parent.filter(|parent| !matches!(parent.segment, Segment::Root)) {
-            write!(f, "{parent}.")?;
-        }
-        match self.segment {
-            Segment::Root => Ok(()),
-            Segment::Item(number) => write!(f, "#{number}"),
-            Segment::Key(key) if !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') => {
-                f.write_str(key)
-            }
-            Segment::Key(key) => write!(f, "\"{}\"", key.escape_debug()),
-        }
-    }
-}
 
 /// A table that is being read: it remembers which keys it was asked for, and so knows which are unknown.
 pub(super) struct Table<'a> {
@@ -59,13 +30,12 @@ pub(super) struct Field<'a> {
 impl<'a> Table<'a> {
     /// The whole document.
     pub(super) fn root(document: &'a DeTable<'a>, faults: &'a Faults<'a>) -> Self {
-        let path = Path { parent: None, segment: Segment::Root };
-        Self { faults, path, span: 0..0, rows: document, asked: RefCell::default() }
+        Self { faults, path: Path::ROOT, span: 0..0, rows: document, asked: RefCell::default() }
     }
 
     /// Calls the table by a name from now on, where it had only a number.
     pub(super) fn rename(&mut self, name: &'a str) {
-        self.path.segment = Segment::Key(name);
+        self.path = self.path.ending_in(Segment::Key(name));
     }
 
     /// The text of a key, for that name; it is read properly later.
@@ -92,7 +62,7 @@ impl<'a> Table<'a> {
     ) -> Option<T> {
         let field = self.field(key);
         if field.is_none() {
-            let what = if matches!(self.path.segment, Segment::Root) { "table" } else { "key" };
+            let what = if self.path.is_root() { "table" } else { "key" };
             self.missing(key, format!("this {what} is missing"), accepts);
         }
         read(field?)
@@ -193,7 +163,7 @@ impl<'a> Table<'a> {
     }
 
     fn below<'s>(&'s self, key: &'s str) -> Path<'s> {
-        Path { parent: Some(&self.path), segment: Segment::Key(key) }
+        self.path.below(Segment::Key(key))
     }
 }
 
@@ -304,11 +274,8 @@ impl<'a> Field<'a> {
     pub(super) fn items(&self, accepts: &str) -> Option<Vec<Field<'_>>> {
         let value = self.value.get_ref();
         let items = value.as_array().or_else(|| self.not_a("an array", accepts))?;
-        let item = |(index, value)| Field {
-            faults: self.faults,
-            path: Path { parent: Some(&self.path), segment: Segment::Item(index + 1) },
-            value,
-        };
+        let item =
+            |(index, value)| Field { faults: self.faults, path: self.path.below(Segment::Item(index + 1)), value };
         Some(items.iter().enumerate().map(item).collect())
     }
 
@@ -336,11 +303,11 @@ impl<'a> Field<'a> {
     /// Tells about each secret inside a value that nobody reads.
     fn refuse_secrets(&self) {
         match self.value.get_ref() {
-            DeValue::String(_) => _ = self.text(""),
-            DeValue::Array(_) => self.items("").into_iter().flatten().for_each(|item| item.refuse_secrets()),
+            DeValue::String(_) => _ = self.text("no secret"),
+            DeValue::Array(_) => self.items("no secret").into_iter().flatten().for_each(|item| item.refuse_secrets()),
             DeValue::Table(rows) => rows.iter().for_each(|(key, value)| {
-                let path = Path { parent: Some(&self.path), segment: Segment::Key(key.get_ref()) };
-                Field { faults: self.faults, path, value }.refuse_secrets();
+                Field { faults: self.faults, path: self.path.below(Segment::Key(key.get_ref())), value }
+                    .refuse_secrets();
             }),
             DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => (),
         }

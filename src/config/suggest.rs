@@ -34,7 +34,8 @@ fn fold(text: &str) -> Vec<char> {
 fn distance(a: &[char], b: &[char]) -> usize {
     let (mut before, mut last): (Vec<usize>, Vec<usize>) = (Vec::new(), (0..=b.len()).collect());
     for i in 0..a.len() {
-        let mut row = vec![i + 1];
+        let mut row = Vec::with_capacity(last.len());
+        row.push(i + 1);
         for j in 0..b.len() {
             let replaced = last[j] + usize::from(a[i] != b[j]);
             let mut best = replaced.min(last[j + 1] + 1).min(row[j] + 1);

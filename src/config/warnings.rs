@@ -32,7 +32,8 @@ pub(super) fn limits(policy: &Policy, field: Option<Field<'_>>, credentials: Opt
         for (account, rate) in deletes(policy).into_iter().filter(|(_, rate)| *rate > f64::from(*limit)) {
             let needed = rate.ceil();
             let message = format!(
-                "the credentials of {account} need {needed} deletes in an hour, and `account_deletes_per_hour` allows {limit}"
+                "the credentials of {account} need {needed} deletes in an hour, and `account_deletes_per_hour` \
+                 allows {limit}"
             );
             at.doubt(message, format!("\"auto\", or at least {needed}"));
         }

@@ -4,8 +4,10 @@
 mod policy;
 mod policy_edges;
 mod policy_example;
+mod policy_places;
 mod policy_properties;
 mod policy_secrets;
+mod policy_times;
 mod support;
 
 #[test]

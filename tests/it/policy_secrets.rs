@@ -133,8 +133,13 @@ fn a_secret_is_hidden_however_the_file_is_broken() {
 
 #[test]
 fn a_secret_in_a_url_is_refused_and_hidden() {
-    for url in ["https://{}@api.twilio.com", "https://user:{}@api.twilio.com", "https://api.twilio.com/?key={}"] {
-        for secret in SECRETS.iter().chain([&PASSWORD]) {
+    for url in [
+        "https://{}@api.twilio.com",
+        "https://user:{}@api.twilio.com",
+        "https://api.twilio.com/?key={}",
+        "https://x?{}",
+    ] {
+        for secret in SECRETS.iter().chain([&PASSWORD, &"éhunter2canary", &"#hunter2/canary?@:"]) {
             let line = format!("[twilio]\nbase_url = \"{}\"", url.replace("{}", secret));
             let text = MINIMAL.replacen("[twilio]", &line, 1);
             assert_hidden(secret, &text);
