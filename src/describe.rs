@@ -20,20 +20,20 @@ pub fn describe(event: &Event) -> String {
         Event::Publishing { place, base } => format!("writing {place} over version {base}"),
         Event::Written { place, version } => format!("{place} holds the new pair, version {version}"),
         Event::Rebased { place, base } => format!("{place} will be replaced at version {base}, as an operator allowed"),
-        Event::Widened { bases } => format!("{} places were added", bases.len()),
+        Event::Widened { bases } => format!("{} added", places(bases.len())),
         Event::Published { versions } => {
-            format!("{} places were read back and what they serve works; grace begins", versions.len())
+            format!("{} read back, and what is served works; grace begins", places(versions.len()))
         }
         Event::Condemned { sid, evidence } => {
-            let (places, proven) = (evidence.places.len(), evidence.proven);
-            format!("deleting {sid}: {places} places serve another key, {proven} pairs tried just now")
+            let (seen, proven) = (places(evidence.places.len()), evidence.proven);
+            format!("deleting {sid}: {seen} just seen to serve another key, {proven} just proven to work")
         }
         Event::Revoked { sid } => format!("{sid} is gone"),
         Event::Completed => "rotation completed".into(),
         Event::Abandoned { sid, cause } => format!("{sid} is given up: {}", cause_words(*cause)),
         Event::Found { sid, .. } => format!("{sid} was found: made by an attempt that had lost it"),
         Event::Fencing { versions, .. } => {
-            format!("fencing {} places, so that no delayed write can succeed", versions.len())
+            format!("fencing {}, so that no delayed write can succeed", places(versions.len()))
         }
         Event::Fenced { place, from, to, .. } => format!("{place} went from version {from} to {to}, unchanged"),
         Event::Revived { .. } => "a sink has the new pair after all; the rotation goes on".into(),
@@ -48,7 +48,7 @@ pub fn describe(event: &Event) -> String {
 
 fn resumed(by: &str, overwrite: bool, forgotten: usize) -> String {
     let overwrite = if overwrite { ", allowing what the sinks hold to be replaced" } else { "" };
-    let forget = if forgotten > 0 { format!(", forgetting {forgotten} places") } else { String::new() };
+    let forget = if forgotten > 0 { format!(", forgetting {}", places(forgotten)) } else { String::new() };
     format!("{by} resumed it{overwrite}{forget}")
 }
 
@@ -61,6 +61,10 @@ fn cause_words(cause: Cause) -> &'static str {
         Cause::Resumed => "an operator resumed its rotation",
         Cause::Resurfaced => "it was believed gone and is not",
     }
+}
+
+fn places(count: usize) -> String {
+    if count == 1 { "1 place".to_owned() } else { format!("{count} places") }
 }
 
 fn list(sids: &[KeySid]) -> String {

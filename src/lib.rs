@@ -1,6 +1,8 @@
 //! rekeyd rotates Twilio API keys and publishes them.
 
 pub mod adapters;
+pub mod cli;
+pub mod config;
 pub mod decide;
 pub mod describe;
 pub mod engine;

@@ -1,3 +1,5 @@
 //! Parses the command line, runs the command, returns its exit code.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    rekeyd::cli::main()
+}

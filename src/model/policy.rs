@@ -87,6 +87,7 @@ pub enum SinkPolicy {
 }
 
 /// How to sign in to Vault.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VaultAuth {
     /// With a token that something else keeps fresh.
     Token {

@@ -10,6 +10,13 @@ mod edges;
 mod http;
 mod journal;
 mod life;
+mod policy;
+mod policy_edges;
+mod policy_example;
+mod policy_places;
+mod policy_properties;
+mod policy_secrets;
+mod policy_times;
 mod sandbox;
 mod sinks;
 mod support;
@@ -25,7 +32,7 @@ fn every_file_beside_this_one_is_listed() {
         let module = name.trim_end_matches(".rs");
         let listed = main.contains(&format!("mod {module};"));
         assert!(
-            listed || module == "main" || module == "snapshots",
+            listed || ["main", "policies", "snapshots"].contains(&module),
             "tests/it/{name} is not listed in tests/it/main.rs"
         );
     }

@@ -1,0 +1,73 @@
+//! The only place where the adapters and the engine's ports meet: makes the doors that a policy describes.
+
+use super::{CliError, Kind};
+use crate::adapters::clock::SystemClock;
+use crate::adapters::directory::Directory;
+use crate::adapters::http::{Connections, Deadlines};
+use crate::adapters::journal::{Access, SqliteJournal};
+use crate::adapters::twilio::TwilioClient;
+use crate::adapters::{aws, http, secrets, vault};
+use crate::model::names::SinkName;
+use crate::model::policy::{Policy, SinkPolicy, StateUrl};
+use crate::ports::{Clock, Issuer, JournalError, Sink};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The doors to Twilio and the sinks.
+pub(super) struct Doors {
+    pub(super) issuer: Arc<dyn Issuer>,
+    pub(super) sinks: BTreeMap<SinkName, Arc<dyn Sink>>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+pub(super) async fn doors(policy: &Policy) -> Result<Doors, CliError> {
+    http::install_crypto();
+    let failed = |error: &dyn std::fmt::Display| CliError::new(Kind::Failed, error.to_string());
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let secret = secrets::read(&policy.twilio.main_key_secret).map_err(|error| {
+        let hint = "it is named by main_key_secret_file or main_key_secret_env in [twilio]";
+        CliError::new(Kind::Failed, format!("the Main key's secret can not be read: {error}")).hint(hint)
+    })?;
+    let issuer = TwilioClient::new(&policy.twilio, secret, clock.clone()).map_err(|error| failed(&error))?;
+    let mut sinks = BTreeMap::new();
+    for (name, sink) in &policy.sinks {
+        let error = |error: &dyn std::fmt::Display| CliError::new(Kind::Failed, format!("sink `{name}`: {error}"));
+        sinks.insert(name.clone(), door(sink).await.map_err(|e| error(&e))?);
+    }
+    Ok(Doors { issuer: Arc::new(issuer), sinks, clock })
+}
+
+async fn door(sink: &SinkPolicy) -> Result<Arc<dyn Sink>, Box<dyn std::error::Error>> {
+    Ok(match sink {
+        SinkPolicy::Vault { address, mount, namespace, ca_file, auth } => {
+            let base = http::Base::new(address)?;
+            let client = http::client(&base, ca_file.as_deref(), Deadlines::default(), Connections::Kept)?;
+            Arc::new(vault::Vault::new(client, address, mount, namespace.as_deref(), auth.clone())?)
+        }
+        SinkPolicy::SecretsManager { region, endpoint_url } => {
+            Arc::new(aws::SecretsManager::connect(region, endpoint_url.as_ref()).await)
+        }
+        SinkPolicy::Directory { path } => Arc::new(Directory::new(path.clone())),
+    })
+}
+
+/// Opens the journal that the policy names.
+pub(super) async fn journal(policy: &Policy, access: Access) -> Result<SqliteJournal, CliError> {
+    let StateUrl::Sqlite(path) = &policy.state;
+    SqliteJournal::open(path, &policy.instance, access).await.map_err(|error| journal_error(path, access, &error))
+}
+
+fn journal_error(path: &Path, access: Access, error: &JournalError) -> CliError {
+    let failed = CliError::new(Kind::Journal, format!("{}: {error}", path.display()));
+    match (access, error) {
+        (Access::Visitor, _) if !path.exists() => {
+            failed.hint("there is no journal yet: `rekeyd run` makes it when it starts for the first time")
+        }
+        (_, JournalError::Corrupt(_)) => failed.hint(
+            "nothing was changed; put a sound copy of the journal back, or move it away to start over: what the sinks \
+             hold will then have to be confirmed with `rekeyd resume NAME --overwrite`",
+        ),
+        (_, JournalError::Unavailable(_)) => failed,
+    }
+}

@@ -1,0 +1,32 @@
+//! `rekeyd check`: is the policy right?
+
+use super::{CliError, load, out};
+use std::path::Path;
+
+/// Reads and cross-checks the policy; exits with 3 if anything in it is wrong.
+///
+/// Nothing is called and nothing is changed. Warnings do not change the exit code unless --strict is given.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Treat warnings as errors.
+    #[arg(long)]
+    strict: bool,
+}
+
+pub(super) fn run(config: &Path, args: &Args) -> Result<(), CliError> {
+    let loaded = load(config)?;
+    for warning in &loaded.warnings {
+        out::error(&warning.render(out::styled()));
+    }
+    let (sinks, credentials) = (loaded.policy.sinks.len(), loaded.policy.credentials.len());
+    let accounts = loaded.policy.delete_budgets().len();
+    out::line(&format!(
+        "{}: {credentials} credentials in {accounts} accounts, {sinks} sinks, {} warnings",
+        config.display(),
+        loaded.warnings.len()
+    ));
+    if args.strict && !loaded.warnings.is_empty() {
+        return Err(CliError::new(super::Kind::Policy, "there are warnings, and --strict was given"));
+    }
+    Ok(())
+}

@@ -1,0 +1,145 @@
+//! The command line: one file per command. Here are the words they share: arguments, errors with hints, exit codes.
+
+mod assemble;
+mod check;
+mod daemon;
+mod demo;
+mod history;
+mod out;
+mod plan;
+mod request;
+mod run;
+mod sandbox;
+mod status;
+
+use crate::config::{self, Loaded};
+use crate::telemetry;
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tracing::level_filters::LevelFilter;
+
+/// Rotates Twilio API keys: creates, proves, publishes to Vault, AWS Secrets Manager and directories, waits out a grace
+/// period, deletes the old key.
+///
+/// Exit codes: 0 all is well; 1 it failed; 2 the command line is wrong; 3 the policy is wrong; 4 the journal can not be
+/// used; 5 a human must look at a credential; 6 Twilio or a sink can not be reached.
+#[derive(Debug, Parser)]
+#[command(name = "rekeyd", version, max_term_width = 100)]
+pub struct Args {
+    /// The policy file.
+    #[arg(long, global = true, env = "REKEYD_CONFIG", default_value = "/etc/rekeyd/policy.toml", value_name = "FILE")]
+    config: PathBuf,
+    /// How much is logged to standard error: error, warn, info, debug, trace.
+    #[arg(long, global = true, env = "REKEYD_LOG", default_value = "info", value_name = "LEVEL")]
+    log: LevelFilter,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Args),
+    Check(check::Args),
+    Plan(plan::Args),
+    Status(status::Args),
+    Rotate(request::RotateArgs),
+    Resume(request::ResumeArgs),
+    History(history::Args),
+    Sandbox(sandbox::Args),
+    Demo(demo::Args),
+}
+
+/// What kind of failure it was: the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Failed = 1,
+    Policy = 3,
+    Journal = 4,
+    Halted = 5,
+    Unreachable = 6,
+}
+
+/// A failure with its cause and what could be done about it.
+#[derive(Debug)]
+struct CliError {
+    kind: Kind,
+    message: String,
+    hints: Vec<String>,
+}
+
+impl CliError {
+    fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), hints: Vec::new() }
+    }
+
+    /// A failure that was told already, or whose exit code says it all.
+    fn silent(kind: Kind) -> Self {
+        Self::new(kind, "")
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+}
+
+/// Runs the command that the arguments name.
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    telemetry::quiet_panics();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            out::error(&format!("error: no runtime: {error}"));
+            return ExitCode::from(Kind::Failed as u8);
+        }
+    };
+    let ended = runtime.block_on(execute(args));
+    // A call that is stuck in a library's own thread must not hold the exit.
+    runtime.shutdown_background();
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if !error.message.is_empty() {
+                out::error(&format!("error: {}", error.message));
+            }
+            error.hints.iter().for_each(|hint| out::error(&format!("hint: {hint}")));
+            ExitCode::from(error.kind as u8)
+        }
+    }
+}
+
+async fn execute(args: Args) -> Result<(), CliError> {
+    let Args { config, log, command } = args;
+    match command {
+        Command::Run(args) => {
+            telemetry::start(log);
+            run::run(&config, args).await
+        }
+        Command::Check(args) => check::run(&config, &args),
+        Command::Plan(args) => plan::run(&config, args).await,
+        Command::Status(args) => status::run(&config, &args).await,
+        Command::Rotate(args) => request::rotate(&config, args).await,
+        Command::Resume(args) => request::resume(&config, args).await,
+        Command::History(args) => history::run(&config, args).await,
+        Command::Sandbox(args) => {
+            telemetry::start(log);
+            sandbox::run(args).await
+        }
+        Command::Demo(args) => demo::run(args).await,
+    }
+}
+
+/// Reads the policy; every fault of it is shown at once.
+fn load(path: &std::path::Path) -> Result<Loaded, CliError> {
+    config::load(path).map_err(|errors| {
+        let error =
+            CliError::new(Kind::Policy, format!("the policy is not accepted\n\n{}", errors.render(out::styled())));
+        if path.exists() {
+            error
+        } else {
+            error.hint("name the policy with --config FILE or in REKEYD_CONFIG; `rekeyd demo` needs none")
+        }
+    })
+}

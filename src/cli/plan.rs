@@ -1,0 +1,227 @@
+//! `rekeyd plan`: what would happen, why, and when. It never builds an engine, so it cannot change anything.
+
+use super::assemble::{Doors, doors};
+use super::status::span;
+use super::{CliError, Kind, load, out};
+use crate::adapters::journal::{Access, SqliteJournal};
+use crate::decide::{Hand, Sight, Step, View, Weather, plan, step};
+use crate::model::document::Names;
+use crate::model::event::Event;
+use crate::model::names::{CredentialName, Place, SinkName};
+use crate::model::policy::{Policy, Rules, StateUrl};
+use crate::model::rotation::State;
+use crate::model::time::{Moment, Uptime};
+use crate::ports::{Journal, Row};
+use futures_util::stream::{self, StreamExt};
+use jiff::Timestamp;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// Shows what the daemon would do next for every credential, why, and when; changes nothing.
+///
+/// Reads the journal, lists the keys of each account and reads every sink. Exits with 6 if one of them did not answer,
+/// and with 5 if something would halt.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// JSON for programs.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What would happen to one credential.
+#[derive(Serialize)]
+struct Line {
+    credential: String,
+    next: &'static str,
+    why: String,
+    due: Option<Timestamp>,
+    reason: Option<&'static str>,
+    places: BTreeMap<String, String>,
+}
+
+/// What an account shows.
+#[derive(Serialize)]
+struct AccountLine {
+    account: String,
+    keys: Option<usize>,
+    ours: usize,
+    problem: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Report {
+    accounts: Vec<AccountLine>,
+    credentials: Vec<Line>,
+}
+
+/// How many places are read at the same time.
+const AT_ONCE: usize = 16;
+
+pub(super) async fn run(config: &Path, args: Args) -> Result<(), CliError> {
+    let policy = load(config)?.policy;
+    let doors = doors(&policy).await?;
+    let journal = rows(&policy).await?;
+    let accounts = accounts(&policy, &doors, &journal).await;
+    let names: Vec<&Rules> = policy.credentials.values().collect();
+    let lines = stream::iter(names).map(|rules| line(&policy, &doors, rules, journal.get(&rules.name)));
+    let credentials: Vec<Line> = lines.buffered(AT_ONCE).collect().await;
+    let report = Report { accounts, credentials };
+    let now = doors.clock.wall();
+    if args.json {
+        let text = serde_json::to_string_pretty(&report);
+        out::line(&text.map_err(|error| CliError::new(Kind::Failed, error.to_string()))?);
+    } else {
+        show(&report, now);
+    }
+    let silent = report.accounts.iter().any(|account| account.problem.is_some());
+    let unread = report.credentials.iter().any(|line| line.next == "unknown");
+    if silent || unread {
+        return Err(CliError::silent(Kind::Unreachable));
+    }
+    let halts = report.credentials.iter().any(|line| line.next == "halt");
+    if halts { Err(CliError::silent(Kind::Halted)) } else { Ok(()) }
+}
+
+/// The journal's rows; none if there is no journal yet.
+async fn rows(policy: &Policy) -> Result<BTreeMap<CredentialName, Row>, CliError> {
+    let StateUrl::Sqlite(path) = &policy.state;
+    if !path.exists() {
+        return Ok(BTreeMap::new());
+    }
+    let failed =
+        |error: crate::ports::JournalError| CliError::new(Kind::Journal, format!("{}: {error}", path.display()));
+    let journal = SqliteJournal::open(path, &policy.instance, Access::Visitor).await.map_err(failed)?;
+    let rows = journal.rows().await.map_err(failed)?;
+    Ok(rows.into_iter().map(|row| (row.name.clone(), row)).collect())
+}
+
+async fn accounts(policy: &Policy, doors: &Doors, rows: &BTreeMap<CredentialName, Row>) -> Vec<AccountLine> {
+    let known: BTreeSet<_> = rows.values().flat_map(|row| row.state.keys().cloned()).collect();
+    let mut lines = Vec::new();
+    for account in policy.delete_budgets().into_keys() {
+        let listed = doors.issuer.list(&account).await.answer();
+        let ours = listed.as_ref().map_or(0, |keys| keys.iter().filter(|key| known.contains(&key.sid)).count());
+        let keys = listed.as_ref().ok().map(Vec::len);
+        let problem = listed.err().map(|failure| failure.to_string());
+        lines.push(AccountLine { account: account.to_string(), keys, ours, problem });
+    }
+    lines
+}
+
+async fn line(policy: &Policy, doors: &Doors, rules: &Rules, row: Option<&Row>) -> Line {
+    let empty = State::default();
+    let (state, seq) = row.map_or((&empty, 0), |row| (&row.state, row.seq));
+    let now = Moment { wall: doors.clock.wall(), uptime: Uptime(u64::MAX / 2), twilio: None };
+    let (sight, places, problem) = look(doors, rules, state, now.uptime).await;
+    let due = plan::due(state, rules, now.wall);
+    let (next, why) = match problem {
+        Some(problem) => ("unknown", problem),
+        None => words(&decide(policy, doors, rules, state, seq, now, &sight)),
+    };
+    let halted = state.halted.is_some();
+    Line {
+        credential: rules.name.to_string(),
+        next,
+        why,
+        due: (!halted).then_some(due.at),
+        reason: (!halted).then(|| due.reason.words()),
+        places,
+    }
+}
+
+/// Reads every place, as the daemon would before an intent.
+async fn look(
+    doors: &Doors,
+    rules: &Rules,
+    state: &State,
+    at: Uptime,
+) -> (Sight, BTreeMap<String, String>, Option<String>) {
+    let before = state.current.as_ref().map(|current| current.members.clone());
+    let names = Names { now: rules.members.clone(), before: before.filter(|before| before != &rules.members) };
+    let mut sight = Sight::default();
+    let (mut places, mut problem) = (BTreeMap::new(), None);
+    let current = state.current.iter().flat_map(|current| current.places.keys());
+    let all: BTreeSet<&Place> = rules.places.iter().chain(current).collect();
+    for place in all {
+        let Some(sink) = doors.sinks.get(&place.sink) else { continue };
+        match sink.read(place, &names, None).await.answer() {
+            Ok(reading) => {
+                let served = reading.seen.content.sid().map_or("no key".to_owned(), ToString::to_string);
+                places.insert(place.to_string(), served);
+                sight.places.insert(place.clone(), (reading.seen, at));
+            }
+            Err(failure) => {
+                places.insert(place.to_string(), failure.to_string());
+                problem.get_or_insert_with(|| format!("{place}: {failure}"));
+            }
+        }
+    }
+    (sight, places, problem)
+}
+
+fn decide(policy: &Policy, doors: &Doors, rules: &Rules, state: &State, seq: u64, now: Moment, sight: &Sight) -> Step {
+    let sinks: BTreeSet<SinkName> = doors.sinks.keys().cloned().collect();
+    step::step(&View {
+        state,
+        seq,
+        rules,
+        instance: &policy.instance,
+        timing: &policy.timing,
+        limits: &policy.limits,
+        roots: &BTreeSet::from([policy.twilio.main_key.clone()]),
+        sinks: &sinks,
+        now,
+        fresh: doors.clock.attempt(),
+        hand: Hand::default(),
+        sight,
+        weather: &Weather::default(),
+    })
+}
+
+/// A step in the words of a plan.
+fn words(step: &Step) -> (&'static str, String) {
+    match step {
+        Step::Issue(intent) => ("create a key", intent.reason.words().to_owned()),
+        Step::Wait { why, .. } => ("wait", why.clone()),
+        Step::Delete { sid, .. } => ("delete a key", format!("{sid}: grace is over, every sink serves the new key")),
+        Step::Fence { place, .. } => ("remove a stray", format!("{place} is fenced first")),
+        Step::Publish { place, .. } => ("publish", place.to_string()),
+        Step::Record(Event::Halted { halt, detail }) => ("halt", format!("{}: {detail}", halt.word())),
+        Step::Record(event) => ("go on", crate::describe::describe(event)),
+        Step::Fetch(sid) => ("go on", format!("ask Twilio for {sid}")),
+        Step::Find(_) => ("go on", "look for the key of a create that was not answered".to_owned()),
+        Step::Look(_) | Step::Prove(_) => ("go on", "check what the sinks serve".to_owned()),
+        Step::Recall(place) => ("go on", format!("read the new pair back from {place}")),
+        Step::Probe | Step::Drop => ("go on", "prove the new key".to_owned()),
+    }
+}
+
+fn show(report: &Report, now: Timestamp) {
+    for account in &report.accounts {
+        match (&account.problem, account.keys) {
+            (None, Some(keys)) => {
+                let foreign = keys.saturating_sub(account.ours);
+                out::line(&format!(
+                    "account {}: {keys} keys, {} ours, {foreign} not ours and left alone",
+                    account.account, account.ours
+                ));
+            }
+            (problem, _) => out::line(&format!(
+                "account {}: the keys can not be listed: {}",
+                account.account,
+                problem.as_deref().unwrap_or("no answer")
+            )),
+        }
+    }
+    let mut table = out::table(["CREDENTIAL", "NEXT", "WHY", "ROTATION DUE"]);
+    for line in &report.credentials {
+        let due = line.due.map_or("-".to_owned(), |at| {
+            let left = at.as_second() - now.as_second();
+            if left <= 0 { "now".to_owned() } else { format!("in {}", span(left.unsigned_abs())) }
+        });
+        table.add_row([line.credential.clone(), line.next.to_owned(), line.why.clone(), due]);
+    }
+    out::line(&table.trim_fmt());
+    out::line("nothing was changed");
+}

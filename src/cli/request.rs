@@ -1,0 +1,128 @@
+//! `rekeyd rotate` and `rekeyd resume`: what operators ask of the running daemon. The request goes through the journal,
+//! so the daemon needs no open port for it.
+
+use super::daemon::{running, visit};
+use super::out::Progress;
+use super::{CliError, Kind, load, out};
+use crate::describe::describe;
+use crate::model::names::{CredentialName, Place};
+use crate::model::policy::Policy;
+use crate::ports::{Ask, Journal, Request};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+/// Asks for a rotation now, whatever the schedule says; limits, breakers and grace still hold.
+#[derive(Debug, clap::Args)]
+pub(super) struct RotateArgs {
+    /// The credential.
+    name: String,
+    /// Stay until the rotation is completed, grace included, and show its events.
+    #[arg(long)]
+    wait: bool,
+}
+
+/// Lets a halted credential go on. What halted it is looked at again first.
+#[derive(Debug, clap::Args)]
+pub(super) struct ResumeArgs {
+    /// The credential.
+    name: String,
+    /// Allow the next write to replace whatever the sinks hold now, and rotate at once.
+    #[arg(long)]
+    overwrite: bool,
+    /// Nothing reads this place any more: it does not keep the old key alive. May be given several times.
+    #[arg(long, value_name = "SINK:PATH")]
+    forget: Vec<String>,
+}
+
+pub(super) async fn rotate(config: &Path, args: RotateArgs) -> Result<(), CliError> {
+    let policy = load(config)?.policy;
+    let name = known(&policy, &args.name)?;
+    let journal = visit(&policy).await?;
+    let before = state(&*journal, &name).await?;
+    if let Some(halted) = before.as_ref().and_then(|row| row.state.halted.as_ref()) {
+        let message = format!("`{name}` is halted ({}): {}", halted.halt.word(), halted.detail);
+        return Err(CliError::new(Kind::Halted, message).hint(halted.halt.hint().replace("NAME", name.as_str())));
+    }
+    ask(&*journal, &policy, name.clone(), Ask::Rotate).await?;
+    if args.wait { follow(&*journal, &name, before.map_or(0, |row| row.seq)).await } else { Ok(()) }
+}
+
+pub(super) async fn resume(config: &Path, args: ResumeArgs) -> Result<(), CliError> {
+    let policy = load(config)?.policy;
+    let name = known(&policy, &args.name)?;
+    let mut forget = BTreeSet::new();
+    for text in args.forget {
+        let bad = |_| {
+            CliError::new(Kind::Failed, format!("`{text}` is no place")).hint("places look like vault-prod:twilio/x")
+        };
+        forget.insert(Place::try_from(text.clone()).map_err(bad)?);
+    }
+    let journal = visit(&policy).await?;
+    let halted = state(&*journal, &name).await?.is_some_and(|row| row.state.halted.is_some());
+    if !halted && !args.overwrite && forget.is_empty() {
+        out::line(&format!("`{name}` is not halted; there is nothing to resume"));
+        return Ok(());
+    }
+    ask(&*journal, &policy, name, Ask::Resume { overwrite: args.overwrite, forget }).await
+}
+
+fn known(policy: &Policy, text: &str) -> Result<CredentialName, CliError> {
+    let name = CredentialName::new(text).ok().filter(|name| policy.credentials.contains_key(name));
+    name.ok_or_else(|| {
+        let error = CliError::new(Kind::Failed, format!("the policy has no credential `{text}`"));
+        error.hint("`rekeyd status` lists the credentials")
+    })
+}
+
+async fn state(journal: &dyn Journal, name: &CredentialName) -> Result<Option<crate::ports::Row>, CliError> {
+    let rows = journal.rows().await.map_err(|error| CliError::new(Kind::Journal, error.to_string()))?;
+    Ok(rows.into_iter().find(|row| &row.name == name))
+}
+
+async fn ask(journal: &dyn Journal, policy: &Policy, name: CredentialName, ask: Ask) -> Result<(), CliError> {
+    let by = operator();
+    let request = Request { credential: name.clone(), by, ask };
+    journal.ask(request).await.map_err(|error| CliError::new(Kind::Journal, error.to_string()))?;
+    let tick = policy.timing.tick.as_secs();
+    if running(policy) {
+        out::line(&format!("asked; the daemon looks at `{name}` within {tick} s (`rekeyd status {name}`)"));
+    } else {
+        out::line("asked; no daemon has this journal open, so it waits until `rekeyd run` is started");
+    }
+    Ok(())
+}
+
+/// Who is asking, for the history: the login name if there is one, else the user's number.
+#[expect(clippy::disallowed_methods, reason = "the command line may look at who calls it")]
+fn operator() -> String {
+    let login = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).ok();
+    let plain =
+        login.filter(|name| name.len() <= 32 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)));
+    plain.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
+}
+
+/// Shows the events from now on, until the credential is at rest again or a human must look.
+#[expect(clippy::disallowed_methods, reason = "the command line may wait")]
+async fn follow(journal: &dyn Journal, name: &CredentialName, mut seq: u64) -> Result<(), CliError> {
+    let mut progress = Progress::default();
+    let mut begun = false;
+    loop {
+        let entries = journal.history(name).await.map_err(|error| CliError::new(Kind::Journal, error.to_string()))?;
+        for entry in entries.iter().filter(|entry| entry.seq > seq) {
+            progress.note(&format!("{}  {}", entry.event.word(), describe(&entry.event)));
+            begun |= entry.event.word() == "intended";
+        }
+        seq = entries.last().map_or(seq, |entry| entry.seq);
+        let Some(row) = state(journal, name).await? else { return Ok(()) };
+        if let Some(halted) = &row.state.halted {
+            let error = CliError::new(Kind::Halted, format!("halted: {}", halted.detail));
+            return Err(error.hint(halted.halt.hint().replace("NAME", name.as_str())));
+        }
+        if begun && row.state.rotation.is_none() && row.state.strays.is_empty() {
+            return Ok(());
+        }
+        progress.show(&format!("{}: {}", row.state.word(), row.waiting));
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}

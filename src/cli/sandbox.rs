@@ -1,0 +1,146 @@
+//! `rekeyd sandbox`: a Twilio to try things on.
+
+use super::{CliError, Kind, out};
+use crate::model::key::{AccountSid, KeySid};
+use crate::model::secret::Secret;
+use crate::sandbox::{ErrorStatus, Fault, Faults, Latency, Options, Random, Rate, Sandbox};
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// Serves a Twilio that is meaner than the real one, on loopback, until it is interrupted.
+///
+/// It has the Keys of API 2010-04-01, accounts, and two ordinary resources. The official SDKs can use it. While it runs,
+/// it can be looked into and made meaner under /_sandbox/ (state, audit, faults, script, keys, accounts).
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Where it listens; only loopback.
+    #[arg(long, default_value = "127.0.0.1:9700", value_name = "ADDRESS")]
+    listen: SocketAddr,
+    /// Writes a policy for it, and the secret of its Main key, into this directory.
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Makes every choice and every secret repeatable.
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+    /// The account's SID; without it, one is made up.
+    #[arg(long, value_name = "AC...", value_parser = account)]
+    account: Option<AccountSid>,
+    /// The Main key's SID; its secret is read from --main-key-secret-file.
+    #[arg(long, value_name = "SK...", value_parser = key, requires = "main_key_secret_file")]
+    main_key: Option<KeySid>,
+    /// The file that holds the Main key's secret.
+    #[arg(long, value_name = "FILE", requires = "main_key")]
+    main_key_secret_file: Option<PathBuf>,
+    /// Milliseconds until a new key works.
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    key_delay: u64,
+    /// Milliseconds that each call takes.
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    latency: u64,
+    /// Share of calls that are answered with 429, 0 to 1.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    throttled: f64,
+    /// Share of calls that fail with 503 before anything is done, 0 to 1.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    failing: f64,
+    /// Share of calls that are done and then not answered, 0 to 1.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    lost: f64,
+    /// Calls that one account may have under way.
+    #[arg(long, value_name = "NUMBER")]
+    concurrency: Option<u32>,
+}
+
+fn account(text: &str) -> Result<AccountSid, String> {
+    AccountSid::new(text).map_err(|error| format!("accepted is {error}"))
+}
+
+fn key(text: &str) -> Result<KeySid, String> {
+    KeySid::new(text).map_err(|error| format!("accepted is {error}"))
+}
+
+pub(super) async fn run(args: Args) -> Result<(), CliError> {
+    let failed = |error: &dyn std::fmt::Display| CliError::new(Kind::Failed, error.to_string());
+    let faults = faults(&args)?;
+    let main_key = match (args.main_key, args.main_key_secret_file) {
+        (Some(sid), Some(file)) => {
+            let source = crate::model::policy::SecretSource::File(file);
+            Some((sid, crate::adapters::secrets::read(&source).map_err(|error| failed(&error))?))
+        }
+        _ => None,
+    };
+    let options = Options {
+        listen: args.listen,
+        seed: args.seed,
+        account_sid: args.account,
+        main_key,
+        faults,
+        ..Options::default()
+    };
+    let sandbox = Sandbox::start(options).await.map_err(|error| failed(&error))?;
+    let (sid, secret) = sandbox.main_key();
+    out::line(&format!("a sandbox of Twilio listens on {}", sandbox.url()));
+    out::line(&format!("account {}, Main key {sid}", sandbox.account_sid()));
+    match &args.dir {
+        Some(dir) => {
+            let policy = write_policy(dir, &sandbox, &sid, &secret).map_err(|error| failed(&error))?;
+            out::line(&format!("try: rekeyd run --config {}", policy.display()));
+        }
+        None => out::line("give --dir DIR to have a policy and the Main key's secret written for it"),
+    }
+    tokio::signal::ctrl_c().await.map_err(|error| failed(&error))?;
+    sandbox.stop().await;
+    Ok(())
+}
+
+fn faults(args: &Args) -> Result<Faults, CliError> {
+    let mut faults = Faults {
+        key_delay_ms: args.key_delay,
+        latency_ms: Latency::Fixed(args.latency),
+        concurrency: args.concurrency,
+        ..Faults::default()
+    };
+    let failed = |error: crate::sandbox::OutOfRange| CliError::new(Kind::Failed, error.to_string());
+    let unavailable = Fault::ErrorBefore { status: ErrorStatus::UNAVAILABLE };
+    let shares = [(Fault::RateLimited, args.throttled), (unavailable, args.failing), (Fault::Lost, args.lost)];
+    for (fault, share) in shares {
+        let rate = Rate::new(share).map_err(failed)?;
+        if share > 0.0 {
+            faults.random.push(Random { fault, rate, operation: None });
+        }
+    }
+    Ok(faults)
+}
+
+/// A policy that works against this sandbox, with short times, one credential and a directory to publish to.
+fn write_policy(dir: &Path, sandbox: &Sandbox, sid: &KeySid, secret: &Secret) -> std::io::Result<PathBuf> {
+    let dir = std::path::absolute(dir)?;
+    std::fs::create_dir_all(dir.join("secrets"))?;
+    write_private(&dir.join("main_key"), secret.expose())?;
+    let text = include_str!("../../config/sandbox.toml");
+    let text = fill(
+        text,
+        &[
+            ("dir", &dir.display().to_string()),
+            ("url", &sandbox.url()),
+            ("account", sandbox.account_sid().as_str()),
+            ("main_key", sid.as_str()),
+        ],
+    );
+    let path = dir.join("policy.toml");
+    std::fs::write(&path, text)?;
+    Ok(path)
+}
+
+/// Writes a file that only its owner can read.
+pub(super) fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(text.as_bytes())
+}
+
+/// Replaces `{word}` by its value.
+pub(super) fn fill(text: &str, values: &[(&str, &str)]) -> String {
+    values.iter().fold(text.to_owned(), |text, (word, value)| text.replace(&format!("{{{word}}}"), value))
+}

@@ -1,0 +1,230 @@
+//! `[defaults]` and `[[credentials]]`: which keys are rotated, when, and where they go.
+
+use super::cadence::{Calendar, cadence};
+use super::daemon::{account_sid, key_sid};
+use super::duration::{DAY, SECOND, Short};
+use super::places::Taken;
+use super::reader::{Field, Table};
+use super::timing::Floors;
+use crate::model::document::Members;
+use crate::model::key::{AccountSid, KeySid, LABEL_LIMIT, Label};
+use crate::model::names::{CredentialName, Instance};
+use crate::model::policy::{Cadence, Rules, Verify};
+use std::cell::Cell;
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+/// More credentials than this are refused: the engine is laid out for so many.
+const MOST: usize = 10_000;
+const CREDENTIALS: &str = "tables `[[credentials]]`";
+const VERIFY: &str = "{ successes = 3, over = \"10s\" }";
+const MEMBERS: &str = "{ accountSid = \"…\", apiKeySid = \"…\", apiKeySecret = \"…\", rekeyd = \"…\" }";
+
+/// What the rest of the file says, as far as it could be read.
+pub(super) struct Ground<'g> {
+    pub instance: Option<Instance>,
+    pub account: Option<AccountSid>,
+    pub main_key: Option<KeySid>,
+    pub floors: Floors,
+    pub defaults: Defaults<'g>,
+    pub calendar: &'g Calendar,
+}
+
+/// `[defaults]`: `None` where it is wrong.
+pub(super) struct Defaults<'d> {
+    cadence: Option<Cadence>,
+    grace: Option<Duration>,
+    verify: Option<Verify>,
+    members: Option<Members>,
+    /// Where the file says so of grace or else of cadence, if it does.
+    field: Option<Field<'d>>,
+    /// Whether it was said already that the two do not go together.
+    told: Cell<bool>,
+}
+
+/// Reads `[defaults]`; all of it may be left out.
+pub(super) fn defaults<'d>(table: Option<&'d Table<'_>>, floors: Floors, calendar: &Calendar) -> Defaults<'d> {
+    let usual = Verify { successes: 3, over: 10 * SECOND };
+    let mut defaults = Defaults {
+        cadence: Some(Cadence::Every(30 * DAY)),
+        grace: Some(DAY),
+        verify: Some(usual.clone()),
+        members: Some(Members::default()),
+        field: None,
+        told: Cell::new(false),
+    };
+    let Some(table) = table else { return defaults };
+    match cadence(table, floors.interval(), calendar) {
+        None => defaults.cadence = None,
+        Some(None) => (),
+        Some(Some((cadence, field))) => {
+            defaults.cadence = Some(cadence);
+            defaults.field = Some(field);
+        }
+    }
+    if let Some(field) = table.field("grace") {
+        defaults.grace = field.duration(floors.grace());
+        defaults.field = Some(field);
+    }
+    defaults.verify = table.or("verify", usual.clone(), |field| verify(field, Some(&usual), floors));
+    defaults.members = table.or("members", Members::default(), |field| members(field, Some(&Members::default())));
+    table.finish();
+    defaults
+}
+
+/// Reads `[[credentials]]`.
+pub(super) fn credentials(
+    field: Option<Field<'_>>,
+    ground: &Ground<'_>,
+    taken: &mut Taken<'_>,
+) -> Option<BTreeMap<CredentialName, Rules>> {
+    let Some(field) = field else { return Some(BTreeMap::new()) };
+    let items = field.items(CREDENTIALS)?;
+    let mut reader = Reader { ground, taken, names: HashMap::new(), adopted: HashMap::new() };
+    let read: Vec<_> = items.iter().take(MOST).map(|item| reader.credential(item)).collect();
+    if let Some(next) = items.get(MOST) {
+        next.wrong(format!("these are too many credentials: {}", items.len()), format!("at most {MOST} of them"));
+    }
+    read.into_iter().map(|rules| rules.map(|rules| (rules.name.clone(), rules))).collect()
+}
+
+/// Reads one credential after the other, and knows what each has taken for itself.
+struct Reader<'r, 's> {
+    ground: &'r Ground<'r>,
+    taken: &'r mut Taken<'s>,
+    /// By name: where.
+    names: HashMap<String, usize>,
+    /// By key: where.
+    adopted: HashMap<KeySid, usize>,
+}
+
+impl Reader<'_, '_> {
+    fn credential(&mut self, item: &Field<'_>) -> Option<Rules> {
+        let mut table = item.table(CREDENTIALS)?;
+        let called = table.peek("name").filter(|name| CredentialName::new(name).is_ok());
+        if let Some(called) = called {
+            table.rename(called);
+        }
+        let (ground, defaults) = (self.ground, &self.ground.defaults);
+        let name = table.need("name", CredentialName::ACCEPTS, |field| self.name(field));
+        let account = table.maybe("account_sid", account_sid).and_then(|own| own.or(ground.account.clone()));
+        let times = self.times(&table);
+        let verify = table.maybe("verify", |field| verify(field, defaults.verify.as_ref(), ground.floors));
+        let adopt = table.maybe("adopt", |field| self.adopt(field));
+        let members = table.maybe("members", |field| members(field, defaults.members.as_ref()));
+        let places = self.taken.read(&table, called.unwrap_or("another credential"));
+        table.finish();
+        let (cadence, grace) = times?;
+        Some(Rules {
+            name: name?,
+            account: account?,
+            cadence,
+            grace,
+            verify: verify?.or(defaults.verify.clone())?,
+            adopt: adopt?,
+            members: members?.or(defaults.members.clone())?,
+            places: places?,
+        })
+    }
+
+    fn name(&mut self, field: Field<'_>) -> Option<CredentialName> {
+        let name = field.parse(CredentialName::ACCEPTS, |text| {
+            CredentialName::new(text).map_err(|_| "this is no name for a credential")
+        })?;
+        if let Some(instance) = &self.ground.instance {
+            let length = Label::length(instance, &name);
+            if length > LABEL_LIMIT {
+                let most = name.as_str().len().saturating_sub(length - LABEL_LIMIT);
+                let message = format!(
+                    "the label of its keys would have {length} characters, and Twilio takes {LABEL_LIMIT}: it holds \
+                     this name, and `daemon.instance`"
+                );
+                field.clashes(message, format!("at most {most} characters with the instance `{instance}`"));
+                return None;
+            }
+        }
+        if let Some(first) = self.names.insert(name.to_string(), field.offset()) {
+            let message = format!("there is a credential of this name already, in line {}", field.line_of(first));
+            field.clashes(message, "a name of its own for each credential");
+            return None;
+        }
+        Some(name)
+    }
+
+    /// When it is rotated, and how long the old key lives on: the second must be over before the first comes again.
+    fn times(&self, table: &Table<'_>) -> Option<(Cadence, Duration)> {
+        let (floors, defaults) = (self.ground.floors, &self.ground.defaults);
+        let own_cadence = cadence(table, floors.interval(), self.ground.calendar);
+        let own_grace = table.maybe("grace", |field| Some((field.duration(floors.grace())?, field)));
+        let (own_cadence, own_grace) = (own_cadence?, own_grace?);
+        let own = own_grace.map(|(_, field)| field).or(own_cadence.as_ref().map(|(_, field)| *field));
+        let cadence = own_cadence.map(|(cadence, _)| cadence).or_else(|| defaults.cadence.clone())?;
+        let grace = own_grace.map(|(grace, _)| grace).or(defaults.grace)?;
+        let interval = cadence.shortest();
+        if grace < interval {
+            return Some((cadence, grace));
+        }
+        // What all credentials inherit is told once.
+        let field = own.or_else(|| if defaults.told.replace(true) { None } else { defaults.field })?;
+        let (grace, interval) = (Short(grace), Short(interval));
+        let message = format!("the grace period of {grace} is not over when the next rotation comes, {interval} later");
+        field.clashes(message, format!("a grace period shorter than {interval}, or rotations further apart"));
+        None
+    }
+
+    fn adopt(&mut self, field: Field<'_>) -> Option<KeySid> {
+        let sid = key_sid(field)?;
+        let accepts = "the SID of a hand-made key that this credential replaces";
+        if self.ground.main_key.as_ref() == Some(&sid) {
+            field.clashes("this is the Main key: once it is replaced, it would be deleted", accepts);
+            return None;
+        }
+        if let Some(first) = self.adopted.insert(sid.clone(), field.offset()) {
+            let line = field.line_of(first);
+            field.clashes(format!("this key is adopted already, in line {line}"), accepts);
+            return None;
+        }
+        Some(sid)
+    }
+}
+
+/// What a new key must pass; what is left out comes from the defaults.
+fn verify(field: Field<'_>, defaults: Option<&Verify>, floors: Floors) -> Option<Verify> {
+    let table = field.table(VERIFY)?;
+    let successes = table.maybe("successes", |field| field.number(floors.verify_successes()..=100));
+    let over = table.maybe("over", |field| field.duration(floors.verify_over()));
+    table.finish();
+    Some(Verify {
+        successes: successes?.or(defaults.map(|verify| verify.successes))?,
+        over: over?.or(defaults.map(|verify| verify.over))?,
+    })
+}
+
+/// What the members of the published object are called; what is left out comes from the defaults.
+fn members(field: Field<'_>, defaults: Option<&Members>) -> Option<Members> {
+    let table = field.table(MEMBERS)?;
+    let account_sid = table.maybe("accountSid", member);
+    let api_key_sid = table.maybe("apiKeySid", member);
+    let api_key_secret = table.maybe("apiKeySecret", member);
+    let stamp = table.maybe("rekeyd", member);
+    table.finish();
+    let members = Members {
+        account_sid: account_sid?.or(defaults.map(|members| members.account_sid.clone()))?,
+        api_key_sid: api_key_sid?.or(defaults.map(|members| members.api_key_sid.clone()))?,
+        api_key_secret: api_key_secret?.or(defaults.map(|members| members.api_key_secret.clone()))?,
+        stamp: stamp?.or(defaults.map(|members| members.stamp.clone()))?,
+    };
+    let names = [&members.account_sid, &members.api_key_sid, &members.api_key_secret, &members.stamp];
+    let distinct = names.iter().collect::<std::collections::BTreeSet<_>>().len() == names.len();
+    if !distinct {
+        field.clashes("two members have the same name: one would overwrite the other", "four names, all different");
+    }
+    distinct.then_some(members)
+}
+
+fn member(field: Field<'_>) -> Option<String> {
+    field.parse("1 to 128 characters, none of them a control character", |text| {
+        let fits = (1..=128).contains(&text.chars().count()) && !text.contains(char::is_control);
+        if fits { Ok(text.to_owned()) } else { Err("this is no name for a member of a JSON object here") }
+    })
+}

@@ -1,0 +1,144 @@
+//! `[daemon]` and `[twilio]`: the installation, its journal, and the Main key it works with.
+
+use super::address::is_loopback;
+use super::reader::{Field, Table};
+use crate::model::key::{AccountSid, KeySid};
+use crate::model::names::Instance;
+use crate::model::policy::{SecretSource, StateUrl};
+use std::net::SocketAddr;
+use std::path::{Component, Path, PathBuf};
+use url::Url;
+
+const STATE: &str = "sqlite:// and an absolute path, such as \"sqlite:///var/lib/rekeyd/journal.db\"";
+const PATH: &str = "the path of a file, beginning with /";
+const VARIABLE: &str = "the name of an environment variable, of A-Z, a-z, 0-9 and _";
+
+/// `[daemon]`, as far as it could be read.
+#[derive(Default)]
+pub(super) struct Daemon {
+    pub instance: Option<Instance>,
+    pub state: Option<StateUrl>,
+    pub listen: Option<SocketAddr>,
+}
+
+/// `[twilio]`, as far as it could be read.
+#[derive(Default)]
+pub(super) struct Twilio {
+    pub account: Option<AccountSid>,
+    pub main_key: Option<KeySid>,
+    pub main_key_secret: Option<SecretSource>,
+    pub base_url: Option<Url>,
+}
+
+impl Twilio {
+    /// Whether all requests to Twilio stay on this machine; none if that is not known.
+    pub(super) fn is_loopback(&self) -> Option<bool> {
+        self.base_url.as_ref().map(is_loopback)
+    }
+}
+
+/// Reads `[daemon]`.
+pub(super) fn daemon(root: &Table<'_>) -> Daemon {
+    let accepts = "a table `[daemon]` with at least `instance = \"prod\"`";
+    let Some(table) = root.need("daemon", accepts, |field| field.table(accepts)) else { return Daemon::default() };
+    let instance = table.need("instance", Instance::ACCEPTS, |field| {
+        field.parse(Instance::ACCEPTS, |text| Instance::new(text).map_err(|_| "this is no name for an installation"))
+    });
+    let usual = StateUrl::Sqlite("/var/lib/rekeyd/journal.db".into());
+    let state = table.or("state", usual, state);
+    let listen = table.or("listen", SocketAddr::from(([127, 0, 0, 1], 9849)), listen);
+    table.finish();
+    Daemon { instance, state, listen }
+}
+
+/// Reads `[twilio]`.
+pub(super) fn twilio(root: &Table<'_>) -> Twilio {
+    let accepts = "a table `[twilio]` with `account_sid`, `main_key_sid` and `main_key_secret_file`";
+    let Some(table) = root.need("twilio", accepts, |field| field.table(accepts)) else { return Twilio::default() };
+    let usual = Url::parse("https://api.twilio.com").expect("a constant that is an address");
+    let twilio = Twilio {
+        account: table.need("account_sid", AccountSid::ACCEPTS, account_sid),
+        main_key: table.need("main_key_sid", KeySid::ACCEPTS, key_sid),
+        main_key_secret: secret(&table, "main_key_secret_file", "main_key_secret_env"),
+        base_url: table.or("base_url", usual, |field| field.twilio_address()),
+    };
+    table.finish();
+    twilio
+}
+
+/// The SID of an account.
+pub(super) fn account_sid(field: Field<'_>) -> Option<AccountSid> {
+    field.parse(AccountSid::ACCEPTS, |text| AccountSid::new(text).map_err(|_| "this is not the SID of an account"))
+}
+
+/// The SID of a key.
+pub(super) fn key_sid(field: Field<'_>) -> Option<KeySid> {
+    field.parse(KeySid::ACCEPTS, |text| KeySid::new(text).map_err(|_| "this is not the SID of an API key"))
+}
+
+/// Where a secret comes from: exactly one of a file and an environment variable.
+pub(super) fn secret(table: &Table<'_>, file: &'static str, env: &'static str) -> Option<SecretSource> {
+    let (from_file, from_env) = (table.field(file), table.field(env));
+    match (from_file, from_env) {
+        (Some(field), None) => absolute_path(field).map(SecretSource::File),
+        (None, Some(field)) => variable(field).map(SecretSource::Env),
+        (Some(_), Some(second)) => {
+            second.wrong(format!("there is a `{file}` already: it can not be known which is right"), "one of the two");
+            None
+        }
+        (None, None) => {
+            if !table.has_stray_secret() {
+                table.missing(file, "it is not said where the secret is", &format!("one of `{file}` and `{env}`"));
+            }
+            None
+        }
+    }
+}
+
+/// An absolute path of a file.
+pub(super) fn absolute_path(field: Field<'_>) -> Option<PathBuf> {
+    field.parse(PATH, |text| {
+        if !text.starts_with('/') {
+            return Err("a path must be absolute; `~` and `$VARIABLE` are not known here");
+        }
+        let ends_in_name = matches!(Path::new(text).components().next_back(), Some(Component::Normal(_)));
+        if text.ends_with('/') || !ends_in_name || text.contains(char::is_control) {
+            return Err("this is not the path of a file");
+        }
+        Ok(PathBuf::from(text))
+    })
+}
+
+fn variable(field: Field<'_>) -> Option<String> {
+    field.parse(VARIABLE, |text| {
+        let letters = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let fits = text.chars().all(letters) && !text.is_empty() && !text.starts_with(|c: char| c.is_ascii_digit());
+        if fits { Ok(text.to_owned()) } else { Err("this is not the name of an environment variable") }
+    })
+}
+
+fn state(field: Field<'_>) -> Option<StateUrl> {
+    let text = field.value().as_str().unwrap_or_default();
+    if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+        field.wrong("PostgreSQL is not supported by this version", STATE);
+        return None;
+    }
+    field.parse(STATE, |text| {
+        let path = text.strip_prefix("sqlite://").ok_or("this is not the place of a journal")?;
+        if !path.starts_with('/') {
+            return Err("the path of the journal must be absolute: three slashes behind `sqlite:`");
+        }
+        let file =
+            matches!(Path::new(path).components().next_back(), Some(Component::Normal(_))) && !path.ends_with('/');
+        if !file || path.contains(['?', '#', '%']) || path.contains(char::is_control) {
+            return Err("this is not the path of a file; options (`?`, `#`, `%`) are not known here");
+        }
+        Ok(StateUrl::Sqlite(PathBuf::from(path)))
+    })
+}
+
+fn listen(field: Field<'_>) -> Option<SocketAddr> {
+    field.parse("an IP address and a port, such as \"127.0.0.1:9849\" or \"[::1]:9849\"", |text| {
+        text.parse::<SocketAddr>().map_err(|_| "this is not an IP address with a port")
+    })
+}

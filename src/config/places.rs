@@ -1,0 +1,167 @@
+//! `publish_to`: the places where a pair is served, each of them for one credential only.
+
+use super::reader::{Field, Table};
+use super::sinks::{Kind, Named, Sinks, vault_path};
+use super::suggest::did_you_mean;
+use crate::model::names::Place;
+use crate::model::policy::SinkPolicy;
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+const ITEM: &str =
+    "{ sink = \"NAME\", path = \"PATH\" }, or `name` in place of `path` for Secrets Manager and directories";
+const PATH: &str = "a path inside the mount, such as \"twilio/billing-sms\"";
+const SECRET: &str = "the name of a secret: 1 to 512 of a-z, A-Z, 0-9 and /_+=.@-";
+const FILE: &str = "the name of a file: 1 to 128 of a-z, A-Z, 0-9 and -_., not beginning with . or -";
+const LIST: &str = "[ { sink = \"NAME\", path = \"PATH\" } ]";
+
+/// The places that are taken so far.
+pub(super) struct Taken<'s> {
+    sinks: &'s Sinks<'s>,
+    /// The files that the daemon itself needs, and what for.
+    own: HashMap<PathBuf, &'static str>,
+    /// By store and path: the credential, and where the file says so.
+    places: HashMap<(usize, String), (String, usize)>,
+}
+
+impl<'s> Taken<'s> {
+    pub(super) fn new(sinks: &'s Sinks<'s>, own: HashMap<PathBuf, &'static str>) -> Self {
+        Self { sinks, own, places: HashMap::new() }
+    }
+
+    /// Reads `publish_to`. Places that can stage a value come first, else the order is that of the file.
+    pub(super) fn read(&mut self, table: &Table<'_>, credential: &str) -> Option<Vec<Place>> {
+        let field = table.field("publish_to");
+        let Some(field) = field else {
+            table.missing("publish_to", "this key is missing", LIST);
+            return None;
+        };
+        let items = field.items(LIST)?;
+        if items.is_empty() {
+            field.wrong("a new key would be known to nobody", LIST);
+        }
+        let places: Vec<_> = items.iter().map(|item| self.place(item, credential)).collect();
+        let mut places = places.into_iter().collect::<Option<Vec<_>>>().filter(|places| !places.is_empty())?;
+        places.sort_by_key(|(kind, _)| *kind != Kind::SecretsManager);
+        Some(places.into_iter().map(|(_, place)| place).collect())
+    }
+
+    fn place(&mut self, item: &Field<'_>, credential: &str) -> Option<(Kind, Place)> {
+        let table = item.table(ITEM)?;
+        let sinks = self.sinks;
+        let sink = table.need("sink", "the name of a sink", |field| {
+            let name = field.text("the name of a sink")?;
+            let sink = sinks.named.get(name);
+            if sink.is_none() {
+                let hint = did_you_mean(name, sinks.named.keys().copied());
+                field.clashes(format!("there is no sink of this name{hint}"), known(sinks));
+            }
+            sink
+        });
+        let Some((sink, kind)) = sink.and_then(|sink| sink.as_ref().and_then(|sink| Some((sink, sink.kind?)))) else {
+            // Which of the two belongs here is not known without the sink.
+            return None;
+        };
+        sink.used.set(true);
+        let (path, at) = match kind {
+            Kind::Vault => within(&table, "path", "name", PATH, vault_path),
+            Kind::SecretsManager => within(&table, "name", "path", SECRET, secret_name),
+            Kind::Directory => within(&table, "name", "path", FILE, file_name),
+        }?;
+        table.finish();
+        self.take(sink, &path, credential, at)?;
+        if kind == Kind::Vault {
+            doubt_data(sinks, sink, &path, at);
+        }
+        Some((kind, Place::new(sink.name.clone(), &path)))
+    }
+
+    /// Notes that the place belongs to this credential, unless it is taken.
+    fn take(&mut self, sink: &Named<'_>, path: &str, credential: &str, field: Field<'_>) -> Option<()> {
+        if let Some(SinkPolicy::Directory { path: directory }) = self.sinks.right.get(&sink.name)
+            && let Some(what) = self.own.get(&directory.join(path))
+        {
+            field.clashes(format!("this would overwrite {what}"), "a file of its own");
+            return None;
+        }
+        // A sink that could not be read is told of where it stands.
+        let key = (sink.store?, path.to_owned());
+        if let Some((owner, offset)) = self.places.get(&key) {
+            let line = field.line_of(*offset);
+            let owner = if owner == credential { "this credential itself".to_owned() } else { format!("`{owner}`") };
+            field.clashes(format!("this place is taken by {owner} in line {line}"), "a place of its own");
+            return None;
+        }
+        self.places.insert(key, (credential.to_owned(), field.offset()));
+        Some(())
+    }
+}
+
+/// Reads the one key that says where inside a sink of this kind.
+fn within<'t>(
+    table: &'t Table<'_>,
+    key: &'static str,
+    other: &'static str,
+    accepts: &str,
+    check: fn(&str) -> Result<String, &'static str>,
+) -> Option<(String, Field<'t>)> {
+    let Some(field) = table.field(key) else {
+        match table.field(other) {
+            Some(field) => {
+                field.clashes(format!("in a sink of this kind a place has a `{key}`, not a `{other}`"), accepts)
+            }
+            None => table.missing(key, "this key is missing", accepts),
+        }
+        return None;
+    };
+    let path = check(field.free_text(accepts)?).map_err(|wrong| field.wrong(wrong, accepts)).ok()?;
+    Some((path, field))
+}
+
+/// AWS Secrets Manager API reference, "CreateSecret", parameter `Name`.
+fn secret_name(text: &str) -> Result<String, &'static str> {
+    if text.starts_with("arn:") {
+        return Err("this is an ARN: the name is the part behind `secret:`, without the hyphen and six characters");
+    }
+    if !(1..=512).contains(&text.len()) || !text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/_+=.@-".contains(&b)) {
+        return Err("this is no name for a secret");
+    }
+    let tail = text.rsplit_once('-').map(|(_, tail)| tail);
+    if tail.is_some_and(|tail| tail.len() == 6 && !tail.contains('/')) {
+        // AWS appends such an end to each ARN, and may take the name for a part of one.
+        return Err("a name must not end in a hyphen and six characters: AWS would mistake it for an ARN");
+    }
+    Ok(text.to_owned())
+}
+
+/// A plain name: the directory's own temporary files begin with a dot.
+fn file_name(text: &str) -> Result<String, &'static str> {
+    if text.contains('/') {
+        return Err("this is a path: the file lies in the directory of the sink itself");
+    }
+    let letters = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let fits = (1..=128).contains(&text.len()) && !text.starts_with(['.', '-']) && text.bytes().all(letters);
+    if fits { Ok(text.to_owned()) } else { Err("this is no name for a file here") }
+}
+
+/// Vault's API has `MOUNT/data/PATH` in its URLs, and people copy it: the secret would lie at `MOUNT/data/data/PATH`.
+fn doubt_data(sinks: &Sinks<'_>, sink: &Named<'_>, path: &str, field: Field<'_>) {
+    let Some(SinkPolicy::Vault { mount, .. }) = sinks.right.get(&sink.name) else { return };
+    let inside = path.strip_prefix(mount.as_str()).and_then(|rest| rest.strip_prefix('/')).unwrap_or(path);
+    if let Some(rest) = inside.strip_prefix("data/") {
+        field.doubt("the mount and `data/` are no part of a path here", format!("\"{rest}\", if that is meant"));
+    }
+}
+
+/// The sinks of the file, or the first of them, for a message.
+fn known(sinks: &Sinks<'_>) -> String {
+    let kinds = sinks.named.values().flatten().filter(|sink| sink.kind.is_some());
+    let mut names: Vec<_> = kinds.map(|sink| format!("`{}`", sink.name)).collect();
+    if names.is_empty() {
+        return "the name of a sink; there is none in this file yet".to_owned();
+    }
+    names.sort();
+    let more = if names.len() > 8 { ", …" } else { "" };
+    names.truncate(8);
+    format!("the name of a sink: {}{more}", names.join(", "))
+}

@@ -1,0 +1,51 @@
+//! What a policy may say, but can hardly mean.
+
+use super::duration::{HOUR, Short};
+use super::reader::Field;
+use super::sinks::Sinks;
+use crate::model::key::AccountSid;
+use crate::model::policy::{AccountDeletes, Limits, Policy};
+use std::collections::BTreeMap;
+
+/// Tells about sinks that no credential is published to.
+pub(super) fn unused(sinks: &Sinks<'_>) {
+    for sink in sinks.named.values().flatten().filter(|sink| !sink.used.get()) {
+        sink.field.doubt("no credential is published here", "a credential that names this sink, or no such sink");
+    }
+}
+
+/// Tells about limits under which the schedules can not be kept.
+pub(super) fn limits(policy: &Policy, field: Option<Field<'_>>, credentials: Option<Field<'_>>) {
+    let Some(at) = field.or(credentials) else { return };
+    let Limits { creates_per_hour, deletes_per_hour, account_deletes_per_hour, .. } = &policy.limits;
+    let fastest = policy.credentials.values().min_by_key(|rules| rules.cadence.shortest());
+    for (key, limit) in [("creates_per_hour", creates_per_hour), ("deletes_per_hour", deletes_per_hour)] {
+        let needed = fastest.filter(|rules| rules.cadence.shortest().saturating_mul(*limit) < HOUR);
+        if let Some(rules) = needed {
+            let (name, every) = (&rules.name, Short(rules.cadence.shortest()));
+            let message =
+                format!("`{name}` is to be rotated every {every}, and `{key}` holds it to {limit} in an hour");
+            at.doubt(message, "a higher limit, or rotations further apart");
+        }
+    }
+    if let AccountDeletes::AtMost(limit) = account_deletes_per_hour {
+        for (account, rate) in deletes(policy).into_iter().filter(|(_, rate)| *rate > f64::from(*limit)) {
+            let needed = rate.ceil();
+            let message = format!(
+                "the credentials of {account} need {needed} deletes in an hour, and `account_deletes_per_hour` \
+                 allows {limit}"
+            );
+            at.doubt(message, format!("\"auto\", or at least {needed}"));
+        }
+    }
+}
+
+/// How many old keys of each account fall due in an hour, on average.
+fn deletes(policy: &Policy) -> BTreeMap<AccountSid, f64> {
+    let mut rates = BTreeMap::new();
+    for rules in policy.credentials.values() {
+        *rates.entry(rules.account.clone()).or_default() +=
+            HOUR.as_secs_f64() / rules.cadence.shortest().as_secs_f64().max(1.0);
+    }
+    rates
+}

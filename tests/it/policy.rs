@@ -1,0 +1,189 @@
+//! The policy file from outside: what is wrong in a file is told exactly, and all of it at once.
+//!
+//! Each `policies/*.toml` is a bad file, and the `.txt` beside it is what its operator reads. `UPDATE_EXPECT=1` writes
+//! the texts anew; read each one before you commit it: would it help somebody at three in the morning?
+#![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
+
+use rekeyd::config::{self, Diagnostic, Loaded, PolicyErrors, Severity};
+use rekeyd::model::names::CredentialName;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+pub(crate) const MINIMAL: &str = include_str!("../../config/policy.minimal.toml");
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/policies")
+}
+
+fn files(end: &str) -> BTreeSet<PathBuf> {
+    let all = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
+    all.filter(|path| path.extension().is_some_and(|found| found == end)).collect()
+}
+
+#[expect(clippy::disallowed_methods, reason = "asks the person at the keyboard")]
+fn updating() -> bool {
+    std::env::var_os("UPDATE_EXPECT").is_some()
+}
+
+/// Every bad file, with its name and its errors.
+pub(crate) fn bad_files() -> Vec<(PathBuf, String, PolicyErrors)> {
+    let read = |path: PathBuf| {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let errors = config::parse(&text, &name).err().unwrap_or_else(|| panic!("{name} was accepted"));
+        (path, text, errors)
+    };
+    files("toml").into_iter().map(read).collect()
+}
+
+/// The policy that this text makes; the test fails with the errors if it makes none.
+pub(crate) fn accepted(text: &str) -> Loaded {
+    config::parse(text, "policy.toml").unwrap_or_else(|errors| panic!("{errors}\n\n{text}"))
+}
+
+/// What is wrong with this text.
+pub(crate) fn errors(text: &str) -> Vec<Diagnostic> {
+    config::parse(text, "policy.toml").err().map(|errors| errors.list().to_vec()).unwrap_or_default()
+}
+
+#[test]
+fn every_bad_file_is_answered_with_the_exact_text_beside_it() {
+    let mut wrong = Vec::new();
+    for (path, _, errors) in bad_files() {
+        let told = format!("{errors}\n");
+        let beside = path.with_extension("txt");
+        if updating() {
+            std::fs::write(&beside, &told).unwrap();
+        } else if std::fs::read_to_string(&beside).unwrap_or_default() != told {
+            wrong.push(format!("{}:\n{told}", path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "these texts differ (UPDATE_EXPECT=1 writes them anew):\n\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_text_belongs_to_a_bad_file() {
+    let texts: BTreeSet<_> = files("txt").iter().map(|path| path.with_extension("toml")).collect();
+    assert_eq!(texts, files("toml"));
+    assert!(texts.len() >= 90);
+}
+
+#[test]
+fn every_error_names_its_place_and_what_would_be_accepted() {
+    for (path, text, errors) in bad_files() {
+        let told = errors.to_string();
+        for error in errors.list() {
+            let (line, column) = (error.line, error.column);
+            assert!(told.contains(&format!("> {}:{line}:{column}\n", error.file)), "{}: {error:?}", path.display());
+            let at = text.split('\n').nth(line - 1).unwrap();
+            assert!((1..=at.chars().count() + 1).contains(&column), "{}: {error:?}", path.display());
+            assert!(!error.message.is_empty() && error.severity == Severity::Error);
+        }
+        let count =
+            if errors.list().len() == 1 { "1 error".to_owned() } else { format!("{} errors", errors.list().len()) };
+        assert_eq!(told.lines().last().unwrap(), count, "{}", path.display());
+    }
+}
+
+#[test]
+fn an_error_is_a_plain_struct_for_machines() {
+    let text = MINIMAL.replace("billing-sms\"\n", "billing-sms\"\ngrace = \"40d\"\n");
+    let told = serde_json::to_value(errors(&text)).unwrap();
+    let expected = serde_json::json!([{
+        "severity": "error", "file": "policy.toml", "line": 18, "column": 9, "key": "credentials.\"billing-sms\".grace",
+        "message": "the grace period of 40d is not over when the next rotation comes, 30d later",
+        "accepts": "a grace period shorter than 30d, or rotations further apart",
+    }]);
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn colours_are_for_terminals_only() {
+    let errors = config::parse("", "policy.toml").err().unwrap();
+    assert!(!errors.to_string().contains('\u{1b}'));
+    assert!(errors.render(true).contains('\u{1b}'));
+}
+
+#[test]
+fn of_very_many_errors_the_first_are_shown_and_all_are_counted() {
+    let text: String = (0..500).map(|n| format!("unknown{n} = 1\n")).collect();
+    let told = format!("{}", config::parse(&text, "policy.toml").err().unwrap());
+    assert_eq!(told.matches("unknown key").count(), 98);
+    assert!(told.ends_with("\n502 errors; the first 100 are shown"), "{told}");
+}
+
+#[test]
+fn ten_thousand_credentials_are_accepted_and_one_more_is_not() {
+    let (head, _) = MINIMAL.split_once("[[credentials]]").unwrap();
+    let credential =
+        |n| format!("[[credentials]]\nname = \"c{n}\"\npublish_to = [{{ sink = \"files\", name = \"c{n}.json\" }}]\n");
+    let most: String = (0..10_000).map(credential).collect();
+    assert_eq!(accepted(&format!("{head}{most}")).policy.credentials.len(), 10_000);
+    let refused = errors(&format!("{head}{most}{}", credential(10_000)));
+    assert_eq!(refused.len(), 1);
+    assert_eq!(refused[0].message, "these are too many credentials: 10001");
+}
+
+#[test]
+fn places_that_can_stage_a_value_come_first_and_the_others_keep_their_order() {
+    let example = include_str!("../../config/policy.example.toml");
+    let policy = accepted(example).policy;
+    let rules = &policy.credentials[&CredentialName::new("billing-sms").unwrap()];
+    let places: Vec<_> = rules.places.iter().map(ToString::to_string).collect();
+    assert_eq!(places, ["aws:twilio/billing-sms", "vault-prod:twilio/billing-sms", "files:billing-sms.json"]);
+}
+
+#[test]
+fn what_can_hardly_be_meant_is_a_warning_and_not_an_error() {
+    let odd = std::fs::read_to_string(folder().join("accepted_but.odd")).unwrap();
+    let told: Vec<_> = accepted(&odd).warnings.iter().map(ToString::to_string).collect();
+    let told = format!("{}\n", told.join("\n\n"));
+    let beside = folder().join("accepted_but.warnings");
+    if updating() {
+        std::fs::write(beside, told).unwrap();
+    } else {
+        assert_eq!(told, std::fs::read_to_string(beside).unwrap());
+    }
+    assert!(accepted(MINIMAL).warnings.is_empty());
+}
+
+#[test]
+fn a_policy_without_credentials_is_a_warning() {
+    let (head, _) = MINIMAL.split_once("[[credentials]]").unwrap();
+    let told: Vec<_> = accepted(head).warnings.into_iter().map(|warning| warning.message).collect();
+    assert_eq!(told, ["there is nothing to rotate", "no credential is published here"]);
+}
+
+#[test]
+fn a_file_that_can_not_be_read_is_told_by_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let absent = folder.path().join("absent.toml");
+    let told = config::load(&absent).err().unwrap().to_string();
+    assert!(told.contains("No such file") && told.contains("absent.toml"), "{told}");
+    let told = config::load(folder.path()).err().unwrap().to_string();
+    assert!(told.contains("can not be read: Is a directory"), "{told}");
+}
+
+#[test]
+fn a_file_of_eight_mebibytes_is_read_and_one_byte_more_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("policy.toml");
+    let fill = |size: usize| {
+        let comment = "#".repeat(size - MINIMAL.len());
+        std::fs::write(&file, format!("{MINIMAL}{comment}")).unwrap();
+        config::load(&file)
+    };
+    assert!(fill(8 * 1024 * 1024).is_ok());
+    let told = fill(8 * 1024 * 1024 + 1).err().unwrap();
+    assert_eq!(told.list()[0].message, "the policy is larger than 8 MiB");
+}
+
+#[test]
+fn a_file_that_is_not_text_is_told_where() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("policy.toml");
+    std::fs::write(&file, b"[daemon]\ninstance = \"pr\xf6d\"\n").unwrap();
+    let errors = config::load(&file).err().unwrap();
+    assert_eq!((errors.list()[0].line, errors.list()[0].column), (2, 15));
+    assert!(errors.to_string().contains("is not text in UTF-8"), "{errors}");
+}

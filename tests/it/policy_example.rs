@@ -1,0 +1,131 @@
+//! `config/policy.example.toml` is the users' reference: it shows every key that the reader knows, and no other.
+//!
+//! What the reader knows is asked of the reader itself: to a key that nobody knows it answers with those it accepts.
+#![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
+
+use crate::policy::{MINIMAL, accepted, errors};
+use std::collections::BTreeSet;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+const EXAMPLE: &str = include_str!("../../config/policy.example.toml");
+
+/// The example, and the same with each line that stands behind a `#` in force: in place of a line with the same key, or
+/// of the one that it is an alternative to.
+fn variants() -> Vec<String> {
+    let lines: Vec<&str> = EXAMPLE.lines().collect();
+    let key = |line: &str| line.split_once(" = ").map(|(key, _)| key.to_owned()).filter(|key| !key.contains(' '));
+    let mut variants = vec![EXAMPLE.to_owned()];
+    for (number, line) in lines.iter().enumerate() {
+        let Some(now) = line.strip_prefix("# ").filter(|line| key(line).is_some()) else { continue };
+        let section = (0..=number).rev().find(|n| lines[*n].starts_with('[')).unwrap();
+        let end = (number..lines.len()).find(|n| lines[*n].starts_with('[')).unwrap_or(lines.len());
+        let rival = match key(now).unwrap().as_str() {
+            "main_key_secret_env" => "main_key_secret_file".to_owned(),
+            "schedule" => "rotate_every".to_owned(),
+            same => same.to_owned(),
+        };
+        let mut variant: Vec<&str> = Vec::new();
+        for (n, line) in lines.iter().enumerate() {
+            let dropped = (section..end).contains(&n) && key(line).as_ref() == Some(&rival);
+            variant.push(if n == number {
+                now
+            } else if dropped {
+                ""
+            } else {
+                line
+            });
+        }
+        variants.push(variant.join("\n"));
+    }
+    variants
+}
+
+/// Where each table of the document begins, with its name.
+fn tables(name: &str, value: &Spanned<DeValue<'_>>, found: &mut Vec<(String, usize)>) {
+    match value.get_ref() {
+        DeValue::Table(rows) => {
+            found.push((name.to_owned(), value.span().start));
+            rows.iter().for_each(|(key, value)| tables(key.get_ref(), value, found));
+        }
+        DeValue::Array(items) => items.iter().for_each(|item| tables(name, item, found)),
+        DeValue::String(_) | DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => (),
+    }
+}
+
+/// The keys that the reader accepts in the table that begins there.
+fn known_keys(text: &str, start: usize) -> BTreeSet<String> {
+    let inline = text[start..].starts_with('{');
+    let at = if inline { start + 1 } else { start + text[start..].find('\n').unwrap() + 1 };
+    let (stray, end) = ("stray-key = 1", if inline { "," } else { "\n" });
+    let told = errors(&format!("{}{stray}{end}{}", &text[..at], &text[at..]));
+    let told = told.iter().find(|error| error.key.ends_with("\"stray-key\"")).unwrap_or_else(|| panic!("{told:?}"));
+    told.accepts.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_example_and_each_of_its_commented_lines_are_accepted_without_a_warning() {
+    for variant in variants() {
+        assert_eq!(
+            accepted(&variant).warnings.iter().map(|w| w.message.as_str()).collect::<Vec<_>>(),
+            Vec::<&str>::new()
+        );
+    }
+    assert!(variants().len() > 12);
+}
+
+#[test]
+fn every_key_that_the_reader_knows_is_in_the_example() {
+    let (mut known, mut shown) = (BTreeSet::new(), BTreeSet::new());
+    for variant in variants() {
+        let document = DeTable::parse(&variant).unwrap();
+        let mut found = Vec::new();
+        for (key, value) in document.get_ref() {
+            shown.insert(("".to_owned(), key.get_ref().to_string()));
+            tables(key.get_ref(), value, &mut found);
+        }
+        for (name, start) in found.into_iter().filter(|(name, _)| name != "sinks") {
+            known.extend(known_keys(&variant, start).into_iter().map(|key| (name.clone(), key)));
+            let rest = &variant[start..];
+            let body =
+                if rest.starts_with('{') { rest.split('}').next().unwrap() } else { rest.split("\n[").next().unwrap() };
+            let keys =
+                body.split(['\n', '{', ',']).filter_map(|part| part.split_once(" = ")).map(|(key, _)| key.trim());
+            shown.extend(keys.map(|key| (name.clone(), key.trim_start_matches("# ").to_owned())));
+        }
+    }
+    let missing: Vec<_> = known.difference(&shown).collect();
+    assert!(missing.is_empty(), "config/policy.example.toml does not show these keys (table, key): {missing:?}");
+    assert!(known.len() > 50, "{known:?}");
+    let root: BTreeSet<_> = errors("stray-key = 1\n")
+        .iter()
+        .flat_map(|e| e.accepts.split('`').skip(1).step_by(2))
+        .map(str::to_owned)
+        .collect();
+    assert!(root.iter().filter(|key| shown.contains(&("".to_owned(), (*key).clone()))).count() >= 7, "{root:?}");
+}
+
+#[test]
+fn every_choice_that_the_reader_knows_is_in_the_example() {
+    for (key, value) in [("kind", "directory"), ("method", "token")] {
+        let line = format!("{key} = \"{value}\"");
+        let told = errors(&EXAMPLE.replacen(&line, &format!("{key} = \"stray\""), 1));
+        let told = told.iter().find(|error| error.key.ends_with(key)).unwrap();
+        for choice in told.accepts.split(" or ") {
+            assert!(EXAMPLE.contains(&format!("{key} = {choice}")), "the example does not show {key} = {choice}");
+        }
+    }
+}
+
+#[test]
+fn the_values_of_the_example_are_the_defaults() {
+    let (example, minimal) = (accepted(EXAMPLE).policy, accepted(MINIMAL).policy);
+    assert_eq!(format!("{:?}", example.timing), format!("{:?}", minimal.timing));
+    assert_eq!(format!("{:?}", example.limits), format!("{:?}", minimal.limits));
+    assert_eq!((example.state, example.listen), (minimal.state, minimal.listen));
+    assert_eq!(example.twilio.base_url, minimal.twilio.base_url);
+    let (mut full, plain) =
+        (example.credentials.into_values().next().unwrap(), minimal.credentials.into_values().next().unwrap());
+    full.places = plain.places.clone();
+    assert_eq!(full, plain);
+}
