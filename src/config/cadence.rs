@@ -14,8 +14,9 @@ use std::time::Duration;
 const SCHEDULE: &str = "{ cron = \"0 3 * * SUN\", timezone = \"Europe/Berlin\" }";
 const CRON: &str = "minute, hour, day of the month, month and day of the week, such as \"0 3 * * SUN\"";
 const ZONE: &str = "the name of a time zone in the IANA database, such as \"Europe/Berlin\" or \"UTC\"";
-/// How many runs of a cron expression are looked at to find the shortest distance between two.
-const RUNS: usize = 200;
+/// How many runs of a cron expression are looked at to find the shortest distance between two: more than a year of
+/// daily runs, so that each change of the clocks is among them.
+const RUNS: usize = 400;
 
 /// What was found out so far about schedules: many credentials share a few.
 #[derive(Default)]
@@ -118,8 +119,7 @@ fn on_the_hour(pattern: &str) -> String {
     }
 }
 
-/// Looked for from a fixed day on, in spring so that a change of the clocks is seen: whether a policy is accepted must
-/// not depend on the day on which it is read.
+/// Looked for from a fixed day on, 2025-03-01: whether a policy is accepted must not depend on the day it is read.
 fn shortest(pattern: &croner::Cron, zone: &TimeZone) -> Option<Duration> {
     const START: Timestamp = Timestamp::constant(1_740_787_200, 0);
     let runs = pattern.iter_after(START.to_zoned(zone.clone())).take(RUNS).map(|run| run.timestamp());

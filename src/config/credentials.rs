@@ -10,7 +10,6 @@ use crate::model::document::Members;
 use crate::model::key::{AccountSid, KeySid, LABEL_LIMIT, Label};
 use crate::model::names::{CredentialName, Instance};
 use crate::model::policy::{Cadence, Rules, Verify};
-use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
@@ -38,8 +37,6 @@ pub(super) struct Defaults<'d> {
     members: Option<Members>,
     /// Where the file says so of grace or else of cadence, if it does.
     field: Option<Field<'d>>,
-    /// Whether it was said already that the two do not go together.
-    told: Cell<bool>,
 }
 
 /// Reads `[defaults]`; all of it may be left out.
@@ -51,7 +48,6 @@ pub(super) fn defaults<'d>(table: Option<&'d Table<'_>>, floors: Floors, calenda
         verify: Some(usual.clone()),
         members: Some(Members::default()),
         field: None,
-        told: Cell::new(false),
     };
     let Some(table) = table else { return defaults };
     match cadence(table, floors.interval(), calendar) {
@@ -81,7 +77,7 @@ pub(super) fn credentials(
     let Some(field) = field else { return Some(BTreeMap::new()) };
     let items = field.items(CREDENTIALS)?;
     let mut reader = Reader { ground, taken, names: HashMap::new(), adopted: HashMap::new() };
-    let read: Vec<_> = items.iter().take(MOST).map(|item| reader.credential(item)).collect();
+    let read: Vec<_> = items.iter().map(|item| reader.credential(item)).collect();
     if let Some(next) = items.get(MOST) {
         next.wrong(format!("these are too many credentials: {}", items.len()), format!("at most {MOST} of them"));
     }
@@ -164,8 +160,8 @@ impl Reader<'_, '_> {
         if grace < interval {
             return Some((cadence, grace));
         }
-        // What all credentials inherit is told once.
-        let field = own.or_else(|| if defaults.told.replace(true) { None } else { defaults.field })?;
+        // What several credentials inherit is told of the defaults, and so only once.
+        let field = own.or(defaults.field)?;
         let (grace, interval) = (Short(grace), Short(interval));
         let message = format!("the grace period of {grace} is not over when the next rotation comes, {interval} later");
         field.clashes(message, format!("a grace period shorter than {interval}, or rotations further apart"));

@@ -123,9 +123,15 @@ impl<'t> Text<'t> {
         let (known, letters) = if counted.0 >= start { *counted } else { (start, 0) };
         let column = letters + self.whole.get(known..from).map_or(0, |between| between.chars().count());
         *counted = (from, column);
+        let first = hidden.partition_point(|span| span.end <= start);
+        let key = match fault.kind {
+            // It is a piece of the text, and may be a piece of a secret.
+            Kind::Syntax if !fault.key.is_empty() => mask::stars(&fault.key, fault.span.start, &hidden[first..]),
+            Kind::Syntax | Kind::Value | Kind::Context | Kind::Warning => mask::masked_path(&fault.key),
+        };
         let missing = fault.span == (0..0) && fault.kind != Kind::Syntax;
         let excerpt = (!missing && shown.len() <= LONGEST_EXCERPT).then(|| {
-            let masked = mask::stars(shown, start, &hidden[hidden.partition_point(|span| span.end <= start)..]);
+            let masked = mask::stars(shown, start, &hidden[first..]);
             let width = self.whole.get(from..fault.span.end.clamp(from, end)).map_or(0, |meant| meant.chars().count());
             let byte = |letter: usize| masked.char_indices().nth(letter).map_or(masked.len(), |(at, _)| at);
             let span = byte(column)..byte(column + width);
@@ -136,7 +142,7 @@ impl<'t> Text<'t> {
             file: file.to_owned(),
             line,
             column: column + 1,
-            key: mask::masked(&fault.key),
+            key,
             message: mask::masked(&fault.message),
             accepts: mask::masked(&fault.accepts),
             excerpt,

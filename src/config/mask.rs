@@ -62,6 +62,14 @@ pub(super) fn masked(text: &str) -> String {
     stars(text, 0, &spans)
 }
 
+/// The same for the path of a key: a secret with dots in it, written where a key should be, falls into several keys.
+pub(super) fn masked_path(path: &str) -> String {
+    let joined = path.replace("\".", ".").replace(".\"", ".");
+    let joined = joined.trim_matches('"');
+    let hidden = masked(joined);
+    if hidden == joined { path.to_owned() } else { hidden }
+}
+
 /// The text, which begins at `offset` of the file, with a star for each character inside one of the spans.
 pub(super) fn stars(text: &str, offset: usize, spans: &[Range<usize>]) -> String {
     let mut spans = spans.iter().skip_while(|span| span.end <= offset).peekable();
@@ -125,15 +133,16 @@ fn hides(key: &str, value: &str) -> bool {
 
 /// Hides what the parsed values say: it sees through the escapes that TOML allows in text.
 fn tree(text: &str, key: &str, value: &Spanned<DeValue<'_>>, found: &mut Vec<Range<usize>>) {
+    let raw = text.get(value.span()).unwrap_or_default();
     match value.get_ref() {
         DeValue::String(words) => {
             // Without escapes, what is in the value is in the text too, and was found there.
-            let escaped = text[value.span()].contains('\\') && !shapes(words).is_empty();
+            let escaped = raw.contains('\\') && !shapes(words).is_empty();
             if escaped || hides(key, words) {
                 found.push(value.span());
             }
         }
-        DeValue::Table(_) if names_a_secret(key) && text[value.span()].starts_with('{') => found.push(value.span()),
+        DeValue::Table(_) if names_a_secret(key) && raw.starts_with('{') => found.push(value.span()),
         DeValue::Table(rows) => rows.iter().for_each(|(key, value)| tree(text, key.get_ref(), value, found)),
         DeValue::Array(items) => items.iter().for_each(|item| tree(text, key, item, found)),
         DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {

@@ -31,11 +31,7 @@ impl<'s> Taken<'s> {
 
     /// Reads `publish_to`. Places that can stage a value come first, else the order is that of the file.
     pub(super) fn read(&mut self, table: &Table<'_>, credential: &str) -> Option<Vec<Place>> {
-        let field = table.field("publish_to");
-        let Some(field) = field else {
-            table.missing("publish_to", "this key is missing", LIST);
-            return None;
-        };
+        let field = table.need("publish_to", LIST, Some)?;
         let items = field.items(LIST)?;
         if items.is_empty() {
             field.wrong("a new key would be known to nobody", LIST);

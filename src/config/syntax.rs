@@ -17,8 +17,8 @@ pub(super) fn document<'t>(text: &'t str, faults: &Faults<'_>) -> Spanned<DeTabl
     let (document, errors) = DeTable::parse_recoverable(&text[..enough]);
     for error in errors {
         let span = error.span().unwrap_or(0..0);
-        // What is wrong at the cut is wrong because of the cut.
-        if span.start < enough || enough == text.len() {
+        // What is wrong near the cut may be wrong because of the cut.
+        if enough == text.len() || span.start < first + SEARCHED / 2 {
             faults.push(in_words(&error, text));
         }
     }
@@ -52,7 +52,7 @@ fn in_words(error: &Error, text: &str) -> Fault {
         _ if expected == "nothing" => (what, ""),
         _ => (what, expected),
     };
-    let key = if what == "duplicate key" { text.get(span.clone()).unwrap_or_default().trim() } else { "" };
+    let key = if what == "duplicate key" { text.get(span.clone()).unwrap_or_default() } else { "" };
     let (key, message, accepts) = (key.to_owned(), message.to_owned(), accepts.to_owned());
     Fault { span, key, message, accepts, kind: Kind::Syntax }
 }

@@ -199,6 +199,19 @@ fn members() {
 }
 
 #[test]
+fn behind_a_fault_of_syntax_a_large_file_is_not_read_to_its_end() {
+    let numbers = "1,\n".repeat(200_000);
+    let told = errors(&format!("[daemon]\ninstance = prod\nnotes = [\n{numbers}]\n"));
+    assert_eq!(told.len(), 1, "{:?}", told.last());
+    assert_eq!((told[0].message.as_str(), told[0].line), ("text must stand in quotes", 2));
+}
+
+#[test]
+fn a_byte_order_mark_does_no_harm() {
+    accepted(&format!("\u{feff}{MINIMAL}"));
+}
+
+#[test]
 fn syntax_hides_what_it_may_have_caused() {
     // The broken header takes the sink away; that the credential names it is right.
     let told = errors(&MINIMAL.replace("[sinks.files]", "[sinks.files"));

@@ -132,6 +132,30 @@ fn a_secret_is_hidden_however_the_file_is_broken() {
 }
 
 #[test]
+fn a_secret_that_serves_as_a_name_is_hidden() {
+    let secret = "0123456789abcdef0123456789abcdef";
+    let sink = MINIMAL.replace("[sinks.files]", &format!("[sinks.{secret}]"));
+    // "Did you mean" and "taken by" name it.
+    let near = sink.replace("\"files\"", &format!("\"{}\"", &secret[..30]));
+    assert!(!everything_told(&near).contains(secret));
+    let twin = |name: &str| {
+        format!("[[credentials]]\nname = \"{name}\"\npublish_to = [{{ sink = \"files\", name = \"x\" }}]\n")
+    };
+    assert_hidden(secret, &format!("{MINIMAL}{}{}", twin(secret), twin("other")));
+}
+
+#[test]
+fn a_secret_in_place_of_a_key_is_hidden() {
+    for secret in SECRETS.into_iter().filter(|secret| !secret.contains([' ', '/'])) {
+        for line in ["{} = 1", "\"{}\" = 1", "x.{} = 1", "{} = 1\n{} = 2", "[{}]\nx = 1", "[x\"{}\"y]\nlisten = 1"] {
+            let lines = line.replace("{}", secret);
+            assert_hidden(secret, &format!("{MINIMAL}\n{lines}\n"));
+            assert_hidden(secret, &format!("{lines}\n{MINIMAL}"));
+        }
+    }
+}
+
+#[test]
 fn a_secret_in_a_url_is_refused_and_hidden() {
     for url in [
         "https://{}@api.twilio.com",

@@ -1,8 +1,9 @@
 //! Both sides of each edge of time, and of the limits.
 
-use crate::policy::accepted;
+use crate::policy::{MINIMAL, accepted};
 use crate::policy_edges::{CREDENTIAL, edge, refuse, rules, with};
 use rekeyd::model::policy::Cadence;
+use std::time::Duration;
 
 /// The same against a sandbox on this machine.
 fn sandboxed(table: &str, lines: &str) -> String {
@@ -73,6 +74,7 @@ fn short_durations_need_a_sandbox() {
     accepted(&sandboxed("[timing]", "allow_short = true"));
     accepted(&with("[timing]", "allow_short = false"));
     refuse(&with("[timing]", "allow_short = true"), "allow_short", "true");
+    refuse(&with("[timing]", "allow_short = \"yes\"\nsettle = \"1s\""), "allow_short", "yes");
     refuse(&sandboxed("[timing]", "allow_short = false\nsettle = \"1s\""), "settle", "1s");
 }
 
@@ -136,6 +138,8 @@ fn schedules() {
         "{ cron = \"0 24 * * *\" }",
         "{ cron = \"0 3 31 4,6 *\" }",
         "{ cron = \"0 */1 * * *\" }",
+        "{ cron = \"0,30 3 * * *\" }",
+        "{ cron = \"@hourly\" }",
         "{ timezone = \"UTC\" }",
         "{ cron = \"0 3 * * SUN\", timezone = \"\" }",
         "{ cron = \"0 3 * * SUN\", timezone = \"CEST\" }",
@@ -163,6 +167,10 @@ fn the_shortest_distance_of_a_schedule_counts_and_not_the_usual_one() {
         accepted(&text(&format!("{minute} 3 * * *"), "22h59m59s"));
         refuse(&text(&format!("{minute} 3 * * *"), "23h"), "grace", "23h");
     }
+    // In Sydney that night is in October.
+    let sydney = |grace| text("0 3 * * *", grace).replace("Europe/Berlin", "Australia/Sydney");
+    accepted(&sydney("22h59m59s"));
+    refuse(&sydney("23h"), "grace", "23h");
     accepted(&text("0 3,5 * * *", "1h59m"));
     refuse(&text("0 3,5 * * *", "2h"), "grace", "2h");
     refuse(&text("0 3 1,2 * *", "24h"), "grace", "24h");
@@ -176,4 +184,25 @@ fn a_credential_takes_its_schedule_whole_from_one_place() {
     assert!(matches!(inherited.cadence, Cadence::Cron(_)));
     let own = rules(&with("[defaults]", weekly).replace("publish_to", &format!("{monthly}\npublish_to")));
     assert!(matches!(own.cadence, Cadence::Every(_)));
+}
+
+#[test]
+fn what_a_table_leaves_out_has_its_default() {
+    let (minimal, empty) =
+        (accepted(MINIMAL).policy, accepted(&format!("{MINIMAL}\n[timing]\n[limits]\n[defaults]\n")).policy);
+    assert_eq!(format!("{:?}{:?}", empty.timing, empty.limits), format!("{:?}{:?}", minimal.timing, minimal.limits));
+    assert_eq!(empty.credentials, minimal.credentials);
+}
+
+#[test]
+fn what_a_credential_leaves_out_comes_from_the_defaults() {
+    let lines = r#"rotate_every = "60d"
+grace = "48h"
+verify = { successes = 4, over = "1m" }
+members = { rekeyd = "stamp" }"#;
+    let rules = rules(&with("[defaults]", lines));
+    assert_eq!(rules.cadence, Cadence::Every(Duration::from_secs(60 * 86_400)));
+    assert_eq!(rules.grace, Duration::from_secs(48 * 3_600));
+    assert_eq!((rules.verify.successes, rules.verify.over), (4, Duration::from_secs(60)));
+    assert_eq!(rules.members.stamp, "stamp");
 }
