@@ -2,11 +2,13 @@
 
 use super::daemon::Daemon;
 use super::{CliError, Kind, load};
+use crate::config::Loaded;
 use crate::hardening::harden;
+use crate::model::policy::Policy;
 use crate::telemetry::EventLog;
 use std::path::Path;
 use std::sync::Arc;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Runs the daemon until SIGTERM or SIGINT; calls in hand end first, within ten seconds.
 ///
@@ -16,28 +18,56 @@ use tokio::signal::unix::{SignalKind, signal};
 pub(super) struct Args {}
 
 pub(super) async fn run(config: &Path, Args {}: Args) -> Result<(), CliError> {
-    let failed = |what: &str, error: &dyn std::fmt::Display| CliError::new(Kind::Failed, format!("{what}: {error}"));
     // Before any secret is read.
     harden().map_err(|error| failed("core files could not be turned off", &error))?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(|error| failed("SIGTERM", &error))?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| failed("SIGINT", &error))?;
+    let signals = Signals::listen()?;
     let loaded = load(config)?;
-    for warning in &loaded.warnings {
-        tracing::warn!(line = warning.line, key = warning.key, "{}", warning.message);
-    }
+    warn_of(&loaded);
     let policy = Arc::new(loaded.policy);
     let mut daemon = Daemon::start(policy.clone(), Arc::new(EventLog)).await?;
-    let version = env!("CARGO_PKG_VERSION");
-    let (credentials, listen) = (policy.credentials.len(), daemon.address.to_string());
-    tracing::info!(version, instance = %policy.instance, credentials, listen, "rekeyd has started");
-    let ended = tokio::select! {
-        _ = terminate.recv() => Ok("SIGTERM"),
-        _ = interrupt.recv() => Ok("SIGINT"),
-        error = daemon.failed() => Err(error),
+    announce(&policy, &daemon);
+    let signal = tokio::select! {
+        signal = signals.next() => signal,
+        error = daemon.failed() => return Err(error),
     };
-    let signal = ended?;
     tracing::info!(signal, "stopping; calls in hand end first");
     daemon.stop().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+fn failed(what: &str, error: &dyn std::fmt::Display) -> CliError {
+    CliError::new(Kind::Failed, format!("{what}: {error}"))
+}
+
+fn warn_of(loaded: &Loaded) {
+    for warning in &loaded.warnings {
+        tracing::warn!(line = warning.line, key = warning.key, "{}", warning.message);
+    }
+}
+
+fn announce(policy: &Policy, daemon: &Daemon) {
+    let version = env!("CARGO_PKG_VERSION");
+    let (credentials, listen) = (policy.credentials.len(), daemon.address.to_string());
+    tracing::info!(version, instance = %policy.instance, credentials, listen, "rekeyd has started");
+}
+
+/// The signals that end the daemon.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, CliError> {
+        let listen = |kind| signal(kind).map_err(|error| failed("signals can not be caught", &error));
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn next(mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
 }

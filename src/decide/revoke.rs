@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// Both keys work. Everything is checked before the old one goes, and anything odd stops it.
 pub(super) fn step(view: &View<'_>, rotation: &Rotation) -> Step {
-    if let Some(step) = superseded(view) {
+    if let Some(step) = superseded(view, rotation) {
         return step;
     }
     let Some(successor) = &rotation.successor else { return halt(Halt::Guard, "grace without a new key") };
@@ -39,14 +39,15 @@ pub(super) fn step(view: &View<'_>, rotation: &Rotation) -> Step {
     revoke(view, rotation, victim, start, grace)
 }
 
-/// The new key can not serve: an operator has looked and wants another one on top.
-fn superseded(view: &View<'_>) -> Option<Step> {
+/// The new key can not serve: an operator has looked, since this rotation began, and wants another one on top.
+pub(super) fn superseded(view: &View<'_>, rotation: &Rotation) -> Option<Step> {
     let gone = view.state.current.as_ref().is_some_and(|current| current.gone);
-    if gone && view.state.requested.is_none() {
+    let asked = view.state.requested.as_ref().is_some_and(|request| request.at.uptime > rotation.started.uptime);
+    if gone && !asked {
         return Some(halt(Halt::SuccessorGone, "the new key was deleted while consumers change over to it"));
     }
     let reason = if gone { Reason::CurrentGone } else { Reason::Requested };
-    let wanted = gone || (view.state.overwrite && view.state.requested.is_some());
+    let wanted = asked && (gone || view.state.overwrite);
     wanted.then(|| rest::start(view, reason).unwrap_or_else(|step| step))
 }
 

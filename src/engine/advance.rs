@@ -10,7 +10,7 @@ use crate::model::key::AttemptId;
 use crate::model::names::{CredentialName, Place, Version};
 use crate::model::policy::Rules;
 use crate::model::reason::{Halt, StepName};
-use crate::model::rotation::DAY;
+use crate::model::rotation::{DAY, Phase};
 use crate::model::secret::Secret;
 use crate::model::time::later;
 use crate::ports::{Claim, JournalError, Refused};
@@ -25,6 +25,14 @@ pub(super) struct Work {
 }
 
 impl Work {
+    /// A secret is kept only while it has to be proven or published.
+    fn without_needless_secret(mut self) -> Self {
+        if !matches!(self.claim.state.phase(), Some(Phase::Verifying | Phase::Publishing)) {
+            self.held.secret = None;
+        }
+        self
+    }
+
     /// The world was changed: what was seen of it, and what was read for a trial, counts no more.
     pub(super) fn changed(&mut self) {
         self.sight = Sight::default();
@@ -189,7 +197,7 @@ impl Engine {
                     account.note(&next.name, &next.state);
                     self.ports.observer.recorded(&next.name, &before, &entry, &next.state);
                     self.after(&entry).await;
-                    return Ok(Work { claim: next, held, sight });
+                    return Ok(Work { claim: next, held, sight }.without_needless_secret());
                 }
                 Err(Refused::Fenced) => {
                     tracing::warn!("somebody else wrote this credential's journal; letting go of it");

@@ -136,7 +136,7 @@ fn adopted(state: &mut State, account: &AccountSid, sid: &KeySid, created_at: Ti
 }
 
 fn requested(state: &mut State, by: &str, at: Moment) -> Option<()> {
-    state.requested = Some(Requested { by: by.to_owned(), at: at.wall });
+    state.requested = Some(Requested { by: by.to_owned(), at });
     Some(())
 }
 
@@ -214,7 +214,7 @@ fn published(state: &mut State, versions: &BTreeMap<Place, Version>, at: Moment)
         members: rotation.members.clone(),
         gone: false,
     });
-    state.overwrite = false;
+    (state.overwrite, state.requested) = (false, None);
     Some(())
 }
 
@@ -302,7 +302,7 @@ fn resumed(state: &mut State, by: &str, overwrite: bool, forget: &BTreeSet<Place
     }
     // Both mean that the pair now served shall be replaced, and an operator has just said so.
     if overwrite || state.current.as_ref().is_some_and(|current| current.gone) {
-        state.requested = Some(Requested { by: by.to_owned(), at: at.wall });
+        state.requested = Some(Requested { by: by.to_owned(), at });
     }
     Some(())
 }

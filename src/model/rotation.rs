@@ -31,9 +31,9 @@ pub struct State {
     pub halted: Option<Halted>,
     /// The failures since something last succeeded.
     pub trouble: Option<Trouble>,
-    /// A rotation asked for by an operator.
+    /// A rotation asked for by an operator; it stands until a new key is published.
     pub requested: Option<Requested>,
-    /// The operator allowed the next write to replace whatever the sinks hold.
+    /// The operator allowed whatever the sinks hold to be replaced, until a new key is published.
     pub overwrite: bool,
     /// Places that the operator told us to forget.
     pub forgotten: BTreeSet<Place>,
@@ -205,7 +205,7 @@ pub struct Requested {
     /// By whom.
     pub by: String,
     /// When.
-    pub at: Timestamp,
+    pub at: Moment,
 }
 
 /// What was spent of the limits, in running time so that no wall clock can refill it.

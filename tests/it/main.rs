@@ -6,6 +6,7 @@
 #![expect(unreachable_pub, reason = "one binary: everything in it is its own public")]
 
 mod crash;
+mod daemon;
 mod edges;
 mod http;
 mod journal;

@@ -34,8 +34,6 @@ pub(super) fn intended(state: &mut State, intent: &Intent, at: Moment) -> Option
 
     state.unsettled.retain(|create| create.ambiguous || at.uptime.since(create.intended.uptime) < DAY);
     state.account = Some(intent.account.clone());
-    state.requested = None;
-    state.overwrite = false;
     state.spent.creates.push(at.uptime);
     state.rotation = Some(Rotation {
         attempt: intent.attempt,

@@ -126,6 +126,8 @@ impl Daemon {
             let story = || format!("{}\nwaiting: {}", self.story(), self.waiting(rules.name.as_str()));
             assert!(state.halted.is_none(), "halted: {:?}\n{}", state.halted, story());
             assert!(state.rotation.is_none() && state.strays.is_empty(), "not at rest: {state:#?}\n{}", story());
+            let waiting = self.waiting(rules.name.as_str());
+            assert!(waiting.starts_with("next rotation"), "no task may hold it at rest: {waiting}\n{}", story());
             let current = state.current.as_ref().map(|current| current.sid.clone());
             for place in &rules.places {
                 let serves = self.world.truth(|truth| truth.serves(place));

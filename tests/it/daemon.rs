@@ -1,0 +1,8 @@
+//! The daemon as a process: the real binary against the sandbox, a real OpenBao, the Secrets Manager emulator and a
+//! directory, all at once.
+
+mod canary;
+mod cli;
+mod kill;
+mod main_job;
+mod rig;

@@ -1,0 +1,224 @@
+//! The command line on a real installation: what it says, and with which exit code.
+
+use super::rig::{QUICK, Rig, by_hand, private};
+use serde_json::Value;
+use std::process::Output;
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn text(output: &Output) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (text(&output.stdout), text(&output.stderr))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_reads_the_policy_and_tells_all_that_is_wrong() {
+    let rig = Rig::new(&["billing-sms"], QUICK).await;
+    let checked = rig.run(&["check"]);
+    assert_eq!(code(&checked), 0, "{:?}", text(&checked));
+    assert!(text(&checked).0.contains("1 credentials in 1 accounts, 3 sinks"), "{:?}", text(&checked));
+    let policy = std::fs::read_to_string(rig.path("policy.toml")).unwrap();
+    let bad = policy.replace("grace = \"3s\"", "grace = \"3h\"\nrotate_evry = \"1d\"");
+    std::fs::write(rig.path("policy.toml"), bad).unwrap();
+    let checked = rig.run(&["check"]);
+    assert_eq!(code(&checked), 3);
+    let (_, errors) = text(&checked);
+    for word in ["rotate_evry", "rotate_every", "grace", "policy.toml:", "errors"] {
+        assert!(errors.contains(word), "{word}: {errors}");
+    }
+    for command in [&["run"][..], &["plan"], &["status"], &["rotate", "billing-sms"]] {
+        assert_eq!(code(&rig.run(command)), 3, "{command:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_policy_is_an_error_with_a_hint() {
+    let rig = Rig::new(&["billing-sms"], QUICK).await;
+    std::fs::remove_file(rig.path("policy.toml")).unwrap();
+    let (_, errors) = text(&rig.run(&["check"]));
+    assert!(errors.contains("can not be opened") && errors.contains("hint: name the policy"), "{errors}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plan_shows_what_would_happen_and_changes_nothing() {
+    let rig = Rig::new(&["billing-sms"], QUICK).await;
+    rig.foreign("not ours");
+    let planned = rig.run(&["plan"]);
+    assert_eq!(code(&planned), 0, "{:?}", text(&planned));
+    let (said, _) = text(&planned);
+    for words in ["2 keys, 0 ours", "create a key", "first key", "now", "nothing was changed"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert!(!rig.path("journal.db").exists(), "it made a journal");
+    assert_eq!(rig.live().len(), 1, "it made a key");
+
+    let daemon = rig.start();
+    rig.until_settled(1).await;
+    let planned: Value = serde_json::from_slice(&rig.run(&["plan", "--json"]).stdout).unwrap();
+    let line = &planned["credentials"][0];
+    assert_eq!((line["next"].as_str(), line["reason"].as_str()), (Some("wait"), Some("older than rotate_every")));
+    drop(daemon);
+
+    let theirs = rig.foreign("hers");
+    private(&rig.path("secrets").join("billing-sms.json"), &by_hand(&theirs, "x").to_string());
+    let planned = rig.run(&["plan"]);
+    assert_eq!(code(&planned), 5);
+    assert!(text(&planned).0.contains("drift"), "{:?}", text(&planned));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plan_without_twilio_says_who_does_not_answer() {
+    let rig = Rig::new(&["billing-sms"], QUICK).await;
+    let policy = std::fs::read_to_string(rig.path("policy.toml")).unwrap();
+    let elsewhere = policy.replace(&rig.sandbox.url(), "http://127.0.0.1:9");
+    std::fs::write(rig.path("policy.toml"), elsewhere).unwrap();
+    let planned = rig.run(&["plan"]);
+    assert_eq!(code(&planned), 6, "{:?}", text(&planned));
+    assert!(text(&planned).0.contains("can not be listed"), "{:?}", text(&planned));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_without_a_daemon_says_so() {
+    let rig = Rig::new(&["billing-sms"], QUICK).await;
+    let asked = rig.run(&["status"]);
+    assert_eq!(code(&asked), 4);
+    assert!(text(&asked).1.contains("there is no journal yet"), "{:?}", text(&asked));
+    let daemon = rig.start();
+    rig.until_settled(1).await;
+    let running = rig.run(&["status"]);
+    assert_eq!(code(&running), 0);
+    assert!(text(&running).0.contains("serving"), "{:?}", text(&running));
+    assert!(!text(&running).1.contains("no daemon"), "{:?}", text(&running));
+    drop(daemon);
+    assert!(text(&rig.run(&["status"])).1.contains("no daemon has this journal open"));
+    assert_eq!(code(&rig.run(&["status", "nobody"])), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_halted_credential_shows_in_every_way_and_can_be_resumed() {
+    let rig = Rig::new(&["billing-sms"], QUICK).await;
+    let daemon = rig.start();
+    rig.until_settled(1).await;
+    let theirs = rig.foreign("hers");
+    private(&rig.path("secrets").join("billing-sms.json"), &by_hand(&theirs, "x").to_string());
+    rig.until("halted", || rig.credential("billing-sms").is_some_and(|line| line["phase"] == "halted")).await;
+    let status = rig.run(&["status"]);
+    assert_eq!(code(&status), 5);
+    let (said, hints) = text(&status);
+    assert!(said.contains("a human (drift)") && said.contains(theirs.as_str()), "{said}");
+    assert!(hints.contains("rekeyd resume billing-sms --overwrite"), "{hints}");
+    assert!(rig.metrics().await.contains("rekeyd_halted{credential=\"billing-sms\",reason=\"drift\"} 1"));
+    let rotate = rig.run(&["rotate", "billing-sms"]);
+    assert_eq!(code(&rotate), 5, "{:?}", text(&rotate));
+    assert!(text(&rotate).1.contains("hint:"), "{:?}", text(&rotate));
+    assert_eq!(rig.live().len(), 2, "nothing is touched while it is halted");
+    assert_eq!(code(&rig.run(&["resume", "billing-sms", "--overwrite"])), 0);
+    rig.until_settled(2).await;
+    let keys = rig.agreed().await;
+    assert!(rig.live().contains(&theirs), "her key is not ours to delete");
+    assert_eq!(rig.live().len(), keys.len() + 1);
+    drop(daemon);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rotate_with_wait_shows_the_whole_rotation() {
+    let rig = Rig::new(&["billing-sms"], QUICK).await;
+    let daemon = rig.start();
+    rig.until_settled(1).await;
+    let waited = rig.run(&["rotate", "billing-sms", "--wait"]);
+    assert_eq!(code(&waited), 0, "{:?}", text(&waited));
+    let (said, _) = text(&waited);
+    for word in ["requested  tester asked", "intended", "published", "grace:", "condemned", "completed"] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    assert!(!said.contains('\r'), "this is no terminal");
+    drop(daemon);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_wait_for_a_daemon_and_unknown_names_are_refused() {
+    let rig = Rig::new(&["billing-sms"], QUICK).await;
+    let daemon = rig.start();
+    rig.until_settled(1).await;
+    drop(daemon);
+    let asked = rig.run(&["rotate", "billing-sms"]);
+    assert_eq!(code(&asked), 0);
+    assert!(text(&asked).0.contains("waits until `rekeyd run` is started"), "{:?}", text(&asked));
+    for args in [&["rotate", "nobody"][..], &["resume", "nobody"], &["history", "nobody"]] {
+        let refused = rig.run(args);
+        assert_eq!(code(&refused), 1, "{args:?}");
+        assert!(text(&refused).1.contains("hint: `rekeyd status` lists"), "{:?}", text(&refused));
+    }
+    assert!(text(&rig.run(&["resume", "billing-sms"])).0.contains("is not halted"));
+    assert_eq!(code(&rig.run(&["resume", "billing-sms", "--forget", "nonsense"])), 1);
+    let daemon = rig.start();
+    rig.until_settled(2).await;
+    drop(daemon);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_daemon_on_the_same_journal_leaves_at_once() {
+    let rig = Rig::new(&["billing-sms"], QUICK).await;
+    let daemon = rig.start();
+    rig.until_settled(1).await;
+    let second = rig.run(&["run"]);
+    assert_eq!(code(&second), 4);
+    assert!(text(&second).1.contains("another rekeyd has it open"), "{:?}", text(&second));
+    drop(daemon);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_main_key_that_others_can_read_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let rig = Rig::new(&["billing-sms"], QUICK).await;
+    std::fs::set_permissions(rig.path("main_key"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    let refused = rig.run(&["run"]);
+    assert_eq!(code(&refused), 1);
+    let (_, errors) = text(&refused);
+    assert!(errors.contains("main_key") && errors.contains("chmod"), "{errors}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sandbox_writes_a_policy_that_works() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = crate::support::server::free_port();
+    let mut sandbox = std::process::Command::new(env!("CARGO_BIN_EXE_rekeyd"))
+        .args(["sandbox", "--listen", &format!("127.0.0.1:{port}"), "--dir"])
+        .arg(dir.path().join("try"))
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let policy = dir.path().join("try/policy.toml");
+    let start = std::time::Instant::now();
+    while !policy.exists() && start.elapsed() < std::time::Duration::from_secs(20) {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let planned =
+        std::process::Command::new(env!("CARGO_BIN_EXE_rekeyd")).args(["plan", "--config"]).arg(&policy).output();
+    sandbox.kill().unwrap();
+    sandbox.wait().unwrap();
+    let planned = planned.unwrap();
+    assert_eq!(code(&planned), 0, "{:?}", text(&planned));
+}
+
+#[test]
+fn the_sandbox_listens_on_loopback_only() {
+    let refused = std::process::Command::new(env!("CARGO_BIN_EXE_rekeyd"))
+        .args(["sandbox", "--listen", "0.0.0.0:0"])
+        .output()
+        .unwrap();
+    assert_eq!(code(&refused), 1);
+    assert!(text(&refused).1.contains("loopback only"), "{:?}", text(&refused));
+}
+
+#[test]
+fn the_command_line_says_what_it_takes() {
+    let rekeyd = |args: &[&str]| std::process::Command::new(env!("CARGO_BIN_EXE_rekeyd")).args(args).output().unwrap();
+    assert_eq!(code(&rekeyd(&["nonsense"])), 2);
+    let (help, _) = text(&rekeyd(&["--help"]));
+    for command in ["run", "check", "plan", "status", "rotate", "resume", "history", "sandbox", "demo", "Exit codes"] {
+        assert!(help.contains(command), "{command}: {help}");
+    }
+}
