@@ -127,6 +127,9 @@ pub trait Journal: Send + Sync {
     /// All rows, for the start and for `status`.
     async fn rows(&self) -> Result<Vec<Row>, JournalError>;
 
+    /// One credential's row, if it has one.
+    async fn row(&self, name: &CredentialName) -> Result<Option<Row>, JournalError>;
+
     /// The credentials that are due, the longest waiting first.
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<CredentialName>, JournalError>;
 
@@ -175,8 +178,9 @@ pub trait Journal: Send + Sync {
     /// Notes the running time, so that a crash loses little of it.
     async fn checkpoint(&self, uptime: Uptime) -> Result<(), JournalError>;
 
-    /// Notes that the journal was found to be older than what it describes, and holds deletes until then.
-    async fn hold_deletes(&self, until: Uptime) -> Result<(), JournalError>;
+    /// Holds deletes until then, because something shows that the journal is older than what it describes. The same
+    /// evidence holds them once only: what it tells of does not go away by itself, and must not stop deletes for ever.
+    async fn hold_deletes(&self, evidence: &str, until: Uptime) -> Result<(), JournalError>;
 }
 
 /// The right to append to one credential's journal: its state, and the number of its last entry.

@@ -61,18 +61,18 @@ const AT_ONCE: usize = 16;
 pub(super) async fn run(config: &Path, args: Args) -> Result<(), CliError> {
     let policy = load(config)?.policy;
     let doors = doors(&policy).await?;
-    let journal = rows(&policy).await?;
-    let accounts = accounts(&policy, &doors, &journal).await;
+    let Known { rows, uptime } = known(&policy).await?;
+    let accounts = accounts(&policy, &doors, &rows).await;
+    let now = Moment { wall: doors.clock.wall(), uptime, twilio: None };
     let names: Vec<&Rules> = policy.credentials.values().collect();
-    let lines = stream::iter(names).map(|rules| line(&policy, &doors, rules, journal.get(&rules.name)));
+    let lines = stream::iter(names).map(|rules| line(&policy, &doors, rules, rows.get(&rules.name), now));
     let credentials: Vec<Line> = lines.buffered(AT_ONCE).collect().await;
     let report = Report { accounts, credentials };
-    let now = doors.clock.wall();
     if args.json {
         let text = serde_json::to_string_pretty(&report);
         out::line(&text.map_err(|error| CliError::new(Kind::Failed, error.to_string()))?);
     } else {
-        show(&report, now);
+        show(&report, now.wall);
     }
     let silent = report.accounts.iter().any(|account| account.problem.is_some());
     let unread = report.credentials.iter().any(|line| line.next == "unknown");
@@ -83,17 +83,24 @@ pub(super) async fn run(config: &Path, args: Args) -> Result<(), CliError> {
     if halts { Err(CliError::silent(Kind::Halted)) } else { Ok(()) }
 }
 
-/// The journal's rows; none if there is no journal yet.
-async fn rows(policy: &Policy) -> Result<BTreeMap<CredentialName, Row>, CliError> {
+/// What the journal knows; nothing if there is no journal yet.
+struct Known {
+    rows: BTreeMap<CredentialName, Row>,
+    /// The running time as last noted: behind the daemon's own by half a minute at most.
+    uptime: Uptime,
+}
+
+async fn known(policy: &Policy) -> Result<Known, CliError> {
     let StateUrl::Sqlite(path) = &policy.state;
     if !path.exists() {
-        return Ok(BTreeMap::new());
+        return Ok(Known { rows: BTreeMap::new(), uptime: Uptime(0) });
     }
     let failed =
         |error: crate::ports::JournalError| CliError::new(Kind::Journal, format!("{}: {error}", path.display()));
     let journal = SqliteJournal::open(path, &policy.instance, Access::Visitor).await.map_err(failed)?;
     let rows = journal.rows().await.map_err(failed)?;
-    Ok(rows.into_iter().map(|row| (row.name.clone(), row)).collect())
+    let rows = rows.into_iter().map(|row| (row.name.clone(), row)).collect();
+    Ok(Known { rows, uptime: journal.uptime_at_start() })
 }
 
 async fn accounts(policy: &Policy, doors: &Doors, rows: &BTreeMap<CredentialName, Row>) -> Vec<AccountLine> {
@@ -109,10 +116,9 @@ async fn accounts(policy: &Policy, doors: &Doors, rows: &BTreeMap<CredentialName
     lines
 }
 
-async fn line(policy: &Policy, doors: &Doors, rules: &Rules, row: Option<&Row>) -> Line {
+async fn line(policy: &Policy, doors: &Doors, rules: &Rules, row: Option<&Row>, now: Moment) -> Line {
     let empty = State::default();
     let (state, seq) = row.map_or((&empty, 0), |row| (&row.state, row.seq));
-    let now = Moment { wall: doors.clock.wall(), uptime: Uptime(u64::MAX / 2), twilio: None };
     let (sight, places, problem) = look(doors, rules, state, now.uptime).await;
     let due = plan::due(state, rules, now.wall);
     let (next, why) = match problem {

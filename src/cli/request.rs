@@ -7,7 +7,7 @@ use super::{CliError, Kind, load, out};
 use crate::describe::describe;
 use crate::model::names::{CredentialName, Place};
 use crate::model::policy::Policy;
-use crate::ports::{Ask, Journal, Request};
+use crate::ports::{Ask, Journal, Request, Row};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
@@ -56,7 +56,12 @@ pub(super) async fn resume(config: &Path, args: ResumeArgs) -> Result<(), CliErr
         let bad = |_| {
             CliError::new(Kind::Failed, format!("`{text}` is no place")).hint("places look like vault-prod:twilio/x")
         };
-        forget.insert(Place::try_from(text.clone()).map_err(bad)?);
+        let place = Place::try_from(text.clone()).map_err(bad)?;
+        if policy.credentials.get(&name).is_some_and(|rules| rules.places.contains(&place)) {
+            let error = CliError::new(Kind::Failed, format!("`{name}` is published to `{place}`"));
+            return Err(error.hint("take the place out of publish_to and restart the daemon first"));
+        }
+        forget.insert(place);
     }
     let journal = visit(&policy).await?;
     let halted = state(&*journal, &name).await?.is_some_and(|row| row.state.halted.is_some());
@@ -75,9 +80,8 @@ fn known(policy: &Policy, text: &str) -> Result<CredentialName, CliError> {
     })
 }
 
-async fn state(journal: &dyn Journal, name: &CredentialName) -> Result<Option<crate::ports::Row>, CliError> {
-    let rows = journal.rows().await.map_err(|error| CliError::new(Kind::Journal, error.to_string()))?;
-    Ok(rows.into_iter().find(|row| &row.name == name))
+async fn state(journal: &dyn Journal, name: &CredentialName) -> Result<Option<Row>, CliError> {
+    journal.row(name).await.map_err(|error| CliError::new(Kind::Journal, error.to_string()))
 }
 
 async fn ask(journal: &dyn Journal, policy: &Policy, name: CredentialName, ask: Ask) -> Result<(), CliError> {

@@ -70,13 +70,13 @@ fn address(text: &str) -> Result<Url, &'static str> {
 fn is_twilio(host: &str) -> bool {
     let labels: Vec<_> = host.split('.').collect();
     match labels.as_slice() {
-        ["api", "twilio", "com"] => true,
+        ["api", "twilio", "com"] | ["api", "us1", "twilio", "com"] => true,
         ["api", edge, region, "twilio", "com"] => !edge.is_empty() && !region.is_empty(),
         _ => false,
     }
 }
 
-/// `api.REGION.twilio.com`, shut on 2026-04-28 (Twilio docs, "Edge Locations").
+/// `api.REGION.twilio.com`, shut on 2026-04-28 for every region but `us1` (Twilio docs, "Edge Locations").
 fn is_shut(host: &str) -> bool {
     matches!(host.split('.').collect::<Vec<_>>().as_slice(), ["api", _, "twilio", "com"])
 }

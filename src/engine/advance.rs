@@ -196,7 +196,7 @@ impl Engine {
                     let entry = Entry { seq: next.seq, at, event };
                     account.note(&next.name, &next.state);
                     self.ports.observer.recorded(&next.name, &before, &entry, &next.state);
-                    self.after(&entry).await;
+                    self.after(&next.name, &entry).await;
                     return Ok(Work { claim: next, held, sight }.without_needless_secret());
                 }
                 Err(Refused::Fenced) => {
@@ -225,10 +225,10 @@ impl Engine {
     }
 
     /// What follows from an entry for the whole installation.
-    async fn after(&self, entry: &Entry) {
-        if let Event::Halted { halt: Halt::JournalStale, .. } = entry.event {
+    async fn after(&self, name: &CredentialName, entry: &Entry) {
+        if let Event::Halted { halt: Halt::JournalStale, detail } = &entry.event {
             let until = self.now().uptime.plus(DAY);
-            if let Err(error) = self.ports.journal.hold_deletes(until).await {
+            if let Err(error) = self.ports.journal.hold_deletes(&format!("{name}: {detail}"), until).await {
                 tracing::error!(%error, "the hold on deletes could not be noted");
             }
         }

@@ -118,7 +118,8 @@ impl Engine {
         let Some(decided) = self.ports.journal.attempt(attempt).await? else {
             // Proven to be ours, and the journal has never heard of it: the journal is not what it was.
             tracing::error!(account = %account.sid, %attempt, "a key of ours is unknown to the journal: was it restored?");
-            self.ports.journal.hold_deletes(self.now().uptime.plus(DAY)).await?;
+            let evidence = format!("unknown attempt {attempt}");
+            self.ports.journal.hold_deletes(&evidence, self.now().uptime.plus(DAY)).await?;
             return Ok(keys.len());
         };
         let found = match &decided.sid {

@@ -99,6 +99,8 @@ async fn what_is_appended_is_there_for_the_next_claim_and_in_the_history() {
         assert_eq!(history.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(history[1].event, created);
         assert_eq!(journal.rows().await.unwrap()[0].state, claim.state);
+        assert_eq!(journal.row(&name("billing")).await.unwrap().unwrap().state, claim.state);
+        assert!(journal.row(&name("nobody")).await.unwrap().is_none());
     })
     .await;
 }
@@ -216,6 +218,20 @@ async fn requests_wait_until_they_are_answered() {
         assert_eq!(waiting.iter().map(|(_, request)| request.ask.clone()).collect::<Vec<_>>(), asks);
         journal.answered(waiting[0].0).await.unwrap();
         assert_eq!(journal.requests().await.unwrap().len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_same_evidence_holds_deletes_only_once() {
+    on_both(|journal| async move {
+        journal.hold_deletes("a key nobody knows", Uptime(5000)).await.unwrap();
+        assert_eq!(journal.deletes_held_until(), Some(Uptime(5000)));
+        journal.hold_deletes("a key nobody knows", Uptime(9000)).await.unwrap();
+        assert_eq!(journal.deletes_held_until(), Some(Uptime(5000)));
+        journal.hold_deletes("another", Uptime(8000)).await.unwrap();
+        journal.hold_deletes("a third", Uptime(7000)).await.unwrap();
+        assert_eq!(journal.deletes_held_until(), Some(Uptime(8000)));
     })
     .await;
 }

@@ -394,6 +394,28 @@ async fn the_limit_of_an_account_holds_over_its_credentials() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_restored_journal_halts_what_it_missed_and_holds_deletes_for_a_day_only() {
+    let world = World::new();
+    let daemon = Daemon::new(&world, policy_with(&["alerts", "billing"], |_| {}));
+    daemon.live(2 * HOUR).await;
+    let backup = daemon.disk.lock().unwrap().clone();
+    daemon.ask("billing", Ask::Rotate);
+    daemon.live(3 * HOUR).await;
+    daemon.converged();
+    *daemon.disk.lock().unwrap() = backup;
+
+    daemon.ask("alerts", Ask::Rotate);
+    daemon.live(23 * HOUR).await;
+    assert_eq!(halt_of(&daemon), Some(Halt::JournalStale), "{}", daemon.story());
+    assert!(daemon.state("alerts").rotation.is_some(), "its old key went while deletes were to be held");
+    // The key that this journal never heard of is never touched, and does not hold the others for ever.
+    daemon.live(6 * HOUR).await;
+    assert!(daemon.state("alerts").rotation.is_none(), "{}: {}", daemon.waiting("alerts"), daemon.story());
+    assert_eq!(world.truth(|truth| truth.ours().len()), 2);
+    unbroken(&world);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_sink_added_to_the_policy_gets_the_pair_without_a_new_key() {
     let world = World::new();
     let mut daemon = Daemon::new(&world, policy_with(&["billing"], |rules| drop(rules.places.pop())));

@@ -55,6 +55,11 @@ CREATE INDEX key_attempt ON key (attempt) WHERE attempt IS NOT NULL;
 CREATE INDEX key_alive ON key (account) WHERE gone = 0;
 CREATE INDEX key_condemned ON key (account, condemned_ms) WHERE condemned_ms IS NOT NULL;
 
+-- What showed that the journal had been restored from a backup; each held the deletes once.
+CREATE TABLE evidence (
+    body TEXT PRIMARY KEY
+) STRICT, WITHOUT ROWID;
+
 -- What operators ask of the daemon.
 CREATE TABLE request (
     number INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -42,6 +42,8 @@ pub struct SqliteJournal {
     _lock: Option<File>,
 }
 
+const HELD_UNTIL: &str = "SELECT held_until_ms FROM installation";
+
 impl SqliteJournal {
     /// Opens the journal, creates or migrates it for the daemon, and checks that it is whole.
     pub async fn open(path: &Path, instance: &Instance, access: Access) -> Result<Self, JournalError> {
@@ -53,7 +55,7 @@ impl SqliteJournal {
             opening::check(&mut connection).await?;
             opening::found(&mut connection, instance).await?;
         }
-        let row = sqlx::query("SELECT instance, label_key, uptime_ms, writes, held_until_ms FROM installation");
+        let row = sqlx::query("SELECT instance, label_key, uptime_ms, writes FROM installation");
         let row = row.fetch_one(&mut connection).await.map_err(unavailable)?;
         let owner: String = row.get(0);
         if owner != instance.as_str() {
@@ -64,10 +66,7 @@ impl SqliteJournal {
         let label_key = LabelKey::new(label_key.map_err(|_| corrupt("its label key has a wrong length"))?);
         let uptime = Uptime(count(row.get(2)));
         let witness = if daemon { opening::witness(path, &mut connection, uptime, row.get(3)).await? } else { None };
-        let held: Option<i64> = sqlx::query_scalar("SELECT held_until_ms FROM installation")
-            .fetch_one(&mut connection)
-            .await
-            .map_err(unavailable)?;
+        let held: Option<i64> = sqlx::query_scalar(HELD_UNTIL).fetch_one(&mut connection).await.map_err(unavailable)?;
         let reader = opening::options(path).connect().await.map_err(unavailable)?;
         Ok(Self {
             reader: Mutex::new(reader),
@@ -131,10 +130,14 @@ impl Journal for SqliteJournal {
         rows.iter().map(|row| name(row.get(0))).collect()
     }
 
-    async fn claim(&self, name: &CredentialName) -> Result<Option<Claim>, JournalError> {
+    async fn row(&self, name: &CredentialName) -> Result<Option<CredentialRow>, JournalError> {
         let query = "SELECT name, account, seq, state, wake_ms, waiting FROM credential WHERE name = $1";
         let rows = self.all(sqlx::query(query).bind(name.as_str())).await?;
-        let row = rows.first().map(credential).transpose()?;
+        rows.first().map(credential).transpose()
+    }
+
+    async fn claim(&self, name: &CredentialName) -> Result<Option<Claim>, JournalError> {
+        let row = self.row(name).await?;
         // One daemon holds the lock file, so there is nobody to fence off: the number of the last entry is enough.
         Ok(row.map(|CredentialRow { name, account, seq, state, .. }| Claim { name, account, seq, state, token: 0 }))
     }
@@ -229,9 +232,11 @@ impl Journal for SqliteJournal {
         self.writer.write(|done| Write::Checkpoint(uptime, done)).await
     }
 
-    async fn hold_deletes(&self, until: Uptime) -> Result<(), JournalError> {
-        self.writer.write(|done| Write::Hold(until, done)).await?;
-        self.held_until.fetch_max(until.0, Ordering::Relaxed);
+    async fn hold_deletes(&self, evidence: &str, until: Uptime) -> Result<(), JournalError> {
+        self.writer.write(|done| Write::Hold(evidence.to_owned(), until, done)).await?;
+        let rows = self.all(sqlx::query(HELD_UNTIL)).await?;
+        let held: Option<i64> = rows.first().and_then(|row| row.get(0));
+        self.held_until.store(held.map_or(0, count), Ordering::Relaxed);
         Ok(())
     }
 }

@@ -26,7 +26,7 @@ pub(super) enum Write {
     Ask(Request, Done),
     Answered(i64, Done),
     Checkpoint(Uptime, Done),
-    Hold(Uptime, Done),
+    Hold(String, Uptime, Done),
 }
 
 /// An entry ready to be written: the state after it, and what to note beside it.
@@ -146,10 +146,7 @@ async fn commit(connection: &mut SqliteConnection, batch: &[Write]) -> Result<(i
                 let query = "UPDATE installation SET uptime_ms = max(uptime_ms, $1)";
                 sqlx::query(query).bind(signed(uptime.0)).execute(&mut *transaction).await?;
             }
-            Write::Hold(until, _) => {
-                let query = "UPDATE installation SET held_until_ms = max(coalesce(held_until_ms, 0), $1)";
-                sqlx::query(query).bind(signed(until.0)).execute(&mut *transaction).await?;
-            }
+            Write::Hold(evidence, until, _) => hold(&mut transaction, evidence, *until).await?,
         }
     }
     let query = "UPDATE installation SET writes = writes + 1 RETURNING writes";
@@ -216,6 +213,16 @@ async fn keep(connection: &mut SqliteConnection, id: i64, append: &Append, note:
     query.execute(connection).await.map(drop)
 }
 
+/// Only what was never told before moves the end of the hold.
+async fn hold(connection: &mut SqliteConnection, evidence: &str, until: Uptime) -> Result<(), sqlx::Error> {
+    let insert = sqlx::query("INSERT INTO evidence (body) VALUES ($1) ON CONFLICT DO NOTHING").bind(evidence);
+    if insert.execute(&mut *connection).await?.rows_affected() > 0 {
+        let query = "UPDATE installation SET held_until_ms = max(coalesce(held_until_ms, 0), $1)";
+        sqlx::query(query).bind(signed(until.0)).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
 async fn enrol(
     connection: &mut SqliteConnection,
     wakes: &[(CredentialName, AccountSid, Option<Timestamp>)],
@@ -250,7 +257,7 @@ fn tell(batch: impl Iterator<Item = Write>, ended: Result<(i64, Vec<bool>), sqlx
             | Write::Ask(_, done)
             | Write::Answered(_, done)
             | Write::Checkpoint(_, done)
-            | Write::Hold(_, done) => {
+            | Write::Hold(.., done) => {
                 let _ = done.send(result());
             }
         }

@@ -99,8 +99,8 @@ async fn no_secret_is_left_anywhere_but_in_the_sinks() {
     // At its loudest it has every call of ours; libraries are held at WARN, for what they say may hold requests.
     assert!(rig.log().contains("\"DEBUG\""), "{}", rig.log());
 
-    let world = rig.sandbox.world().lock();
-    let mut secrets: Vec<String> = world.keys().map(|key| key.secret.expose().to_owned()).collect();
+    let mut secrets: Vec<String> =
+        rig.sandbox.world().lock().keys().map(|key| key.secret.expose().to_owned()).collect();
     assert!(secrets.len() >= 5, "{}", secrets.len());
     secrets.push(rig.sandbox.main_key().1.expose().to_owned());
     for secret in secrets {

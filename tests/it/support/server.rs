@@ -20,7 +20,7 @@ pub(crate) struct Server {
     /// Files of its own.
     pub(crate) folder: TempDir,
     program: Child,
-    /// Kills the program when this process ends without dropping anything: its input then ends.
+    /// Kills the program and removes its files when this process ends without dropping anything: its input then ends.
     watchdog: Child,
 }
 
@@ -44,7 +44,8 @@ impl Server {
         let errors = log.try_clone().unwrap();
         let program = command.stdin(Stdio::null()).stdout(log).stderr(errors).spawn().unwrap();
         let watchdog = Command::new("sh")
-            .args(["-c", "read -r _; kill -9 \"$1\"", "sh", &program.id().to_string()])
+            .args(["-c", "read -r _; kill -9 \"$1\"; rm -rf \"$2\"", "sh", &program.id().to_string()])
+            .arg(folder.path())
             .stdin(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()

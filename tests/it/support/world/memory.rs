@@ -12,7 +12,7 @@ use rekeyd::model::names::CredentialName;
 use rekeyd::model::rotation::State;
 use rekeyd::model::time::{Moment, Uptime};
 use rekeyd::ports::{Attempts, Claim, Journal, JournalError, KnownAttempt, KnownKey, Refused, Request, Row};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 /// What a disk would keep.
@@ -26,6 +26,7 @@ pub struct Disk {
     asked: i64,
     uptime: Uptime,
     held: Option<Uptime>,
+    evidence: BTreeSet<String>,
 }
 
 /// The journal as opened by one life of the daemon.
@@ -117,6 +118,10 @@ impl Journal for MemoryJournal {
 
     async fn rows(&self) -> Result<Vec<Row>, JournalError> {
         Ok(self.disk(|disk| disk.rows.values().cloned().collect()))
+    }
+
+    async fn row(&self, name: &CredentialName) -> Result<Option<Row>, JournalError> {
+        Ok(self.disk(|disk| disk.rows.get(name).cloned()))
     }
 
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<CredentialName>, JournalError> {
@@ -252,8 +257,12 @@ impl Journal for MemoryJournal {
         Ok(())
     }
 
-    async fn hold_deletes(&self, until: Uptime) -> Result<(), JournalError> {
-        self.disk(|disk| disk.held = disk.held.max(Some(until)));
+    async fn hold_deletes(&self, evidence: &str, until: Uptime) -> Result<(), JournalError> {
+        self.disk(|disk| {
+            if disk.evidence.insert(evidence.to_owned()) {
+                disk.held = disk.held.max(Some(until));
+            }
+        });
         Ok(())
     }
 }
