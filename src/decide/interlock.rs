@@ -1,13 +1,13 @@
 //! Whether a key may die (protocol, b.7). `step` asks before it decides, `perform` asks again before it sends.
 
+use super::breaker::clocks_disagree;
+use super::gate::spent;
 use super::{INTERLOCK, View};
-use crate::decide::breaker::clocks_disagree;
 use crate::model::event::Evidence;
 use crate::model::key::KeySid;
 use crate::model::names::Place;
 use crate::model::rotation::{Rotation, Stray};
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 /// The condition that does not hold, in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,20 +47,6 @@ fn calm(view: &View<'_>, sid: &KeySid) -> Result<(), Blocked> {
     match spent(view, sid) {
         Some(limit) => blocked(limit),
         None => Ok(()),
-    }
-}
-
-/// The limit that leaves no room for another delete, if one does (S12).
-pub(super) fn spent(view: &View<'_>, sid: &KeySid) -> Option<String> {
-    let mine = view.state.spent.deletes_within_hour(sid, view.now.uptime);
-    let limit = view.limits.deletes_per_hour as usize;
-    let (budget, used) = view.weather.deletes;
-    if mine >= limit {
-        Some(format!("limit: {limit} deletes per credential and hour"))
-    } else if used >= budget {
-        Some(format!("limit: {budget} deletes per account and hour"))
-    } else {
-        None
     }
 }
 
@@ -137,13 +123,10 @@ fn stray_may_go(view: &View<'_>, stray: &Stray) -> Result<Evidence, Blocked> {
         if seen.content.sid() == Some(&stray.sid) {
             return blocked(format!("{place} serves it"));
         }
-        if &seen.version == before && super::stray::needs_fence(stray, place, seen) {
+        if &seen.version == before && stray.needs_fence(place, seen) {
             return blocked(format!("{place} is not past the fence"));
         }
         evidence.places.insert(place.clone(), (seen.content.sid().cloned(), seen.version.clone()));
     }
     Ok(evidence)
 }
-
-/// How long until one of the hour's deletes is forgotten; a round figure, it is asked again.
-pub(super) const BUDGET_PAUSE: Duration = Duration::from_secs(60);

@@ -6,7 +6,9 @@
 pub mod backoff;
 pub mod breaker;
 pub mod drift;
+mod gate;
 pub mod interlock;
+pub mod ownership;
 pub mod plan;
 mod publish;
 mod rest;

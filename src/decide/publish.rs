@@ -1,6 +1,6 @@
 //! Publishing the new pair and confirming what every sink serves.
 
-use super::revoke::superseded;
+use super::rest::superseded;
 use super::{FRESH, HOLD, Step, View, drift, halt};
 use crate::model::document::Seen;
 use crate::model::event::Event;

@@ -1,12 +1,13 @@
 //! A credential without a rotation in flight: is one due, and may it start?
 
 use super::drift::{self, Drift};
-use super::step::{Ownership, gate, main_key, ownership, unsettled_now};
+use super::gate::{gate, main_key};
+use super::ownership::{Ownership, ownership, unsettled_now};
 use super::{FRESH, Step, View, halt, plan, wait};
 use crate::model::event::{Event, Intent};
 use crate::model::names::Place;
 use crate::model::reason::{Halt, Reason};
-use crate::model::rotation::{DAY, HOUR};
+use crate::model::rotation::{DAY, HOUR, Rotation};
 use crate::model::time::elapsed;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -72,6 +73,18 @@ pub(super) fn start(view: &View<'_>, reason: Reason) -> Result<Step, Step> {
         members: view.rules.members.clone(),
         grace: view.rules.grace,
     })))
+}
+
+/// The new key can not serve: an operator has looked, since this rotation began, and wants another one on top.
+pub(super) fn superseded(view: &View<'_>, rotation: &Rotation) -> Option<Step> {
+    let gone = view.state.current.as_ref().is_some_and(|current| current.gone);
+    let asked = view.state.requested.as_ref().is_some_and(|request| request.at.uptime > rotation.started.uptime);
+    if gone && !asked {
+        return Some(halt(Halt::SuccessorGone, "the new key was deleted while consumers change over to it"));
+    }
+    let reason = if gone { Reason::CurrentGone } else { Reason::Requested };
+    let wanted = asked && (gone || view.state.overwrite);
+    wanted.then(|| start(view, reason).unwrap_or_else(|step| step))
 }
 
 /// The limits on creates hold in every state, the ones nobody thought of included.

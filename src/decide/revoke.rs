@@ -1,12 +1,13 @@
 //! Grace, and the end of the old keys.
 
-use super::interlock::{BUDGET_PAUSE, interlock, spent};
+use super::gate::{BUDGET_PAUSE, may_delete};
+use super::interlock::interlock;
 use super::publish::{published, serving};
-use super::step::gate;
-use super::{FRESH, INTERLOCK, Step, View, drift, halt, plan, rest, wait};
+use super::rest::superseded;
+use super::{FRESH, INTERLOCK, Step, View, drift, halt, plan, wait};
 use crate::model::event::Event;
 use crate::model::key::KeySid;
-use crate::model::reason::{Halt, Reason};
+use crate::model::reason::Halt;
 use crate::model::rotation::Rotation;
 use crate::model::time::Moment;
 use std::time::Duration;
@@ -37,18 +38,6 @@ pub(super) fn step(view: &View<'_>, rotation: &Rotation) -> Step {
         return wait(left.min(view.timing.sweep), "grace: consumers change over to the new key");
     }
     revoke(view, rotation, victim, start, grace)
-}
-
-/// The new key can not serve: an operator has looked, since this rotation began, and wants another one on top.
-pub(super) fn superseded(view: &View<'_>, rotation: &Rotation) -> Option<Step> {
-    let gone = view.state.current.as_ref().is_some_and(|current| current.gone);
-    let asked = view.state.requested.as_ref().is_some_and(|request| request.at.uptime > rotation.started.uptime);
-    if gone && !asked {
-        return Some(halt(Halt::SuccessorGone, "the new key was deleted while consumers change over to it"));
-    }
-    let reason = if gone { Reason::CurrentGone } else { Reason::Requested };
-    let wanted = asked && (gone || view.state.overwrite);
-    wanted.then(|| rest::start(view, reason).unwrap_or_else(|step| step))
 }
 
 /// Places added to the policy get the new pair before the old key goes (protocol, rule 15).
@@ -126,13 +115,4 @@ fn gone(view: &View<'_>, rotation: &Rotation, victim: &KeySid) -> Step {
         return look;
     }
     Step::Record(Event::Revoked { sid: victim.clone() })
-}
-
-/// What can be known before the sinks are read: breakers, holds and limits.
-pub(super) fn may_delete(view: &View<'_>, sid: &KeySid) -> Result<(), Step> {
-    gate(view)?;
-    if !view.weather.held.is_zero() {
-        return Err(wait(view.weather.held.min(view.timing.sweep), "deletes are held after a journal was restored"));
-    }
-    spent(view, sid).map_or(Ok(()), |limit| Err(wait(BUDGET_PAUSE, limit)))
 }

@@ -1,16 +1,15 @@
 //! What to do next for one credential. The whole protocol hangs from this function; each phase has its own below.
 
-use super::breaker::{Breaker, clocks_disagree};
+use super::gate::main_key;
+use super::ownership::{Ownership, ownership};
 use super::{ACCEPTANCE, Step, Tally, View, backoff, halt, publish, rest, revoke, stray, wait};
 use crate::model::event::Event;
 use crate::model::fault::Fault;
-use crate::model::key::{AttemptId, KeyFacts, KeySid};
 use crate::model::policy::Verify;
 use crate::model::reason::{Cause, Halt, StepName};
 use crate::model::rotation::{Phase, Rotation};
-use crate::model::time::{Moment, Uptime};
+use crate::model::time::Uptime;
 use crate::ports::Standing;
-use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 
 /// Decides one step. Pure: the same view gives the same step.
@@ -63,29 +62,6 @@ fn held(view: &View<'_>) -> Option<Step> {
     (!left.is_zero()).then(|| wait(left, why()))
 }
 
-/// How soon an open breaker is asked about again.
-const GATE_PAUSE: Duration = Duration::from_secs(60);
-
-/// Creates and deletes pass only while nothing is wrong with the account or the clocks.
-pub(super) fn gate(view: &View<'_>) -> Result<(), Step> {
-    let pause = view.timing.sweep.min(GATE_PAUSE);
-    if clocks_disagree(&view.now) {
-        return Err(wait(pause, "the wall clock and Twilio's clock disagree"));
-    }
-    match view.weather.breakers.first() {
-        Some(breaker) => Err(wait(pause, format!("breaker open: {}", breaker.word()))),
-        None => Ok(()),
-    }
-}
-
-/// The Main key is needed, but nothing is created or deleted with it.
-pub(super) fn main_key(view: &View<'_>) -> Result<(), Step> {
-    let refused = view.weather.breakers.contains(&Breaker::MainKeyRefused);
-    let pause = view.timing.sweep.min(GATE_PAUSE);
-    let step = || wait(pause, format!("breaker open: {}", Breaker::MainKeyRefused.word()));
-    if refused { Err(step()) } else { Ok(()) }
-}
-
 /// A create of ours was not answered, or a crash lost the answer: its secret is gone for good, so all that is left
 /// to know is whether there is a key to remove.
 fn issuing(view: &View<'_>, rotation: &Rotation) -> Step {
@@ -100,36 +76,6 @@ fn issuing(view: &View<'_>, rotation: &Rotation) -> Step {
         Ownership::Ours(sid) => Step::Record(Event::Abandoned { sid, cause: Cause::AnswerLost }),
         Ownership::Unclear(sids) => Step::Record(Event::Ambiguous { sids }),
     }
-}
-
-/// Whose the keys are that carry a label of ours.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Ownership {
-    /// There is no such key.
-    None,
-    /// Ours (protocol, rule 7).
-    Ours(KeySid),
-    /// Not to be told from a copy that a person made.
-    Unclear(Vec<KeySid>),
-}
-
-/// A key is ours by its label only if it alone carries it and was created in the window of the attempt.
-pub fn ownership(keys: &[KeyFacts], intended: &Moment, settle: Duration) -> Ownership {
-    match keys {
-        [] => Ownership::None,
-        [key] if in_window(key.created_at, intended, settle) => Ownership::Ours(key.sid.clone()),
-        keys => Ownership::Unclear(keys.iter().map(|key| key.sid.clone()).collect()),
-    }
-}
-
-const WINDOW_BEFORE: SignedDuration = SignedDuration::from_mins(2);
-
-fn in_window(created: Timestamp, intended: &Moment, settle: Duration) -> bool {
-    // Twilio's own clock dates the key, so it also dates the intent where it is known.
-    let intent = intended.twilio.unwrap_or(intended.wall);
-    let settle = SignedDuration::try_from(settle).unwrap_or(SignedDuration::MAX);
-    let distance = created.duration_since(intent);
-    distance >= -WINDOW_BEFORE && distance <= settle
 }
 
 /// The new key has to be accepted often enough in a row, for long enough, before any consumer may see it.
@@ -172,12 +118,4 @@ fn next_probe(tally: &Tally, rules: &Verify) -> Uptime {
             last.plus(pause.min(Duration::from_secs(30)))
         }
     }
-}
-
-/// The labels of creates that are still unsettled, for a look at the list.
-pub(super) fn unsettled_now<'a>(view: &'a View<'_>) -> impl Iterator<Item = (AttemptId, &'a Moment)> {
-    let (now, settle) = (view.now.uptime, view.timing.settle);
-    let creates = view.state.unsettled.iter().filter(|create| !create.ambiguous);
-    let young = creates.filter(move |create| now.since(create.intended.uptime) < settle);
-    young.map(|create| (create.attempt, &create.intended))
 }

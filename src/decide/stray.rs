@@ -1,11 +1,10 @@
 //! Keys of ours that no rotation can use: first every sink is fenced against them, then they go (protocol, rule 6);
 //! and which keys of an account are ours at all.
 
-use super::interlock::{BUDGET_PAUSE, interlock};
-use super::revoke::may_delete;
-use super::step::main_key;
+use super::gate::{BUDGET_PAUSE, main_key, may_delete};
+use super::interlock::interlock;
 use super::{FRESH, INTERLOCK, Step, View, drift, halt, wait};
-use crate::model::document::{Content, Seen};
+use crate::model::document::Seen;
 use crate::model::event::Event;
 use crate::model::names::Place;
 use crate::model::reason::Halt;
@@ -57,7 +56,7 @@ fn fence(view: &View<'_>, stray: &Stray) -> Step {
     };
     for (place, before) in fence {
         let Some(seen) = view.seen(place, FRESH) else { return Step::Look(vec![place.clone()]) };
-        if &seen.version == before && needs_fence(stray, place, seen) {
+        if &seen.version == before && stray.needs_fence(place, seen) {
             if let Some(drift) = drifted(view, place, seen) {
                 return drift;
             }
@@ -65,12 +64,6 @@ fn fence(view: &View<'_>, stray: &Stray) -> Step {
         }
     }
     delete(view, stray, &places)
-}
-
-/// An empty place is fenced only if a write to it was decided: nobody reads a key there, and a value without a key
-/// would be news to whoever watches it. Everywhere else the fence is always drawn.
-pub(super) fn needs_fence(stray: &Stray, place: &Place, seen: &Seen) -> bool {
-    seen.content != Content::Absent || stray.rotation.as_ref().is_some_and(|rotation| rotation.asked(place))
 }
 
 /// A fence rewrites what is there; what a person put there is not touched even so.

@@ -5,7 +5,7 @@ use super::Engine;
 use super::account::{Account, Listing};
 use super::advance::{Held, Lost, Work};
 use crate::decide::breaker::{Breaker, keys_vanished};
-use crate::decide::step::{Ownership, ownership};
+use crate::decide::ownership::{Ownership, ownership};
 use crate::decide::{Sight, backoff};
 use crate::model::event::Event;
 use crate::model::fault::Failure;

@@ -1,6 +1,6 @@
 //! One Twilio API key: its SID, and the label that ties it to the attempt that made it.
 
-use super::names::{BadName, CredentialName, Instance};
+use super::names::{CredentialName, Instance, name};
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,62 +9,25 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use uuid::Uuid;
 
-macro_rules! sid {
-    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(std::sync::Arc<str>);
-
-        impl $name {
-            /// What a valid value looks like, in words for error messages.
-            pub const ACCEPTS: &'static str = concat!($prefix, " and 32 hexadecimal digits");
-
-            /// Checks the form (`^XX[0-9a-fA-F]{32}$`, Twilio's OpenAPI document) and wraps the text.
-            pub fn new(text: &str) -> Result<Self, BadName> {
-                match text.strip_prefix($prefix) {
-                    Some(rest) if rest.len() == 32 && rest.bytes().all(|b| b.is_ascii_hexdigit()) => Ok(Self(text.into())),
-                    _ => Err(BadName(Self::ACCEPTS)),
-                }
-            }
-
-            /// The text itself.
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(&self.0)
-            }
-        }
-
-        impl TryFrom<String> for $name {
-            type Error = BadName;
-            fn try_from(text: String) -> Result<Self, BadName> {
-                Self::new(&text)
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(sid: $name) -> Self {
-                sid.0.as_ref().to_owned()
-            }
-        }
-    };
-}
-
-sid!(
+name!(
     /// A Twilio account or subaccount.
     AccountSid,
-    "AC"
+    |text| sid(text, "AC"),
+    "AC and 32 hexadecimal digits"
 );
-sid!(
+
+name!(
     /// A Twilio API key.
     KeySid,
-    "SK"
+    |text| sid(text, "SK"),
+    "SK and 32 hexadecimal digits"
 );
+
+/// `^XX[0-9a-fA-F]{32}$` (Twilio's OpenAPI document).
+fn sid(text: &str, prefix: &str) -> bool {
+    let digits = text.strip_prefix(prefix);
+    digits.is_some_and(|digits| digits.len() == 32 && digits.bytes().all(|b| b.is_ascii_hexdigit()))
+}
 
 /// One try to create a successor; never reused. A UUID, so that it also serves as AWS `ClientRequestToken`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -10,6 +10,7 @@ use std::fmt;
 #[error("{0}")]
 pub struct BadName(pub &'static str);
 
+/// Makes a checked newtype of a text: its name, what it accepts, and the same in words.
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $check:expr, $accepts:expr) => {
         $(#[$doc])*
@@ -22,9 +23,9 @@ macro_rules! name {
             pub const ACCEPTS: &'static str = $accepts;
 
             /// Checks and wraps the text.
-            pub fn new(text: &str) -> Result<Self, BadName> {
+            pub fn new(text: &str) -> Result<Self, $crate::model::names::BadName> {
                 let check: fn(&str) -> bool = $check;
-                if check(text) { Ok(Self(text.into())) } else { Err(BadName($accepts)) }
+                if check(text) { Ok(Self(text.into())) } else { Err($crate::model::names::BadName($accepts)) }
             }
 
             /// The text itself.
@@ -33,15 +34,15 @@ macro_rules! name {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.pad(&self.0)
             }
         }
 
         impl TryFrom<String> for $name {
-            type Error = BadName;
-            fn try_from(text: String) -> Result<Self, BadName> {
+            type Error = $crate::model::names::BadName;
+            fn try_from(text: String) -> Result<Self, $crate::model::names::BadName> {
                 Self::new(&text)
             }
         }
@@ -53,6 +54,8 @@ macro_rules! name {
         }
     };
 }
+
+pub(super) use name;
 
 name!(
     /// Names this installation inside key labels, so that two installations never mistake each other's keys.

@@ -1,6 +1,6 @@
 //! The state of a credential: what its journal row holds. Plain data; `apply` alone changes it.
 
-use super::document::Members;
+use super::document::{Content, Members, Seen};
 use super::fault::Failure;
 use super::key::{AccountSid, AttemptId, KeySid};
 use super::names::{Place, Version};
@@ -303,5 +303,13 @@ impl Rotation {
     /// Whether a write to this place may be under way.
     pub fn asked(&self, place: &Place) -> bool {
         self.targets.get(place).is_some_and(|target| target.asked)
+    }
+}
+
+impl Stray {
+    /// An empty place is fenced only if a write to it was decided: nobody reads a key there, and a value without a key
+    /// would be news to whoever watches it. Everywhere else the fence is always drawn.
+    pub fn needs_fence(&self, place: &Place, seen: &Seen) -> bool {
+        seen.content != Content::Absent || self.rotation.as_ref().is_some_and(|rotation| rotation.asked(place))
     }
 }

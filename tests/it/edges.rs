@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use rekeyd::decide::breaker::Breaker;
 use rekeyd::decide::interlock::interlock;
-use rekeyd::decide::step::{Ownership, ownership, step};
+use rekeyd::decide::ownership::{Ownership, ownership};
+use rekeyd::decide::step::step;
 use rekeyd::decide::{Hand, Proof, Sight, Step, Tally, View, Weather, plan};
 use rekeyd::model::apply::apply;
 use rekeyd::model::document::{Content, Members, Seen, Stamp};

@@ -1,8 +1,14 @@
 //! The policy file from outside: what is wrong in a file is told exactly, and all of it at once.
 //!
-//! Each `policies/*.toml` is a bad file, and the `.txt` beside it is what its operator reads. `UPDATE_EXPECT=1` writes
+//! Each `policy/files/*.toml` is a bad file, and the `.txt` beside it is what its operator reads. `UPDATE_EXPECT=1` writes
 //! the texts anew; read each one before you commit it: would it help somebody at three in the morning?
-#![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
+
+mod edges;
+mod example;
+mod places;
+mod properties;
+mod secrets;
+mod times;
 
 use rekeyd::config::{self, Diagnostic, Loaded, PolicyErrors, Severity};
 use rekeyd::model::names::CredentialName;
@@ -12,7 +18,7 @@ use std::path::{Path, PathBuf};
 pub(crate) const MINIMAL: &str = include_str!("../../config/policy.minimal.toml");
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/policies")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/policy/files")
 }
 
 fn files(end: &str) -> BTreeSet<PathBuf> {

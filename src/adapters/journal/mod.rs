@@ -2,6 +2,7 @@
 
 pub mod index;
 mod opening;
+mod rows;
 mod sqlite;
 mod witness;
 mod write;

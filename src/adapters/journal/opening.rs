@@ -1,6 +1,6 @@
 //! Opening the SQLite file: the lock, the schema, the checks that it is whole and ours, and its witness.
 
-use super::sqlite::{corrupt, count, signed, unavailable};
+use super::rows::{corrupt, count, signed, unavailable};
 use super::witness::Witness;
 use crate::model::names::Instance;
 use crate::model::rotation::DAY;

@@ -5,11 +5,11 @@
 
 use super::index::link;
 use super::opening;
+use super::rows::{clamp, corrupt, count, credential, json, key_sid, known_key, name, signed, unavailable};
 use super::write::{Write, Writer};
 use crate::model::event::{Entry, Event};
 use crate::model::key::{AccountSid, AttemptId, KeySid, LabelKey};
 use crate::model::names::{CredentialName, Instance};
-use crate::model::rotation::State;
 use crate::model::time::{Moment, Uptime};
 use crate::ports::{
     Attempts, Claim, Journal, JournalError, KnownAttempt, KnownKey, Refused, Request, Row as CredentialRow,
@@ -239,65 +239,4 @@ impl Journal for SqliteJournal {
         self.held_until.store(held.map_or(0, count), Ordering::Relaxed);
         Ok(())
     }
-}
-
-fn credential(row: &SqliteRow) -> Result<CredentialRow, JournalError> {
-    let wake: Option<i64> = row.get(4);
-    let account: String = row.get(1);
-    Ok(CredentialRow {
-        name: name(row.get(0))?,
-        account: AccountSid::new(&account).map_err(|error| JournalError::Corrupt(error.to_string()))?,
-        seq: count(row.get(2)),
-        state: json::<State>(&row.get::<String, _>(3))?,
-        wake: wake.and_then(|ms| Timestamp::from_millisecond(ms).ok()),
-        waiting: row.get(5),
-    })
-}
-
-fn known_key(row: &SqliteRow) -> Result<KnownKey, JournalError> {
-    let attempt: Option<String> = row.get(2);
-    let attempt = attempt.map(|text| text.parse().map(AttemptId).map_err(|_| corrupt("an attempt is not a UUID")));
-    Ok(KnownKey {
-        sid: key_sid(&row.get::<String, _>(0))?,
-        credential: name(row.get(1))?,
-        attempt: attempt.transpose()?,
-        gone: row.get(3),
-    })
-}
-
-fn name(text: String) -> Result<CredentialName, JournalError> {
-    CredentialName::new(&text).map_err(|error| JournalError::Corrupt(format!("`{text}`: {error}")))
-}
-
-fn key_sid(text: &str) -> Result<KeySid, JournalError> {
-    KeySid::new(text).map_err(|error| JournalError::Corrupt(format!("`{text}`: {error}")))
-}
-
-fn json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, JournalError> {
-    // An event or a field that is not known here was written by another version: not to be guessed at.
-    serde_json::from_str(text).map_err(|error| JournalError::Corrupt(format!("an entry cannot be read: {error}")))
-}
-
-pub(super) fn corrupt(detail: &str) -> JournalError {
-    JournalError::Corrupt(detail.to_owned())
-}
-
-pub(super) fn unavailable(error: sqlx::Error) -> JournalError {
-    let damaged = error.as_database_error().and_then(|error| error.code()).is_some_and(|code| {
-        // SQLITE_CORRUPT and SQLITE_NOTADB (SQLite docs, "Result and Error Codes").
-        matches!(code.as_ref(), "11" | "26")
-    });
-    if damaged { JournalError::Corrupt(error.to_string()) } else { JournalError::Unavailable(error.to_string()) }
-}
-
-pub(super) fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-pub(super) fn count(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
-}
-
-fn clamp(number: i64) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
 }

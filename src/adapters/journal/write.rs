@@ -1,7 +1,7 @@
 //! The one writer: what arrives while a commit is under way shares the next one.
 
 use super::index::{Note, link, notes};
-use super::sqlite::{signed, unavailable};
+use super::rows::{signed, unavailable};
 use super::witness::Witness;
 use crate::model::apply::apply;
 use crate::model::event::{Entry, Event};

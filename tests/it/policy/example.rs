@@ -1,14 +1,13 @@
 //! `config/policy.example.toml` is the users' reference: it shows every key that the reader knows, and no other.
 //!
 //! What the reader knows is asked of the reader itself: to a key that nobody knows it answers with those it accepts.
-#![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
 
-use crate::policy::{MINIMAL, accepted, errors};
+use super::{MINIMAL, accepted, errors};
 use std::collections::BTreeSet;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-const EXAMPLE: &str = include_str!("../../config/policy.example.toml");
+const EXAMPLE: &str = include_str!("../../../config/policy.example.toml");
 
 /// The example, and the same with each line that stands behind a `#` in force: in place of a line with the same key, or
 /// of the one that it is an alternative to.

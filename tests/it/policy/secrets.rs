@@ -1,7 +1,6 @@
 //! Whatever secret an operator writes into a policy, and wherever: no error, warning or debug text shows it.
-#![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
 
-use crate::policy::{MINIMAL, bad_files, errors};
+use super::{MINIMAL, bad_files, errors};
 use rekeyd::config;
 
 /// One of each kind, all made up.

@@ -1,8 +1,7 @@
 //! Both sides of each edge, for sinks and the places inside them.
-#![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
 
-use crate::policy::{MINIMAL, accepted};
-use crate::policy_edges::{refuse, rules};
+use super::edges::{refuse, rules};
+use super::{MINIMAL, accepted};
 use rekeyd::model::policy::{SinkPolicy, VaultAuth};
 
 const DIRECTORY: &str = r#"kind = "directory"

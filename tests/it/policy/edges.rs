@@ -1,7 +1,6 @@
 //! Both sides of each edge: the last value that is accepted, and the first that is not.
-#![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
 
-use crate::policy::{MINIMAL, accepted, errors};
+use super::{MINIMAL, accepted, errors};
 use rekeyd::model::policy::Rules;
 
 /// The minimal policy with these lines added to a table, in place of lines with the same key.

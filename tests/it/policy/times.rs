@@ -1,7 +1,7 @@
 //! Both sides of each edge of time, and of the limits.
 
-use crate::policy::{MINIMAL, accepted};
-use crate::policy_edges::{CREDENTIAL, edge, refuse, rules, with};
+use super::edges::{CREDENTIAL, edge, refuse, rules, with};
+use super::{MINIMAL, accepted};
 use rekeyd::model::policy::Cadence;
 use std::time::Duration;
 

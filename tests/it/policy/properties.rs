@@ -1,7 +1,6 @@
 //! Properties of the reader: it never panics, whatever the file holds, and what it accepts fulfils the rules.
-#![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
 
-use crate::policy::MINIMAL;
+use super::MINIMAL;
 use proptest::prelude::*;
 use proptest::sample::select;
 use rekeyd::config::{self, Loaded};
@@ -12,7 +11,7 @@ use rekeyd::model::policy::{Cadence, Policy, Rules, SecretSource, SinkPolicy, St
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-const EXAMPLE: &str = include_str!("../../config/policy.example.toml");
+const EXAMPLE: &str = include_str!("../../../config/policy.example.toml");
 const HOUR: Duration = Duration::from_secs(3_600);
 const TEN_YEARS: Duration = Duration::from_secs(3_650 * 86_400);
 
