@@ -12,8 +12,8 @@ use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
 
 /// Where to ask, in this order; a 404 leads to the next. Phone numbers first: they are the account's own, while
-/// messages are its customers' business, so they are asked for only where there is no such resource.
-const RESOURCES: [&str; 2] = ["IncomingPhoneNumbers.json", "Messages.json"];
+/// messages and calls are its customers' business, so they are asked for only where there is no such resource.
+const RESOURCES: [&str; 3] = ["IncomingPhoneNumbers.json", "Messages.json", "Calls.json"];
 
 /// "Authorization Error: required permission … is missing" (Twilio docs, error 70051): who is told this has been
 /// recognised. A Restricted key is, everywhere that its policy does not name.
@@ -22,11 +22,14 @@ const PERMISSION_MISSING: u32 = 70051;
 impl TwilioClient {
     /// Asks with the pair; the first resource that exists decides.
     pub(super) async fn probe_pair(&self, account: &AccountSid, pair: Pair<'_>) -> Result<Verdict, Miss> {
-        let [first, second] = RESOURCES;
-        match self.ask(account, first, pair).await? {
-            answer if answer.status == 404 => verdict(&self.ask(account, second, pair).await?),
-            answer => verdict(&answer),
+        let [first, others @ ..] = RESOURCES;
+        let mut answer = self.ask(account, first, pair).await?;
+        for resource in others {
+            if answer.status == 404 {
+                answer = self.ask(account, resource, pair).await?;
+            }
         }
+        verdict(&answer)
     }
 
     async fn ask<'a>(&'a self, account: &AccountSid, resource: &str, pair: Pair<'a>) -> Result<Answer<'a>, Miss> {

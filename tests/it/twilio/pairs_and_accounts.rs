@@ -57,36 +57,33 @@ async fn a_pair_works_if_an_ordinary_resource_answers_it() {
     .await;
 }
 
-/// Answers phone numbers and messages differently.
-async fn two(numbers: Vec<Act>, messages: Vec<Act>) -> Wire {
-    Wire::start(
-        move |request| {
-            if request.line().contains("/IncomingPhoneNumbers.json") { numbers.clone() } else { messages.clone() }
-        },
-    )
-    .await
-}
+const RESOURCES: [&str; 3] = ["IncomingPhoneNumbers", "Messages", "Calls"];
 
 #[tokio::test]
-async fn messages_are_asked_for_only_where_there_are_no_phone_numbers() {
-    let missing = json(404, r#"{"code":20404,"message":"was not found","status":404}"#);
+async fn the_next_resource_is_asked_for_only_where_there_is_no_such_thing_as_the_one_before() {
+    let missing = || json(404, r#"{"code":20404,"message":"was not found","status":404}"#);
+    let (bare, fine) = (|| json(404, "bare"), || json(200, "{}"));
     let cases = [
-        (missing.clone(), json(200, "{}"), "done: Works"),
-        (json(404, "bare"), json(200, "{}"), "done: Works"),
-        (missing.clone(), json(401, REFUSED), "done: Refused"),
-        (missing.clone(), json(401, LACKING), "done: Works"),
-        (missing.clone(), json(503, ""), "unknown: server: HTTP 503"),
-        (missing.clone(), missing, "not done: refused: HTTP 404, error 20404: was not found"),
-        (json(404, "bare"), json(404, "bare"), "unknown: malformed: HTTP 404, but the body is not an error of Twilio"),
+        (vec![fine()], "done: Works"),
+        (vec![missing(), fine()], "done: Works"),
+        (vec![bare(), fine()], "done: Works"),
+        (vec![missing(), json(401, REFUSED)], "done: Refused"),
+        (vec![missing(), json(401, LACKING)], "done: Works"),
+        (vec![missing(), json(503, "")], "unknown: server: HTTP 503"),
+        (vec![missing(), bare(), fine()], "done: Works"),
+        (vec![missing(), missing(), missing()], "not done: refused: HTTP 404, error 20404: was not found"),
+        (vec![bare(), bare(), bare()], "unknown: malformed: HTTP 404, but the body is not an error of Twilio"),
     ];
-    for (numbers, messages, expected) in cases {
-        let wire = two(numbers, messages).await;
+    for (answers, expected) in cases {
+        let asked = answers.len();
+        let wire = Wire::start(move |request| {
+            let index = RESOURCES.iter().position(|name| request.line().contains(&format!("/{name}.json")));
+            answers[index.unwrap()].clone()
+        });
+        let wire = wire.await;
         assert_eq!(Call::Probe.make(&client(&wire)).await, expected);
-        let path = format!("GET /2010-04-01/Accounts/{ACCOUNT}");
-        assert_eq!(
-            wire.lines(),
-            [format!("{path}/IncomingPhoneNumbers.json?PageSize=1"), format!("{path}/Messages.json?PageSize=1")]
-        );
+        let line = |name: &&str| format!("GET /2010-04-01/Accounts/{ACCOUNT}/{name}.json?PageSize=1");
+        assert_eq!(wire.lines(), RESOURCES[..asked].iter().map(line).collect::<Vec<_>>());
     }
 }
 
