@@ -11,8 +11,8 @@ use crate::ports::Verdict;
 use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
 
-/// Where to ask, in this order; a 404 leads to the next. Phone numbers first: they are the account's own, while
-/// messages and calls are its customers' business, so they are asked for only where there is no such resource.
+/// Where to ask, in this order. Phone numbers first: they are the account's own, while messages and calls are its
+/// customers' business, so they are asked for only where the one before gave no answer to go by.
 const RESOURCES: [&str; 3] = ["IncomingPhoneNumbers.json", "Messages.json", "Calls.json"];
 
 /// "Authorization Error: required permission … is missing" (Twilio docs, error 70051): who is told this has been
@@ -20,16 +20,20 @@ const RESOURCES: [&str; 3] = ["IncomingPhoneNumbers.json", "Messages.json", "Cal
 const PERMISSION_MISSING: u32 = 70051;
 
 impl TwilioClient {
-    /// Asks with the pair; the first resource that exists decides.
+    /// Asks with the pair. A 404 leads to the next resource. So does the first refusal: that one resource is closed to a
+    /// key does not mean that the pair is wrong; the second is believed.
     pub(super) async fn probe_pair(&self, account: &AccountSid, pair: Pair<'_>) -> Result<Verdict, Miss> {
-        let [first, others @ ..] = RESOURCES;
-        let mut answer = self.ask(account, first, pair).await?;
-        for resource in others {
-            if answer.status == 404 {
-                answer = self.ask(account, resource, pair).await?;
+        let mut refusals = 0;
+        let mut told = None;
+        for resource in RESOURCES {
+            let answer = self.ask(account, resource, pair).await?;
+            match verdict(&answer) {
+                Ok(Verdict::Refused) if refusals == 0 => refusals += 1,
+                Err(miss) if answer.status == 404 => told = Some(miss),
+                verdict => return verdict,
             }
         }
-        verdict(&answer)
+        told.filter(|_| refusals == 0).map_or(Ok(Verdict::Refused), Err)
     }
 
     async fn ask<'a>(&'a self, account: &AccountSid, resource: &str, pair: Pair<'a>) -> Result<Answer<'a>, Miss> {

@@ -17,7 +17,6 @@ async fn a_pair_works_if_an_ordinary_resource_answers_it() {
             ("any object", json(200, "{}"), "done: Works"),
             ("any 2xx", json(203, "{}"), "done: Works"),
             ("recognised, but not permitted", json(401, LACKING), "done: Works"),
-            ("refused", json(401, REFUSED), "done: Refused"),
             (
                 "refused without a word, by whoever is on the way",
                 answer(401, "", ""),
@@ -60,14 +59,22 @@ async fn a_pair_works_if_an_ordinary_resource_answers_it() {
 const RESOURCES: [&str; 3] = ["IncomingPhoneNumbers", "Messages", "Calls"];
 
 #[tokio::test]
-async fn the_next_resource_is_asked_for_only_where_there_is_no_such_thing_as_the_one_before() {
+async fn the_next_resource_is_asked_where_the_one_before_is_missing_or_refuses() {
     let missing = || json(404, r#"{"code":20404,"message":"was not found","status":404}"#);
     let (bare, fine) = (|| json(404, "bare"), || json(200, "{}"));
     let cases = [
         (vec![fine()], "done: Works"),
         (vec![missing(), fine()], "done: Works"),
         (vec![bare(), fine()], "done: Works"),
-        (vec![missing(), json(401, REFUSED)], "done: Refused"),
+        (vec![json(401, REFUSED), fine()], "done: Works"),
+        (vec![json(401, REFUSED), json(401, REFUSED)], "done: Refused"),
+        (vec![json(401, REFUSED), missing(), missing()], "done: Refused"),
+        (
+            vec![json(401, REFUSED), json(401, "closed")],
+            "unknown: malformed: HTTP 401, but the body is not an error of Twilio",
+        ),
+        (vec![missing(), json(401, REFUSED), json(401, REFUSED)], "done: Refused"),
+        (vec![missing(), json(401, REFUSED), missing()], "done: Refused"),
         (vec![missing(), json(401, LACKING)], "done: Works"),
         (vec![missing(), json(503, "")], "unknown: server: HTTP 503"),
         (vec![missing(), bare(), fine()], "done: Works"),
