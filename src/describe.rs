@@ -58,7 +58,7 @@ fn cause_words(cause: Cause) -> &'static str {
         Cause::AnswerLost => "the answer with its secret was lost",
         Cause::NotAccepted => "Twilio did not accept it in time",
         Cause::SinksDown => "the sinks could not be written in time",
-        Cause::Resumed => "an operator resumed its rotation",
+        Cause::Deleted => "somebody deleted it",
         Cause::Resurfaced => "it was believed gone and is not",
     }
 }

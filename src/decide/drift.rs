@@ -73,14 +73,12 @@ fn list(sids: &[&KeySid]) -> String {
     }
 }
 
-/// Every place that the credential is or was served at, or shall be, less what the operator told us to forget. What the
-/// policy names counts even so: a place that comes back is served again.
+/// Every place that the credential is served at, or shall be.
 pub fn places(view: &View<'_>) -> BTreeSet<Place> {
     let state = view.state;
     let current = state.current.iter().flat_map(|current| current.places.keys());
-    let targets = state.rotation.iter().flat_map(|rotation| rotation.targets.keys().chain(&rotation.unserved));
-    let others = current.chain(targets).filter(|place| !state.forgotten.contains(*place));
-    view.rules.places.iter().chain(others).cloned().collect()
+    let targets = state.rotation.iter().flat_map(|rotation| rotation.targets.keys());
+    view.rules.places.iter().chain(current).chain(targets).cloned().collect()
 }
 
 /// Those of the places whose sink is configured, and the first one whose sink is not.

@@ -11,14 +11,19 @@ const GATE_PAUSE: Duration = Duration::from_secs(60);
 
 /// Creates and deletes pass only while nothing is wrong with the account or the clocks.
 pub(super) fn gate(view: &View<'_>) -> Result<(), Step> {
+    clocks(view)?;
     let pause = view.timing.sweep.min(GATE_PAUSE);
-    if clocks_disagree(&view.now) {
-        return Err(wait(pause, "the wall clock and Twilio's clock disagree"));
-    }
     match view.weather.breakers.first() {
         Some(breaker) => Err(wait(pause, format!("breaker open: {}", breaker.word()))),
         None => Ok(()),
     }
+}
+
+/// Nothing that is measured by clocks begins or ends while they disagree.
+pub(super) fn clocks(view: &View<'_>) -> Result<(), Step> {
+    let pause = view.timing.sweep.min(GATE_PAUSE);
+    let step = || wait(pause, "the wall clock and Twilio's clock disagree");
+    if clocks_disagree(&view.now) { Err(step()) } else { Ok(()) }
 }
 
 /// The Main key is needed, but nothing is created or deleted with it.

@@ -3,6 +3,7 @@
 use super::breaker::clocks_disagree;
 use super::gate::spent;
 use super::{INTERLOCK, View};
+use crate::model::document::{Content, Seen};
 use crate::model::event::Evidence;
 use crate::model::key::KeySid;
 use crate::model::names::Place;
@@ -58,6 +59,9 @@ fn ours(view: &View<'_>, sid: &KeySid) -> Result<(), Blocked> {
     if view.state.current.as_ref().is_some_and(|current| &current.sid == sid) {
         return blocked("it is the current key");
     }
+    if let Some(other) = view.sight.owners.get(sid) {
+        return blocked(format!("it is a key of `{other}`"));
+    }
     match view.fetched(sid) {
         Some(Some(facts)) if &facts.sid == sid => Ok(()),
         Some(Some(_)) => blocked("Twilio answered with another key"),
@@ -97,7 +101,7 @@ fn predecessor_may_go(view: &View<'_>, rotation: &Rotation, sid: &KeySid) -> Res
     if evidence.proven == 0 {
         return blocked("no sink serves the new key");
     }
-    elsewhere(view, &rotation.unserved, sid, &mut evidence)?;
+    elsewhere(view, &view.state.lingering, sid, &mut evidence)?;
     Ok(evidence)
 }
 
@@ -105,12 +109,17 @@ fn predecessor_may_go(view: &View<'_>, rotation: &Rotation, sid: &KeySid) -> Res
 fn elsewhere(view: &View<'_>, places: &BTreeSet<Place>, sid: &KeySid, evidence: &mut Evidence) -> Result<(), Blocked> {
     for place in places {
         let Some(seen) = view.seen(place, INTERLOCK) else { return blocked(format!("{place} was not read just now")) };
-        if seen.content.sid() == Some(sid) {
-            return blocked(format!("{place} still serves it"));
+        if may_serve(seen, sid) {
+            return blocked(format!("{place} may still serve it"));
         }
         evidence.places.insert(place.clone(), (seen.content.sid().cloned(), seen.version.clone()));
     }
     Ok(())
+}
+
+/// What can not be read as a pair may be one all the same, with members that are called otherwise.
+pub(super) fn may_serve(seen: &Seen, sid: &KeySid) -> bool {
+    seen.content == Content::Foreign || seen.content.sid() == Some(sid)
 }
 
 /// A stray: every place is past its fence and serves something else. Whether that something works is not asked: a

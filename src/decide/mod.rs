@@ -19,7 +19,7 @@ pub mod stray;
 use crate::model::document::Seen;
 use crate::model::event::{Event, Evidence, Intent};
 use crate::model::key::{AttemptId, KeyFacts, KeySid};
-use crate::model::names::{Instance, Place, SinkName, Version};
+use crate::model::names::{CredentialName, Instance, Place, SinkName, Version};
 use crate::model::policy::{Limits, Rules, Timing};
 use crate::model::reason::{Halt, StepName};
 use crate::model::rotation::State;
@@ -105,6 +105,8 @@ pub struct Sight {
     pub proofs: BTreeMap<Place, Proof>,
     /// The last answer for a key.
     pub keys: BTreeMap<KeySid, (Option<KeyFacts>, Uptime)>,
+    /// Keys of the above that the journal knows as another credential's of the policy.
+    pub owners: BTreeMap<KeySid, CredentialName>,
     /// The live keys that carry an attempt's label.
     pub labelled: BTreeMap<AttemptId, Vec<KeyFacts>>,
 }

@@ -1,6 +1,7 @@
 //! When a credential's next rotation is due, and why: from the journal and the policy alone, so that a missed tick,
 //! or a week switched off, loses nothing.
 
+use super::breaker::CLOCKS_APART;
 use crate::model::names::Place;
 use crate::model::policy::{Cadence, Cron, Rules};
 use crate::model::reason::Reason;
@@ -34,6 +35,10 @@ pub fn due(state: &State, rules: &Rules, now: Timestamp) -> Due {
     }
     if added(state, rules).next().is_some() {
         return Due { at: now, reason: Reason::Widened };
+    }
+    // It was noted under a clock that ran far ahead: its age is not known, and must not be negative for years.
+    if later(now, CLOCKS_APART) < current.since {
+        return Due { at: now, reason: Reason::Aged };
     }
     match &rules.cadence {
         Cadence::Every(period) => Due { at: later(current.since, *period), reason: Reason::Aged },

@@ -1,13 +1,15 @@
 //! Publishing the new pair and confirming what every sink serves.
 
-use super::rest::superseded;
-use super::{FRESH, HOLD, Step, View, drift, halt};
+use super::gate::clocks;
+use super::rest::{on_top, superseded};
+use super::{FRESH, HOLD, Step, View, drift, halt, plan};
 use crate::model::document::Seen;
 use crate::model::event::Event;
 use crate::model::key::KeySid;
 use crate::model::names::Place;
-use crate::model::reason::{Cause, Halt};
+use crate::model::reason::{Cause, Halt, Reason};
 use crate::model::rotation::{Phase, Rotation, Target};
+use std::collections::BTreeMap;
 
 /// A secret that no sink has yet is not kept in memory for ever (protocol, fault 29); without it the key is given up.
 pub(super) fn held_too_long(view: &View<'_>) -> bool {
@@ -24,6 +26,20 @@ pub(super) fn publishing(view: &View<'_>, rotation: &Rotation) -> Step {
     let Some(successor) = &rotation.successor else {
         return halt(Halt::Guard, "publishing without a key");
     };
+    if rotation.lost && !rotation.served {
+        return Step::Record(Event::Abandoned { sid: successor.clone(), cause: Cause::Deleted });
+    }
+    if rotation.lost
+        && let Some(step) = superseded(view, rotation)
+    {
+        return step;
+    }
+    // An operator may have told us to forget every place there was.
+    if rotation.targets.is_empty()
+        && let Some(step) = widened(view, rotation)
+    {
+        return step;
+    }
     if let (_, Some(gone)) = drift::reachable(view, rotation.targets.keys().cloned().collect()) {
         return drift::removed(&gone);
     }
@@ -78,12 +94,13 @@ fn without_secret(view: &View<'_>, rotation: &Rotation, successor: &KeySid) -> S
     if let Some((place, _)) = written.filter(|_| !view.state.overwrite) {
         return halt(Halt::Drift, format!("{place} had {successor} and has it no longer"));
     }
+    if rotation.served {
+        // It may have had consumers, so it ends as an old key does, after its grace.
+        let reason = if written.is_some() { Reason::Requested } else { Reason::Widened };
+        return on_top(view, reason);
+    }
     let held_for = view.now.uptime.since(rotation.since.uptime);
-    let cause = match (written, held_for > HOLD) {
-        (Some(_), _) => Cause::Resumed,
-        (None, true) => Cause::SinksDown,
-        (None, false) => Cause::SecretLost,
-    };
+    let cause = if held_for > HOLD { Cause::SinksDown } else { Cause::SecretLost };
     Step::Record(Event::Abandoned { sid: successor.clone(), cause })
 }
 
@@ -92,12 +109,10 @@ pub(super) fn confirming(view: &View<'_>, rotation: &Rotation) -> Step {
     let Some(successor) = &rotation.successor else {
         return halt(Halt::Guard, "confirming without a key");
     };
-    // A predecessor that somebody deleted meanwhile is no reason to stop: publishing goes on all the faster.
-    let gone = view.state.current.as_ref().is_some_and(|current| current.gone);
-    if !gone && let Some(step) = superseded(view, rotation) {
+    if let Some(step) = superseded(view, rotation) {
         return step;
     }
-    serving(view, rotation, successor).unwrap_or_else(|| Step::Record(published(view, rotation)))
+    serving(view, rotation, successor).unwrap_or_else(|| published(view, rotation))
 }
 
 /// The steps until every place is freshly seen to serve the key, and what it serves to work; `None` when that is so.
@@ -123,11 +138,36 @@ pub(super) fn serving(view: &View<'_>, rotation: &Rotation, successor: &KeySid) 
     (!unproven.is_empty()).then_some(Step::Prove(unproven))
 }
 
-/// The event that starts grace, with the versions just seen.
-pub(super) fn published(view: &View<'_>, rotation: &Rotation) -> Event {
+/// Grace starts, with the versions just seen; not while the clocks disagree, for its end is measured by all of them.
+pub(super) fn published(view: &View<'_>, rotation: &Rotation) -> Step {
+    if let Err(wait) = clocks(view) {
+        return wait;
+    }
     let versions = rotation.targets.keys().filter_map(|place| {
         let (seen, _) = view.sight.places.get(place)?;
         Some((place.clone(), seen.version.clone()))
     });
-    Event::Published { versions: versions.collect() }
+    Step::Record(Event::Published { versions: versions.collect() })
+}
+
+/// Places added to the policy get the new pair before the old key goes (protocol, rule 15).
+pub(super) fn widened(view: &View<'_>, rotation: &Rotation) -> Option<Step> {
+    let added: Vec<_> = plan::added(view.state, view.rules).collect();
+    if added.is_empty() {
+        return None;
+    }
+    // A place that was taken out and comes back shows one of these.
+    let ours: Vec<_> = rotation.predecessors.iter().chain(&rotation.successor).collect();
+    if let Some(look) = view.look(added.iter().copied(), FRESH) {
+        return Some(look);
+    }
+    let mut bases = BTreeMap::new();
+    for place in added {
+        let seen = view.seen(place, FRESH)?;
+        if let Err(drift) = drift::check(view, place, seen, &ours, false) {
+            return Some(drift.step());
+        }
+        bases.insert(place.clone(), seen.version.clone());
+    }
+    Some(Step::Record(Event::Widened { bases }))
 }

@@ -3,7 +3,7 @@
 use super::drift::{self, Drift};
 use super::gate::{gate, main_key};
 use super::ownership::{Ownership, ownership, unsettled_now};
-use super::{FRESH, Step, View, halt, plan, wait};
+use super::{FRESH, Step, View, halt, plan, stray, wait};
 use crate::model::event::{Event, Intent};
 use crate::model::names::Place;
 use crate::model::reason::{Halt, Reason};
@@ -75,16 +75,33 @@ pub(super) fn start(view: &View<'_>, reason: Reason) -> Result<Step, Step> {
     })))
 }
 
-/// The new key can not serve: an operator has looked, since this rotation began, and wants another one on top.
+/// The new key can not serve, or an operator wants what the sinks hold to be replaced: another one on top.
 pub(super) fn superseded(view: &View<'_>, rotation: &Rotation) -> Option<Step> {
-    let gone = view.state.current.as_ref().is_some_and(|current| current.gone);
     let asked = view.state.requested.as_ref().is_some_and(|request| request.at.uptime > rotation.started.uptime);
-    if gone && !asked {
+    if rotation.lost && !asked {
         return Some(halt(Halt::SuccessorGone, "the new key was deleted while consumers change over to it"));
     }
-    let reason = if gone { Reason::CurrentGone } else { Reason::Requested };
-    let wanted = asked && (gone || view.state.overwrite);
-    wanted.then(|| start(view, reason).unwrap_or_else(|step| step))
+    // With that many keys, the pair that exists is written again instead.
+    let room = view.state.alive() < MOST_ALIVE;
+    match (asked, rotation.lost) {
+        (true, true) => Some(on_top(view, Reason::CurrentGone)),
+        (true, false) if view.state.overwrite && room => Some(on_top(view, Reason::Requested)),
+        (..) => None,
+    }
+}
+
+/// The most keys of a credential that are ever alive (S5).
+const MOST_ALIVE: usize = 3;
+
+/// A rotation on top of the one in flight, once there is room for another key.
+pub(super) fn on_top(view: &View<'_>, reason: Reason) -> Step {
+    if let Some(step) = stray::step(view) {
+        return step;
+    }
+    if view.state.alive() >= MOST_ALIVE {
+        return wait(view.timing.sweep, format!("{MOST_ALIVE} keys are alive, and none of them may go yet"));
+    }
+    start(view, reason).unwrap_or_else(|step| step)
 }
 
 /// The limits on creates hold in every state, the ones nobody thought of included.
@@ -117,6 +134,10 @@ fn adopt(view: &View<'_>) -> Result<Step, Step> {
     }
     match view.fetched(sid) {
         None => Ok(Step::Fetch(sid.clone())),
+        Some(_) if view.sight.owners.contains_key(sid) => {
+            let other = &view.sight.owners[sid];
+            Err(halt(Halt::AdoptTaken, format!("{sid} is a key of `{other}`, which rekeyd rotates already")))
+        }
         Some(None) => Err(halt(Halt::AdoptMissing, format!("{sid} does not exist in {}", view.rules.account))),
         Some(Some(facts)) => Ok(Step::Record(Event::Adopted {
             account: view.rules.account.clone(),
@@ -138,9 +159,13 @@ fn widen(view: &View<'_>) -> Option<Step> {
 }
 
 /// Every place shows what the journal expects there: the current key where it is served, and nothing foreign elsewhere.
+/// A rotation that was cut short may have left its key or an older one there.
 fn expected(view: &View<'_>, places: &BTreeSet<Place>) -> Result<(), Drift> {
     let current = view.state.current.as_ref();
-    let allowed: Vec<_> = current.iter().map(|current| &current.sid).collect();
+    let flight =
+        view.state.rotation.iter().flat_map(|rotation| rotation.successor.iter().chain(&rotation.predecessors));
+    let allowed = current.iter().map(|current| &current.sid).chain(flight).chain(&view.state.leftovers);
+    let allowed: Vec<_> = allowed.collect();
     for place in places {
         let served = current.is_some_and(|current| current.places.contains_key(place));
         if let Some((seen, _)) = view.sight.places.get(place) {

@@ -1,10 +1,10 @@
 //! Grace, and the end of the old keys.
 
 use super::gate::{BUDGET_PAUSE, may_delete};
-use super::interlock::interlock;
-use super::publish::{published, serving};
+use super::interlock::{interlock, may_serve};
+use super::publish::{published, serving, widened};
 use super::rest::superseded;
-use super::{FRESH, INTERLOCK, Step, View, drift, halt, plan, wait};
+use super::{FRESH, INTERLOCK, Step, View, drift, halt, wait};
 use crate::model::event::Event;
 use crate::model::key::KeySid;
 use crate::model::reason::Halt;
@@ -18,7 +18,7 @@ pub(super) fn step(view: &View<'_>, rotation: &Rotation) -> Step {
         return step;
     }
     let Some(successor) = &rotation.successor else { return halt(Halt::Guard, "grace without a new key") };
-    if let Some(step) = widened(view) {
+    if let Some(step) = widened(view, rotation) {
         return step;
     }
     let Some(victim) = rotation.predecessors.first() else { return Step::Record(Event::Completed) };
@@ -40,30 +40,10 @@ pub(super) fn step(view: &View<'_>, rotation: &Rotation) -> Step {
     revoke(view, rotation, victim, start, grace)
 }
 
-/// Places added to the policy get the new pair before the old key goes (protocol, rule 15).
-fn widened(view: &View<'_>) -> Option<Step> {
-    let added: Vec<_> = plan::added(view.state, view.rules).collect();
-    if added.is_empty() {
-        return None;
-    }
-    if let Some(look) = view.look(added.iter().copied(), FRESH) {
-        return Some(look);
-    }
-    let mut bases = std::collections::BTreeMap::new();
-    for place in added {
-        let seen = view.seen(place, FRESH)?;
-        if let Err(drift) = drift::check(view, place, seen, &[], false) {
-            return Some(drift.step());
-        }
-        bases.insert(place.clone(), seen.version.clone());
-    }
-    Some(Step::Record(Event::Widened { bases }))
-}
-
 /// Every place still serves the version that was published. If somebody wrote the same key again, consumers may have
 /// read anything in between: the pair is proven once more and grace starts again.
 fn steady(view: &View<'_>, rotation: &Rotation, successor: &KeySid) -> Option<Step> {
-    let (_, gone) = drift::reachable(view, rotation.targets.keys().chain(&rotation.unserved).cloned().collect());
+    let (_, gone) = drift::reachable(view, rotation.targets.keys().chain(&view.state.lingering).cloned().collect());
     if let Some(place) = gone {
         return Some(drift::removed(&place));
     }
@@ -74,7 +54,7 @@ fn steady(view: &View<'_>, rotation: &Rotation, successor: &KeySid) -> Option<St
         let seen = view.sight.places.get(place);
         seen.is_none_or(|(seen, _)| target.written.as_ref() != Some(&seen.version))
     });
-    moved.then(|| serving(view, rotation, successor).unwrap_or_else(|| Step::Record(published(view, rotation))))
+    moved.then(|| serving(view, rotation, successor).unwrap_or_else(|| published(view, rotation)))
 }
 
 /// Grace is over by the local clocks. The rest of the interlock, in the order that leaves the last look freshest.
@@ -93,12 +73,12 @@ fn revoke(view: &View<'_>, rotation: &Rotation, victim: &KeySid, start: &Moment,
     if !unproven.is_empty() {
         return view.look(&unproven, FRESH).unwrap_or(Step::Prove(unproven));
     }
-    if let Some(look) = view.look(rotation.targets.keys().chain(&rotation.unserved), INTERLOCK) {
+    if let Some(look) = view.look(rotation.targets.keys().chain(&view.state.lingering), INTERLOCK) {
         return look;
     }
-    for place in &rotation.unserved {
-        if view.seen(place, INTERLOCK).is_some_and(|seen| seen.content.sid() == Some(victim)) {
-            let detail = format!("{place} is not in the policy any more and still serves {victim}");
+    for place in &view.state.lingering {
+        if view.seen(place, INTERLOCK).is_some_and(|seen| may_serve(seen, victim)) {
+            let detail = format!("{place} is not in the policy any more and may still serve {victim}");
             return halt(Halt::SinkRemoved, detail);
         }
     }

@@ -18,7 +18,7 @@ pub fn step(view: &View<'_>) -> Step {
         return Step::Drop;
     }
     let decided = held(view).unwrap_or_else(|| match &view.state.rotation {
-        None => stray::step(view).unwrap_or_else(|| rest::step(view)),
+        None => at_rest(view),
         Some(rotation) => match rotation.phase {
             Phase::Issuing => issuing(view, rotation),
             Phase::Verifying => verifying(view, rotation),
@@ -30,6 +30,16 @@ pub fn step(view: &View<'_>) -> Step {
     // Whoever comes as far as waiting has got every answer it needed: what had failed works again.
     let waits = matches!(decided, Step::Wait { .. });
     if waits && view.state.trouble.is_some() && held(view).is_none() { Step::Record(Event::Recovered) } else { decided }
+}
+
+/// A stray goes first; but while it may not go yet, a key that is dead is not left in service.
+fn at_rest(view: &View<'_>) -> Step {
+    let gone = view.state.current.as_ref().is_some_and(|current| current.gone);
+    match stray::step(view) {
+        Some(Step::Wait { .. }) if gone && view.state.strays.len() == 1 => rest::step(view),
+        Some(step) => step,
+        None => rest::step(view),
+    }
 }
 
 /// What stops everything: a halt, an account that is out of reach, a failure that is too young to try again.
@@ -52,8 +62,9 @@ fn held(view: &View<'_>) -> Option<Step> {
     if trouble.step == StepName::Issue && matches!(fault, Fault::Quota | Fault::Forbidden | Fault::Refused) {
         return Some(halt(Halt::CreateRefused, trouble.failure.to_string()));
     }
-    let refused_for = view.now.uptime.since(trouble.first.uptime);
-    if trouble.step == StepName::Prove && fault == Fault::PairRefused && refused_for > ACCEPTANCE {
+    let refused_for = trouble.at.uptime.since(trouble.first.uptime);
+    let trial = matches!(trouble.step, StepName::Prove | StepName::Recall);
+    if trial && fault == Fault::PairRefused && refused_for > ACCEPTANCE {
         return Some(halt(Halt::PairRefused, trouble.failure.to_string()));
     }
     let delay = backoff::delay(trouble.count, &format!("{}{}", view.rules.name, view.seq));
@@ -83,6 +94,9 @@ fn verifying(view: &View<'_>, rotation: &Rotation) -> Step {
     let Some(sid) = rotation.successor.clone() else {
         return halt(Halt::Guard, "verifying without a key");
     };
+    if rotation.lost {
+        return Step::Record(Event::Abandoned { sid, cause: Cause::Deleted });
+    }
     if !view.holds(rotation.attempt) {
         return Step::Record(Event::Abandoned { sid, cause: Cause::SecretLost });
     }

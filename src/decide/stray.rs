@@ -95,6 +95,5 @@ fn places<'a>(state: &'a State, wanted: impl Iterator<Item = &'a Place>, stray: 
     let current = state.current.iter().flat_map(|current| current.places.keys());
     let targets = stray.rotation.iter().flat_map(|rotation| rotation.targets.keys());
     let fence = stray.fence.iter().flat_map(|fence| fence.keys());
-    let others = current.chain(targets).chain(fence).filter(|place| !state.forgotten.contains(*place));
-    wanted.chain(others).cloned().collect()
+    wanted.chain(current).chain(targets).chain(fence).cloned().collect()
 }

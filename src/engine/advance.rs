@@ -53,7 +53,7 @@ pub(super) struct Held {
 
 /// Why a credential was let go without a proper release.
 pub(super) enum Lost {
-    /// Somebody else has it, or the daemon stops while the journal can not be written.
+    /// Somebody else has it, a guard has tripped, or the daemon stops while the journal can not be written.
     Claim,
     /// The journal failed to answer.
     Journal(JournalError),
@@ -189,6 +189,7 @@ impl Engine {
     pub(super) async fn append(&self, account: &Account, work: Work, event: Event) -> Result<Work, Lost> {
         let Work { mut claim, held, sight } = work;
         let mut event = event;
+        let mut tripped = false;
         for failures in 1.. {
             let (before, at) = (claim.state.clone(), self.now());
             match self.ports.journal.append(claim, at, event.clone()).await {
@@ -197,6 +198,10 @@ impl Engine {
                     account.note(&next.name, &next.state);
                     self.ports.observer.recorded(&next.name, &before, &entry, &next.state);
                     self.after(&next.name, &entry).await;
+                    if tripped {
+                        // What was to follow the entry that did not fit must not follow.
+                        return Err(Lost::Claim);
+                    }
                     return Ok(Work { claim: next, held, sight }.without_needless_secret());
                 }
                 Err(Refused::Fenced) => {
@@ -210,6 +215,7 @@ impl Engine {
                         return Err(Lost::Claim);
                     }
                     event = Event::Halted { halt: Halt::Guard, detail: misfit.to_string() };
+                    tripped = true;
                 }
                 Err(Refused::Unavailable(returned, error)) => {
                     tracing::error!(credential = %returned.name, %error, "the journal can not be written; waiting");

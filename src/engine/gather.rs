@@ -6,7 +6,7 @@ use super::advance::Work;
 use crate::decide::{Proof, Step};
 use crate::model::document::Names;
 use crate::model::fault::{Failure, Fault};
-use crate::model::key::{AttemptId, Label};
+use crate::model::key::{AttemptId, KeySid, Label};
 use crate::model::names::Place;
 use crate::model::policy::Rules;
 use crate::model::rotation::{Phase, State};
@@ -30,12 +30,13 @@ impl Engine {
         } else if let Step::Fetch(sid) = step {
             let outcome = self.twilio(account, "fetch", self.ports.issuer.fetch(&account.sid, &sid)).await;
             let facts = self.judge(account, outcome)?;
+            self.owner(rules, work, &sid).await?;
             work.sight.keys.insert(sid, (facts, self.now().uptime));
             Ok(())
         } else if let Step::Find(attempt) = step {
             self.find(rules, account, work, attempt).await
         } else if let Step::Recall(place) = step {
-            self.recall(rules, work, place).await
+            self.recall(rules, account, work, place).await
         } else if let Step::Probe = step {
             self.probe(rules, account, work).await
         } else {
@@ -82,7 +83,7 @@ impl Engine {
         work: &mut Work,
         places: Vec<Place>,
     ) -> Result<(), Failure> {
-        let mut tried: Vec<(crate::model::key::KeySid, Secret)> = Vec::new();
+        let mut tried: Vec<(KeySid, Secret)> = Vec::new();
         for place in places {
             let (Some((seen, _)), Some((version, secret))) =
                 (work.sight.places.get(&place), work.held.read.get(&place))
@@ -120,15 +121,37 @@ impl Engine {
         Ok(())
     }
 
-    /// Reads the new key's secret back from a place that has it.
-    async fn recall(&self, rules: &Rules, work: &mut Work, place: Place) -> Result<(), Failure> {
+    /// Whether the journal knows the key as another credential's.
+    async fn owner(&self, rules: &Rules, work: &mut Work, sid: &KeySid) -> Result<(), Failure> {
+        let known = self.ports.journal.key(sid).await;
+        let known = known.map_err(|error| Failure::new(Fault::Local, &error.to_string()))?;
+        let other = known.filter(|known| !known.gone && known.credential != rules.name);
+        if let Some(other) = other.filter(|other| self.rules(&other.credential).is_some()) {
+            work.sight.owners.insert(sid.clone(), other.credential);
+        }
+        Ok(())
+    }
+
+    /// Reads the new key's secret back from a place that has it. Somebody may have changed it there, so it is proven
+    /// before it is written anywhere else (S4).
+    async fn recall(&self, rules: &Rules, account: &Account, work: &mut Work, place: Place) -> Result<(), Failure> {
         let Some(rotation) = &work.claim.state.rotation else { return Ok(()) };
         let names = names(rules, &work.claim.state);
         let (Reading { seen, secret, staged }, at) = self.read(&place, &names, Some(rotation.attempt)).await?;
         let served = seen.content.sid() == rotation.successor.as_ref();
         let secret = if served { secret } else { staged };
-        work.held.secret = secret.map(|secret| (rotation.attempt, secret));
-        work.sight.places.insert(place, (seen, at));
+        work.sight.places.insert(place.clone(), (seen, at));
+        let Some((sid, secret)) = rotation.successor.clone().zip(secret) else {
+            return Err(Failure::new(Fault::PairRefused, &format!("{place} has the new key without its secret")));
+        };
+        let probe = self.ports.issuer.probe(&rules.account, &sid, &secret);
+        match self.twilio(account, "probe", probe).await.answer()? {
+            Verdict::Works => work.held.secret = Some((rotation.attempt, secret)),
+            Verdict::Refused => {
+                let detail = format!("Twilio refuses the pair {sid} that {place} has");
+                return Err(Failure::new(Fault::PairRefused, &detail));
+            }
+        }
         Ok(())
     }
 

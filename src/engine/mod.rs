@@ -62,8 +62,6 @@ pub struct Engine {
 
 /// How many credentials are worked on at the same time; each holds at most one new secret in memory.
 const AT_ONCE: usize = 256;
-/// How long Twilio's clock is carried forward from the last answer.
-const DATE_LIFE: Duration = Duration::from_secs(60);
 
 impl Engine {
     /// Puts the parts together; nothing is called before [`Engine::run`].
@@ -124,10 +122,8 @@ impl Engine {
     /// All clocks, now.
     fn now(&self) -> Moment {
         let running = self.ports.clock.running();
-        let twilio = self.ports.issuer.date().and_then(|(date, at)| {
-            let age = running.saturating_sub(at);
-            (age <= DATE_LIFE).then(|| later(date, age))
-        });
+        // Carried forward by the monotonic clock; every sweep brings it anew.
+        let twilio = self.ports.issuer.date().map(|(date, at)| later(date, running.saturating_sub(at)));
         Moment { wall: self.ports.clock.wall(), uptime: self.ports.journal.uptime_at_start().plus(running), twilio }
     }
 
@@ -167,6 +163,11 @@ impl Engine {
         call: impl Future<Output = Outcome<T>>,
     ) -> Outcome<T> {
         let _turn = account.calls.acquire().await;
+        self.twilio_in_turn(operation, call).await
+    }
+
+    /// The same for a caller whose turn it is.
+    async fn twilio_in_turn<T>(&self, operation: &'static str, call: impl Future<Output = Outcome<T>>) -> Outcome<T> {
         let start = self.ports.clock.running();
         let outcome = call.await;
         self.called("twilio", operation, &outcome, start);

@@ -106,7 +106,8 @@ impl Engine {
         })
     }
 
-    /// Sends one DELETE, if the interlock still holds: the entry in the journal may have taken its time.
+    /// Sends one DELETE, if the interlock still holds: the entry in the journal, and the wait for our turn, may have taken
+    /// their time.
     pub(super) async fn perform_delete(
         &self,
         rules: &Rules,
@@ -114,13 +115,14 @@ impl Engine {
         work: &mut Work,
         sid: &KeySid,
     ) -> Result<Option<Event>, Lost> {
+        let _turn = account.calls.acquire().await;
         let weather = self.weather(account, &rules.account, &work.claim.state).await?;
         if let Err(blocked) = interlock(&self.view(rules, work, &weather), sid) {
             tracing::info!(credential = %rules.name, key = %sid, why = blocked.0, "the delete is not sent; looking again");
             work.changed();
             return Ok(None);
         }
-        let outcome = self.twilio(account, "delete", self.ports.issuer.delete(&rules.account, sid)).await;
+        let outcome = self.twilio_in_turn("delete", self.ports.issuer.delete(&rules.account, sid)).await;
         work.changed();
         let failure = self.judge(account, outcome).err();
         Ok(failure.map(|failure| failed(StepName::Delete, failure)))

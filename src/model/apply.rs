@@ -149,15 +149,21 @@ fn written(state: &mut State, place: &Place, version: &Version, at: Moment) -> O
     let target = rotation.targets.get_mut(place)?;
     target.asked = true;
     target.written = Some(version.clone());
-    if rotation.targets.values().all(|target| target.written.is_some()) {
+    rotation.served = true;
+    confirm_if_written(rotation, at);
+    Some(())
+}
+
+fn confirm_if_written(rotation: &mut Rotation, at: Moment) {
+    let written = rotation.targets.values().all(|target| target.written.is_some());
+    if rotation.phase == Phase::Publishing && written && !rotation.targets.is_empty() {
         enter(rotation, Phase::Confirming, at);
     }
-    Some(())
 }
 
 fn rebased(state: &mut State, place: &Place, base: &Version, at: Moment) -> Option<()> {
     state.overwrite.then_some(())?;
-    let rotation = in_phase(state, &[Phase::Publishing, Phase::Confirming, Phase::Grace])?;
+    let rotation = in_phase(state, &[Phase::Publishing, Phase::Confirming, Phase::Grace, Phase::Revoking])?;
     *rotation.targets.get_mut(place)? = target(base);
     enter(rotation, Phase::Publishing, at);
     Some(())
@@ -178,13 +184,15 @@ fn widened(state: &mut State, bases: &BTreeMap<Place, Version>, at: Moment) -> O
             published: None,
             predecessors: Vec::new(),
             targets: current.places.iter().map(|(place, version)| (place.clone(), served(version))).collect(),
-            unserved: BTreeSet::new(),
+            served: true,
+            lost: current.gone,
             members: current.members.clone(),
             grace: std::time::Duration::ZERO,
             condemned: None,
         });
     }
-    let rotation = in_phase(state, &[Phase::Publishing, Phase::Grace])?;
+    state.lingering.retain(|place| !bases.contains_key(place));
+    let rotation = in_phase(state, &[Phase::Publishing, Phase::Grace, Phase::Revoking])?;
     rotation.targets.extend(bases.iter().map(|(place, base)| (place.clone(), target(base))));
     enter(rotation, Phase::Publishing, at);
     Some(())
@@ -196,7 +204,7 @@ fn served(version: &Version) -> Target {
 
 fn published(state: &mut State, versions: &BTreeMap<Place, Version>, at: Moment) -> Option<()> {
     let serving = state.current.as_ref().map(|current| (current.sid.clone(), current.since));
-    let rotation = in_phase(state, &[Phase::Confirming, Phase::Grace])?;
+    let rotation = in_phase(state, &[Phase::Confirming, Phase::Grace, Phase::Revoking])?;
     let successor = rotation.successor.clone()?;
     for (place, version) in versions {
         *rotation.targets.get_mut(place)? = served(version);
@@ -204,17 +212,21 @@ fn published(state: &mut State, versions: &BTreeMap<Place, Version>, at: Moment)
     rotation.published = Some(at);
     enter(rotation, Phase::Grace, at);
     rotation.predecessors.retain(|sid| sid != &successor);
-    let since = serving.filter(|(sid, _)| sid == &successor).map_or(at.wall, |(_, since)| since);
+    let again = serving.filter(|(sid, _)| sid == &successor).map(|(_, since)| since);
     state.current = Some(Current {
         sid: successor,
         attempt: Some(rotation.attempt),
         created_at: rotation.created_at,
-        since,
+        since: again.unwrap_or(at.wall),
         places: versions.clone(),
         members: rotation.members.clone(),
-        gone: false,
+        gone: rotation.lost,
     });
-    (state.overwrite, state.requested) = (false, None);
+    // The same key published again, because a place was added, is not what was asked for.
+    if again.is_none() || state.overwrite {
+        state.requested = None;
+    }
+    state.overwrite = false;
     Some(())
 }
 
@@ -243,8 +255,12 @@ fn revoked(state: &mut State, sid: &KeySid, at: Moment) -> Option<()> {
     let before = rotation.predecessors.len();
     rotation.predecessors.retain(|old| old != sid);
     (rotation.predecessors.len() < before).then_some(())?;
+    let ours = rotation.condemned.as_ref() == Some(sid);
     rotation.condemned = None;
     enter(rotation, Phase::Grace, at);
+    if !ours {
+        state.vanished.insert(sid.clone());
+    }
     Some(())
 }
 
@@ -253,14 +269,24 @@ fn completed(state: &mut State) -> Option<()> {
     rotation.predecessors.is_empty().then_some(())?;
     state.rotation = None;
     state.completed += 1;
+    // Each old key was revoked when no such place served it; of one that only seemed to vanish nobody knows.
+    if state.vanished.is_empty() && state.leftovers.is_empty() {
+        state.lingering.clear();
+    }
     Some(())
 }
 
 fn missing(state: &mut State, sid: &KeySid, at: Moment) -> Option<()> {
     state.keys().any(|known| known == sid).then_some(())?;
-    state.leftovers.retain(|old| old != sid);
+    let never_served = state.strays.iter().any(|stray| &stray.sid == sid)
+        || state.rotation.as_ref().is_some_and(|r| r.successor.as_ref() == Some(sid) && !r.served);
+    if !never_served {
+        state.vanished.insert(sid.clone());
+    }
     state.strays.retain(|stray| &stray.sid != sid);
+    state.leftovers.retain(|old| old != sid);
     if let Some(rotation) = &mut state.rotation {
+        rotation.lost |= rotation.successor.as_ref() == Some(sid);
         rotation.predecessors.retain(|old| old != sid);
         if rotation.condemned.as_ref() == Some(sid) {
             rotation.condemned = None;
@@ -274,7 +300,9 @@ fn missing(state: &mut State, sid: &KeySid, at: Moment) -> Option<()> {
 }
 
 fn failed(state: &mut State, step: StepName, failure: &Failure, at: Moment) {
-    let (count, first) = state.trouble.as_ref().map_or((0, at), |trouble| (trouble.count, trouble.first));
+    let count = state.trouble.as_ref().map_or(0, |trouble| trouble.count);
+    let same = |trouble: &&Trouble| trouble.step == step && trouble.failure.fault == failure.fault;
+    let first = state.trouble.as_ref().filter(same).map_or(at, |trouble| trouble.first);
     state.trouble = Some(Trouble { step, failure: failure.clone(), count: count.saturating_add(1), at, first });
 }
 
@@ -287,17 +315,18 @@ fn halted(state: &mut State, halt: Halt, detail: &str, at: Moment) -> Option<()>
 fn resumed(state: &mut State, by: &str, overwrite: bool, forget: &BTreeSet<Place>, at: Moment) -> Option<()> {
     state.halted.take();
     state.overwrite = overwrite;
-    state.forgotten.extend(forget.iter().cloned());
     for place in forget {
+        state.lingering.remove(place);
         if let Some(current) = &mut state.current {
             current.places.remove(place);
         }
         if let Some(rotation) = &mut state.rotation {
             rotation.targets.remove(place);
-            rotation.unserved.remove(place);
+            confirm_if_written(rotation, at);
         }
         for stray in &mut state.strays {
             stray.fence.iter_mut().for_each(|fence| drop(fence.remove(place)));
+            stray.rotation.iter_mut().for_each(|rotation| drop(rotation.targets.remove(place)));
         }
     }
     // Both mean that the pair now served shall be replaced, and an operator has just said so.

@@ -49,8 +49,8 @@ pub enum Cause {
     NotAccepted,
     /// The sinks could not be written in time.
     SinksDown,
-    /// An operator resumed a halted rotation that had not been published.
-    Resumed,
+    /// Somebody deleted it before it was served.
+    Deleted,
     /// It was believed gone and is not.
     Resurfaced,
 }
@@ -126,6 +126,8 @@ pub enum Halt {
     AccountChanged,
     /// The key to adopt does not exist.
     AdoptMissing,
+    /// The key to adopt is another credential's.
+    AdoptTaken,
     /// Twilio refuses to create keys (quota or rights).
     CreateRefused,
     /// A guard of the program found that it was about to break an invariant.
@@ -134,7 +136,7 @@ pub enum Halt {
 
 impl Halt {
     /// Every halt, for metrics.
-    pub const ALL: [Halt; 11] = [
+    pub const ALL: [Halt; 12] = [
         Halt::Drift,
         Halt::ForeignContent,
         Halt::PlaceGone,
@@ -144,6 +146,7 @@ impl Halt {
         Halt::SinkRemoved,
         Halt::AccountChanged,
         Halt::AdoptMissing,
+        Halt::AdoptTaken,
         Halt::CreateRefused,
         Halt::Guard,
     ];
@@ -160,6 +163,7 @@ impl Halt {
             Halt::SinkRemoved => "sink_removed",
             Halt::AccountChanged => "account_changed",
             Halt::AdoptMissing => "adopt_missing",
+            Halt::AdoptTaken => "adopt_taken",
             Halt::CreateRefused => "create_refused",
             Halt::Guard => "guard",
         }
@@ -185,7 +189,9 @@ impl Halt {
                 "put the sink back into the policy, or, when nothing reads it any more, `rekeyd resume NAME --forget SINK:PATH`"
             }
             Halt::AccountChanged => "use a new credential name for another account",
-            Halt::AdoptMissing => "correct `adopt` in the policy, restart and run `rekeyd resume NAME`",
+            Halt::AdoptMissing | Halt::AdoptTaken => {
+                "correct `adopt` in the policy, restart and run `rekeyd resume NAME`"
+            }
             Halt::CreateRefused => {
                 "make room or give the Main key its rights back, then `rekeyd resume NAME`; rekeyd never deletes to make room"
             }

@@ -35,8 +35,11 @@ pub struct State {
     pub requested: Option<Requested>,
     /// The operator allowed whatever the sinks hold to be replaced, until a new key is published.
     pub overwrite: bool,
-    /// Places that the operator told us to forget.
-    pub forgotten: BTreeSet<Place>,
+    /// Places that are written no more and may still serve an old key: while one does, that key is not revoked.
+    pub lingering: BTreeSet<Place>,
+    /// Keys that were served and then found deleted by others. Twilio may have been wrong: one that turns up again is an
+    /// old key, with all its rights, and no stray.
+    pub vanished: BTreeSet<KeySid>,
     /// When keys were asked for and when deletes were decided, within the last day.
     pub spent: Spent,
     /// Rotations completed.
@@ -85,8 +88,10 @@ pub struct Rotation {
     pub predecessors: Vec<KeySid>,
     /// The places to write.
     pub targets: BTreeMap<Place, Target>,
-    /// Places that served a predecessor and are no targets: while they may still serve it, it is not revoked.
-    pub unserved: BTreeSet<Place>,
+    /// Some place served the successor at some time: it can be superseded, and not simply be given up.
+    pub served: bool,
+    /// The successor was found to be deleted behind our back.
+    pub lost: bool,
     /// How the members are called there.
     pub members: Members,
     /// How long the predecessors live on after every place serves the successor.
@@ -195,7 +200,7 @@ pub struct Trouble {
     pub count: u32,
     /// The last one.
     pub at: Moment,
-    /// The first one.
+    /// The first one of this step with this fault.
     pub first: Moment,
 }
 
@@ -280,6 +285,14 @@ impl State {
         current.chain(flight).chain(self.strays.iter().map(|stray| &stray.sid)).chain(&self.leftovers)
     }
 
+    /// How many keys of ours may be alive now.
+    pub fn alive(&self) -> usize {
+        let lost = self.rotation.iter().filter(|rotation| rotation.lost).flat_map(|rotation| &rotation.successor);
+        let gone = self.current.iter().filter(|current| current.gone).map(|current| &current.sid);
+        let gone: BTreeSet<&KeySid> = lost.chain(gone).collect();
+        self.keys().filter(|sid| !gone.contains(sid)).collect::<BTreeSet<_>>().len()
+    }
+
     /// Whether the deletion of this key was decided: never to be published again (protocol, rule 9).
     pub fn condemned(&self, sid: &KeySid) -> bool {
         self.rotation.as_ref().is_some_and(|rotation| rotation.condemned.as_ref() == Some(sid))
@@ -298,6 +311,16 @@ impl Rotation {
     /// Whether some place has the new pair, so that its secret can be read back from there.
     pub fn escrowed(&self) -> bool {
         self.targets.values().any(|target| target.written.is_some())
+    }
+
+    /// Whether another rotation may begin on top of this one, which then counts the successor among the old keys: it may
+    /// have consumers.
+    pub fn may_be_superseded(&self) -> bool {
+        match self.phase {
+            Phase::Issuing | Phase::Verifying => false,
+            Phase::Publishing => self.served,
+            Phase::Confirming | Phase::Grace | Phase::Revoking => true,
+        }
     }
 
     /// Whether a write to this place may be under way.

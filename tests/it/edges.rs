@@ -430,15 +430,18 @@ fn what_twilio_will_not_make_halts_and_nothing_is_deleted_to_make_room() {
 
 #[test]
 fn a_pair_that_twilio_refuses_for_five_minutes_halts() {
-    let refused = |now| {
-        let failure = Failure { fault: Fault::PairRefused, detail: "401".into() };
-        let failed = || Event::Failed { step: StepName::Prove, failure: failure.clone() };
+    let refused = |last, now| {
+        let failed = |fault| Event::Failed { step: StepName::Prove, failure: Failure { fault, detail: "401".into() } };
         let mut events = rotate(2, "1", "2", 0);
         events.pop();
-        serving().after(events).after([(0, failed()), (1, failed())]).now(now)
+        let trouble =
+            [(0, failed(Fault::Timeout)), (1, failed(Fault::PairRefused)), (last, failed(Fault::PairRefused))];
+        serving().after(events).after(trouble).now(now)
     };
-    assert_eq!(refused(300_000).halts(), None);
-    assert_eq!(refused(300_001).halts(), Some(Halt::PairRefused));
+    assert_eq!(refused(300_001, 300_001).halts(), None);
+    assert_eq!(refused(300_002, 300_002).halts(), Some(Halt::PairRefused));
+    // What counts is that it was still refused then, not that time has passed since.
+    assert_eq!(refused(2, 10_000_000).halts(), None);
 }
 
 #[test]

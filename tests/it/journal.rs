@@ -263,6 +263,11 @@ async fn the_running_time_and_the_label_key_outlive_the_process() {
         rekeyd::model::key::Label::new(&key, &account(), &instance, &name("billing"), attempt).to_string()
     };
     let first = label(&journal);
+    let claim = enrolled(&journal).await;
+    append_all(&journal, claim, vec![intended(1)]).await;
+    journal.close().await;
+    let journal = sqlite(dir.path()).await;
+    assert_eq!(journal.uptime_at_start(), Uptime(1000), "every entry notes it");
     journal.checkpoint(Uptime(5000)).await.unwrap();
     journal.checkpoint(Uptime(4000)).await.unwrap();
     journal.close().await;

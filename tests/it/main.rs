@@ -11,6 +11,7 @@ mod edges;
 mod http;
 mod journal;
 mod life;
+mod ordeals;
 mod policy;
 mod sandbox;
 mod sinks;

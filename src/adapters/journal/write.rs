@@ -149,8 +149,11 @@ async fn commit(connection: &mut SqliteConnection, batch: &[Write]) -> Result<(i
             Write::Hold(evidence, until, _) => hold(&mut transaction, evidence, *until).await?,
         }
     }
-    let query = "UPDATE installation SET writes = writes + 1 RETURNING writes";
-    let count = sqlx::query_scalar(query).fetch_one(&mut *transaction).await?;
+    let appended =
+        batch.iter().filter_map(|write| if let Write::Append(append, _) = write { Some(append.at) } else { None });
+    let uptime = appended.map(|at| at.uptime).max().unwrap_or_default();
+    let query = "UPDATE installation SET writes = writes + 1, uptime_ms = max(uptime_ms, $1) RETURNING writes";
+    let count = sqlx::query_scalar(query).bind(signed(uptime.0)).fetch_one(&mut *transaction).await?;
     transaction.commit().await?;
     Ok((count, fresh))
 }

@@ -4,7 +4,6 @@ use super::{enter, failed, in_phase, target};
 use crate::model::event::Intent;
 use crate::model::fault::Failure;
 use crate::model::key::KeySid;
-use crate::model::names::Place;
 use crate::model::reason::StepName;
 use crate::model::rotation::{DAY, Phase, Rotation, State, Unsettled};
 use crate::model::time::Moment;
@@ -13,24 +12,23 @@ use std::collections::BTreeSet;
 
 /// A new rotation starts from rest, or on top of one whose new key can not serve (its keys are then revoked with the rest).
 pub(super) fn intended(state: &mut State, intent: &Intent, at: Moment) -> Option<()> {
-    // A third key of ours is never made while a second one still has to go (S5).
-    state.strays.is_empty().then_some(())?;
+    // Another key of ours is not made while one still has to go (S5), unless what is served is dead.
+    let gone = state.current.as_ref().is_some_and(|current| current.gone);
+    (state.strays.is_empty() || (gone && state.strays.len() == 1)).then_some(())?;
+    let superseded = state.rotation.take();
+    superseded.as_ref().is_none_or(Rotation::may_be_superseded).then_some(())?;
     let mut predecessors = std::mem::take(&mut state.leftovers);
-    let mut served: BTreeSet<Place> = state.current.iter().flat_map(|current| current.places.keys().cloned()).collect();
-    if let Some(superseded) = state.rotation.take() {
-        if !matches!(superseded.phase, Phase::Confirming | Phase::Grace | Phase::Revoking) {
-            return None;
-        }
+    state.lingering.extend(state.current.iter().flat_map(|current| current.places.keys().cloned()));
+    if let Some(superseded) = superseded {
         predecessors.extend(superseded.predecessors);
-        predecessors.extend(superseded.successor);
-        served.extend(superseded.unserved);
-        served.extend(superseded.targets.into_keys());
+        predecessors.extend(superseded.successor.filter(|_| !superseded.lost));
+        state.lingering.extend(superseded.targets.into_keys());
     }
-    served.retain(|place| !intent.bases.contains_key(place) && !state.forgotten.contains(place));
+    state.lingering.retain(|place| !intent.bases.contains_key(place));
     // A key that is known to be gone needs no revoking.
     predecessors.extend(state.current.iter().filter(|current| !current.gone).map(|current| current.sid.clone()));
     let mut seen = BTreeSet::new();
-    predecessors.retain(|sid| seen.insert(sid.clone()));
+    predecessors.retain(|sid| !state.vanished.contains(sid) && seen.insert(sid.clone()));
 
     state.unsettled.retain(|create| create.ambiguous || at.uptime.since(create.intended.uptime) < DAY);
     state.account = Some(intent.account.clone());
@@ -46,7 +44,8 @@ pub(super) fn intended(state: &mut State, intent: &Intent, at: Moment) -> Option
         published: None,
         predecessors,
         targets: intent.bases.iter().map(|(place, base)| (place.clone(), target(base))).collect(),
-        unserved: served,
+        served: false,
+        lost: false,
         members: intent.members.clone(),
         grace: intent.grace,
         condemned: None,

@@ -9,6 +9,8 @@ use crate::model::time::Moment;
 use std::collections::BTreeMap;
 
 pub(super) fn abandoned(state: &mut State, sid: &KeySid, cause: Cause, at: Moment) -> Option<()> {
+    // What was ever served may have consumers: it is superseded, and ends with its grace.
+    (!state.rotation.as_ref()?.served).then_some(())?;
     let mut rotation = give_up(state, &[Phase::Issuing, Phase::Verifying, Phase::Publishing])?;
     if rotation.successor.get_or_insert_with(|| sid.clone()) != sid {
         state.rotation = Some(rotation);
@@ -21,6 +23,9 @@ pub(super) fn abandoned(state: &mut State, sid: &KeySid, cause: Cause, at: Momen
 }
 
 pub(super) fn found(state: &mut State, attempt: AttemptId, sid: &KeySid, at: Moment) -> Option<()> {
+    if state.vanished.remove(sid) {
+        return returned(state, sid);
+    }
     if state.keys().any(|known| known == sid) {
         return None;
     }
@@ -28,6 +33,19 @@ pub(super) fn found(state: &mut State, attempt: AttemptId, sid: &KeySid, at: Mom
     state.unsettled.retain(|create| create.attempt != attempt);
     let cause = if state.unsettled.len() < unsettled { Cause::AnswerLost } else { Cause::Resurfaced };
     state.strays.push(Stray { attempt, sid: sid.clone(), cause, at, rotation: None, fence: None, condemned: false });
+    Some(())
+}
+
+/// A key that was served and believed gone is there after all: the current one, or an old one that has its grace.
+fn returned(state: &mut State, sid: &KeySid) -> Option<()> {
+    let current = state.current.as_mut().filter(|current| &current.sid == sid);
+    let is_current = current.map(|current| current.gone = false).is_some();
+    match &mut state.rotation {
+        Some(rotation) if rotation.successor.as_ref() == Some(sid) => rotation.lost = false,
+        Some(rotation) => rotation.predecessors.push(sid.clone()),
+        None if is_current => {}
+        None => state.leftovers.push(sid.clone()),
+    }
     Some(())
 }
 
@@ -41,7 +59,8 @@ fn moved(state: &mut State, place: &Place, from: &Version, to: &Version) {
     if let Some(version) = state.current.as_mut().and_then(|current| current.places.get_mut(place)) {
         follow(version);
     }
-    if let Some(target) = state.rotation.as_mut().and_then(|rotation| rotation.targets.get_mut(place)) {
+    let strays = state.strays.iter_mut().filter_map(|stray| stray.rotation.as_deref_mut());
+    for target in state.rotation.iter_mut().chain(strays).filter_map(|rotation| rotation.targets.get_mut(place)) {
         follow(&mut target.base);
         target.written.iter_mut().for_each(follow);
     }

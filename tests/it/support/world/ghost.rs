@@ -35,6 +35,9 @@ pub struct Truth {
     pub grace: Duration,
     /// The journal's states, as last written: what intents there are (S13).
     pub journal: BTreeMap<String, State>,
+    /// For each delete sent, how old the oldest last look at the places of its credential was.
+    pub ages: Vec<(KeySid, Duration)>,
+    looked: BTreeMap<Place, Duration>,
     next: u64,
     start: Option<tokio::time::Instant>,
 }
@@ -127,6 +130,10 @@ impl Truth {
     pub fn delete(&mut self, sid: &KeySid) {
         let now = self.now();
         let Some(made) = self.keys.get(sid).cloned() else { return };
+        let label = made.label.clone().unwrap_or_default();
+        let mine = self.looked.iter().filter(|(place, _)| label.contains(&format!(":{}:", place.path)));
+        let age = mine.map(|(_, at)| now.saturating_sub(*at)).max().unwrap_or_default();
+        self.ages.push((sid.clone(), age));
         self.check(made.ours, || format!("S2: {sid} is not ours"));
         let condemned = self.journal.values().any(|state| state.condemned(sid));
         self.check(condemned, || format!("S13: {sid} was deleted without being condemned"));
@@ -157,6 +164,7 @@ impl Truth {
     /// A sink is read by the daemon.
     pub fn read(&mut self, place: &Place) -> (Version, Option<Map<String, Value>>) {
         let now = self.now();
+        self.looked.insert(place.clone(), now);
         let slot = self.places.entry(place.clone()).or_insert(empty());
         let sid = slot.value.as_ref().and_then(sid_of);
         if slot.read_back.as_ref().map(|(sid, _)| sid) != sid.as_ref() {

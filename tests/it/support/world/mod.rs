@@ -61,6 +61,7 @@ struct Control {
     fates: BTreeMap<usize, Fate>,
     by_name: BTreeMap<&'static str, Fate>,
     down: BTreeSet<String>,
+    slow: BTreeMap<&'static str, Duration>,
 }
 
 impl World {
@@ -97,6 +98,11 @@ impl World {
         self.control(|c| if down { c.down.insert(peer.to_owned()) } else { c.down.remove(peer) });
     }
 
+    /// Every call of this name takes so long.
+    pub fn slow(&self, name: &'static str, time: Duration) {
+        self.control(|c| c.slow.insert(name, time));
+    }
+
     /// How many calls there were.
     pub fn calls(&self) -> usize {
         self.control(|c| c.calls)
@@ -130,7 +136,8 @@ impl World {
         apply: impl FnOnce(&mut Truth) -> Outcome<T> + Send + 'static,
     ) -> Outcome<T> {
         self.alive(generation).await;
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        let slow = self.control(|c| c.slow.get(name).copied()).unwrap_or(Duration::from_millis(5));
+        tokio::time::sleep(slow).await;
         self.alive(generation).await;
         let (fate, down) = self.control(|c| {
             let fate = c.fates.remove(&c.calls).or_else(|| c.by_name.get(name).copied());
