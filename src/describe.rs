@@ -22,11 +22,15 @@ pub fn describe(event: &Event) -> String {
         Event::Rebased { place, base } => format!("{place} will be replaced at version {base}, as an operator allowed"),
         Event::Widened { bases } => format!("{} added", places(bases.len())),
         Event::Published { versions } => {
-            format!("{} read back, and what is served works; grace begins", places(versions.len()))
+            format!("{} read back, and what is served works", places(versions.len()))
         }
         Event::Condemned { sid, evidence } => {
-            let (seen, proven) = (places(evidence.places.len()), evidence.proven);
-            format!("deleting {sid}: {seen} just seen to serve another key, {proven} just proven to work")
+            let other = evidence.places.values().filter(|(served, _)| served.is_some()).count();
+            let (none, proven) = (evidence.places.len() - other, evidence.proven);
+            format!(
+                "deleting {sid}: just seen, {} with another key ({proven} proven to work), {none} with none",
+                places(other)
+            )
         }
         Event::Revoked { sid } => format!("{sid} is gone"),
         Event::Completed => "rotation completed".into(),
@@ -38,7 +42,7 @@ pub fn describe(event: &Event) -> String {
         Event::Fenced { place, from, to, .. } => format!("{place} went from version {from} to {to}, unchanged"),
         Event::Revived { .. } => "a sink has the new pair after all; the rotation goes on".into(),
         Event::Removed { sid } => format!("the stray {sid} is gone"),
-        Event::Missing { sid } => format!("{sid} does not exist any more, and was not ours to delete"),
+        Event::Missing { sid } => format!("{sid} does not exist any more: somebody else has deleted it"),
         Event::Failed { step, failure } => format!("{} failed: {failure}", step.word()),
         Event::Recovered => "what had failed works again".into(),
         Event::Halted { halt, detail } => format!("halted ({}): {detail}", halt.word()),

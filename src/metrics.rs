@@ -8,7 +8,7 @@ use crate::model::event::{Entry, Event};
 use crate::model::key::AccountSid;
 use crate::model::names::CredentialName;
 use crate::model::policy::Policy;
-use crate::model::reason::Halt;
+use crate::model::reason::{Breaker, Halt};
 use crate::model::rotation::State;
 use crate::ports::{Call, Observer};
 use jiff::Timestamp;
@@ -95,6 +95,11 @@ impl Metrics {
         };
         let info = gauge("rekeyd_build_info", "Always 1; the version is a label.", &["version"])?;
         info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        for account in metrics.policy.delete_budgets().into_keys() {
+            for breaker in Breaker::ALL {
+                metrics.breakers.with_label_values(&[short(&account).as_str(), breaker.word()]);
+            }
+        }
         for outcome in OUTCOMES {
             metrics.rotations.with_label_values(&[outcome]);
         }
@@ -277,8 +282,8 @@ impl Observer for Metrics {
         self.call_times.with_label_values(&[call.peer, call.operation]).observe(call.took.as_secs_f64());
     }
 
-    fn breaker(&self, account: &AccountSid, breaker: &'static str, open: bool) {
-        self.breakers.with_label_values(&[short(account).as_str(), breaker]).set(i64::from(open));
+    fn breaker(&self, account: &AccountSid, breaker: Breaker, open: bool) {
+        self.breakers.with_label_values(&[short(account).as_str(), breaker.word()]).set(i64::from(open));
     }
 
     fn unexplained(&self, account: &AccountSid, keys: usize) {

@@ -2,12 +2,13 @@
 //!
 //! The engine knows these five traits and nothing behind them; each adapter implements one and knows one vendor.
 
-use crate::model::apply::{Misfit, apply};
+use crate::model::apply::Misfit;
 use crate::model::document::{Names, Pair, Seen};
 use crate::model::event::{Entry, Event};
 use crate::model::fault::Outcome;
 use crate::model::key::{AccountSid, AttemptId, KeyFacts, KeySid, Label, LabelKey};
 use crate::model::names::{CredentialName, Place, Version};
+use crate::model::reason::Breaker;
 use crate::model::rotation::State;
 use crate::model::secret::Secret;
 use crate::model::time::{Moment, Uptime};
@@ -178,6 +179,12 @@ pub trait Journal: Send + Sync {
     /// Notes the running time, so that a crash loses little of it.
     async fn checkpoint(&self, uptime: Uptime) -> Result<(), JournalError>;
 
+    /// Notes which breakers are open, in place of what was noted before.
+    async fn note_breakers(&self, open: Vec<(AccountSid, Breaker)>) -> Result<(), JournalError>;
+
+    /// The breakers that were last noted to be open.
+    async fn breakers(&self) -> Result<Vec<(AccountSid, Breaker)>, JournalError>;
+
     /// Holds deletes until then, because something shows that the journal is older than what it describes. The same
     /// evidence holds them once only: what it tells of does not go away by itself, and must not stop deletes for ever.
     async fn hold_deletes(&self, evidence: &str, until: Uptime) -> Result<(), JournalError>;
@@ -196,14 +203,6 @@ pub struct Claim {
     pub state: State,
     /// The fencing token.
     pub token: u64,
-}
-
-impl Claim {
-    /// Whether the event could follow now.
-    pub fn would_fit(&self, event: &Event) -> bool {
-        let nowhen = Moment { wall: Timestamp::UNIX_EPOCH, uptime: Uptime(u64::MAX), twilio: None };
-        apply(self.state.clone(), &Entry { seq: self.seq + 1, at: nowhen, event: event.clone() }).is_ok()
-    }
 }
 
 /// One credential as the journal holds it.
@@ -326,7 +325,7 @@ pub trait Observer: Send + Sync {
     /// A call to the outside ended.
     fn called(&self, call: Call<'_>);
     /// A breaker of an account is open or closed.
-    fn breaker(&self, account: &AccountSid, breaker: &'static str, open: bool);
+    fn breaker(&self, account: &AccountSid, breaker: Breaker, open: bool);
     /// Keys seen in an account that look like ours and can not be told to be.
     fn unexplained(&self, account: &AccountSid, keys: usize);
 }

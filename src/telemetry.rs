@@ -4,6 +4,7 @@ use crate::describe::describe;
 use crate::model::event::{Entry, Event};
 use crate::model::key::AccountSid;
 use crate::model::names::CredentialName;
+use crate::model::reason::Breaker;
 use crate::model::rotation::State;
 use crate::ports::{Call, Observer};
 use jiff::Timestamp;
@@ -47,7 +48,8 @@ impl Observer for EventLog {
     fn recorded(&self, name: &CredentialName, before: &State, entry: &Entry, after: &State) {
         let rotation = after.rotation.as_ref().or(before.rotation.as_ref());
         let attempt = rotation.map(|rotation| rotation.attempt.to_string()).unwrap_or_default();
-        let key = rotation.and_then(|rotation| rotation.successor.as_ref()).map(|sid| sid.as_str()).unwrap_or_default();
+        let successor = rotation.and_then(|rotation| rotation.successor.as_ref());
+        let key = entry.event.sid().or(successor).map(|sid| sid.as_str()).unwrap_or_default();
         let (event, seq, phase, text) = (entry.event.word(), entry.seq, after.word(), describe(&entry.event));
         match &entry.event {
             Event::Halted { .. } => error!(credential = %name, event, seq, phase, attempt, key, "{text}"),
@@ -90,7 +92,14 @@ impl Observer for EventLog {
         tracing::debug!(peer = call.peer, operation = call.operation, outcome = call.outcome, ms, "called");
     }
 
-    fn breaker(&self, _account: &AccountSid, _breaker: &'static str, _open: bool) {}
+    fn breaker(&self, account: &AccountSid, breaker: Breaker, open: bool) {
+        let word = breaker.word();
+        match (open, breaker) {
+            (_, Breaker::Unlisted) => tracing::debug!(%account, breaker = word, open, "{}", breaker.meaning()),
+            (true, _) => error!(%account, breaker = word, open, "nothing is created or deleted: {}", breaker.meaning()),
+            (false, _) => warn!(%account, breaker = word, open, "no longer so: {}", breaker.meaning()),
+        }
+    }
 
     fn unexplained(&self, account: &AccountSid, keys: usize) {
         if keys > 0 {
@@ -115,7 +124,7 @@ impl Observer for Everyone {
         self.0.iter().for_each(|observer| observer.called(call));
     }
 
-    fn breaker(&self, account: &AccountSid, breaker: &'static str, open: bool) {
+    fn breaker(&self, account: &AccountSid, breaker: Breaker, open: bool) {
         self.0.iter().for_each(|observer| observer.breaker(account, breaker, open));
     }
 

@@ -10,7 +10,7 @@
 //! overtaken between the last check and the rename, some microseconds later; no file system offers more.
 //!
 //! **No leftovers.** A new file is built as `.rekeyd.new`, always the same name: what a crash left there, which holds a
-//! secret, is removed at start and by the next write.
+//! secret, is removed when the daemon starts and by the next write.
 
 mod files;
 
@@ -34,11 +34,14 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Uses the directory, which must exist when something is read or written, and removes what a crash left there.
+    /// Uses the directory, which must exist when something is read or written.
     pub fn new(path: PathBuf) -> Self {
-        let folder = Folder::new(path);
-        folder.tidy();
-        Self { folder: Arc::new(folder) }
+        Self { folder: Arc::new(Folder::new(path)) }
+    }
+
+    /// Removes what a crash left there: for who is about to write, and not for who only looks.
+    pub fn tidy(&self) {
+        self.folder.tidy();
     }
 
     /// Checks the name of a file: one that stays in the directory, and that no file of our own can have.

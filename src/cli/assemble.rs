@@ -21,24 +21,33 @@ pub(super) struct Doors {
     pub(super) clock: Arc<dyn Clock>,
 }
 
-pub(super) async fn doors(policy: &Policy) -> Result<Doors, CliError> {
+/// What the doors are made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To work: what a crash left behind is removed.
+    Work,
+    /// To look: nothing is touched.
+    Look,
+}
+
+pub(super) async fn doors(policy: &Policy, purpose: Purpose) -> Result<Doors, CliError> {
     http::install_crypto();
     let failed = |error: &dyn std::fmt::Display| CliError::new(Kind::Failed, error.to_string());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let secret = secrets::read(&policy.twilio.main_key_secret).map_err(|error| {
         let hint = "it is named by main_key_secret_file or main_key_secret_env in [twilio]";
-        CliError::new(Kind::Failed, format!("the Main key's secret can not be read: {error}")).hint(hint)
+        CliError::new(Kind::Failed, format!("the Main key's secret can not be read: {}", chain(&error))).hint(hint)
     })?;
     let issuer = TwilioClient::new(&policy.twilio, secret, clock.clone()).map_err(|error| failed(&error))?;
     let mut sinks = BTreeMap::new();
     for (name, sink) in &policy.sinks {
         let error = |error: &dyn std::fmt::Display| CliError::new(Kind::Failed, format!("sink `{name}`: {error}"));
-        sinks.insert(name.clone(), door(sink).await.map_err(|e| error(&e))?);
+        sinks.insert(name.clone(), door(sink, purpose).await.map_err(|e| error(&e))?);
     }
     Ok(Doors { issuer: Arc::new(issuer), sinks, clock })
 }
 
-async fn door(sink: &SinkPolicy) -> Result<Arc<dyn Sink>, Box<dyn std::error::Error>> {
+async fn door(sink: &SinkPolicy, purpose: Purpose) -> Result<Arc<dyn Sink>, Box<dyn std::error::Error>> {
     Ok(match sink {
         SinkPolicy::Vault { address, mount, namespace, ca_file, auth } => {
             let base = http::Base::new(address)?;
@@ -48,8 +57,20 @@ async fn door(sink: &SinkPolicy) -> Result<Arc<dyn Sink>, Box<dyn std::error::Er
         SinkPolicy::SecretsManager { region, endpoint_url } => {
             Arc::new(aws::SecretsManager::connect(region, endpoint_url.as_ref()).await)
         }
-        SinkPolicy::Directory { path } => Arc::new(Directory::new(path.clone())),
+        SinkPolicy::Directory { path } => {
+            let directory = Directory::new(path.clone());
+            if purpose == Purpose::Work {
+                directory.tidy();
+            }
+            Arc::new(directory)
+        }
     })
+}
+
+/// An error with its causes, where none of them can hold a secret.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// Opens the journal that the policy names.
@@ -62,7 +83,8 @@ fn journal_error(path: &Path, access: Access, error: &JournalError) -> CliError 
     let failed = CliError::new(Kind::Journal, format!("{}: {error}", path.display()));
     match (access, error) {
         (Access::Visitor, _) if !path.exists() => {
-            failed.hint("there is no journal yet: `rekeyd run` makes it when it starts for the first time")
+            CliError::new(Kind::Journal, format!("there is no journal at {}", path.display()))
+                .hint("`rekeyd run` makes it when it starts for the first time")
         }
         (_, JournalError::Corrupt(_)) => failed.hint(
             "nothing was changed; put a sound copy of the journal back, or move it away to start over: what the sinks \

@@ -1,6 +1,6 @@
 //! A daemon put together: what `run` and `demo` start.
 
-use super::assemble::{Doors, doors, journal};
+use super::assemble::{Doors, Purpose, doors, journal};
 use super::{CliError, Kind};
 use crate::adapters::journal::{Access, SqliteJournal};
 use crate::adapters::ticks;
@@ -37,7 +37,7 @@ impl Daemon {
     pub(super) async fn start(policy: Arc<Policy>, watcher: Arc<dyn Observer>) -> Result<Self, CliError> {
         let failed =
             |what: &str, error: &dyn std::fmt::Display| CliError::new(Kind::Failed, format!("{what}: {error}"));
-        let Doors { issuer, sinks, clock } = doors(&policy).await?;
+        let Doors { issuer, sinks, clock } = doors(&policy, Purpose::Work).await?;
         let journal = Arc::new(journal(&policy, Access::Daemon).await?);
         let metrics = Arc::new(Metrics::new(policy.clone()).map_err(|error| failed("metrics", &error))?);
         let listener = TcpListener::bind(policy.listen).await;

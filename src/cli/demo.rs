@@ -1,6 +1,7 @@
 //! `rekeyd demo`: the main job before one's eyes, against the sandbox, in a temporary place.
 
 use super::daemon::Daemon;
+use super::run::Signals;
 use super::sandbox::{fill, write_private};
 use super::{CliError, Kind, out};
 use crate::adapters::clock::SystemClock;
@@ -12,6 +13,7 @@ use crate::model::event::{Entry, Event};
 use crate::model::key::{AccountSid, KeySid};
 use crate::model::names::CredentialName;
 use crate::model::policy::{Policy, Rules};
+use crate::model::reason::Breaker;
 use crate::model::rotation::State;
 use crate::ports::{Call, Clock, Issuer, Observer, Verdict};
 use crate::sandbox::{Faults, KeyKind, NewKey, Options, Sandbox};
@@ -48,24 +50,30 @@ pub(super) async fn run(args: Args) -> Result<(), CliError> {
         "Three credentials are rotated every 14 s with 6 s of grace, and three consumers use them all the time.\n",
     );
 
+    let mut ended = std::pin::pin!(Signals::listen()?.next());
     let narrator = Arc::new(Narrator::new());
     let daemon = Daemon::start(policy.clone(), narrator.clone()).await?;
     let consumers = consumers(&policy, dir.path())?;
-    let done = wait(&daemon, &narrator, &policy).await;
+    let done = tokio::select! {
+        done = wait(&daemon, &narrator, &policy) => Some(done),
+        _ = &mut ended => None,
+    };
     let metrics = daemon.metrics.render(daemon.clock.wall()).map_err(|error| failed(&error))?;
     out::line(&format!("\n{}", table(&narrator, &consumers, &sandbox)));
     out::line("\nFrom /metrics:");
     metrics.lines().filter(|line| shown(line)).for_each(|line| out::line(&format!("  {line}")));
-    if args.serve {
-        serve(dir.path(), &daemon, &sandbox).await?;
+    if args.serve && done.is_some() {
+        serve(dir.path(), &daemon, &sandbox);
+        ended.await;
     }
     consumers.iter().for_each(|consumer| consumer.task.abort());
     daemon.stop().await;
     sandbox.stop().await;
     let refused: u64 = consumers.iter().map(|consumer| consumer.refused.load(Ordering::Relaxed)).sum();
     match (done, refused) {
-        (true, 0) => Ok(()),
-        (false, _) => Err(CliError::new(Kind::Failed, "the rotations did not end in time")),
+        (Some(true), 0) => Ok(()),
+        (None, _) => Err(CliError::new(Kind::Failed, "the demo was interrupted")),
+        (Some(false), _) => Err(CliError::new(Kind::Failed, "the rotations did not end in time")),
         (_, refused) => Err(CliError::new(Kind::Failed, format!("{refused} calls of consumers were refused"))),
     }
 }
@@ -112,14 +120,13 @@ async fn wait(daemon: &Daemon, narrator: &Narrator, policy: &Policy) -> bool {
     false
 }
 
-async fn serve(dir: &Path, daemon: &Daemon, sandbox: &Sandbox) -> Result<(), CliError> {
+fn serve(dir: &Path, daemon: &Daemon, sandbox: &Sandbox) {
     let policy = dir.join("policy.toml");
     out::line("\nStill running, until interrupted. In another terminal:");
     out::line(&format!("  rekeyd status --config {}", policy.display()));
     out::line(&format!("  rekeyd rotate alerts --wait --config {}", policy.display()));
     out::line(&format!("  curl -s http://{}/metrics", daemon.address));
     out::line(&format!("  curl -s {}/_sandbox/state", sandbox.url()));
-    tokio::signal::ctrl_c().await.map_err(|error| CliError::new(Kind::Failed, error.to_string()))
 }
 
 fn shown(line: &str) -> bool {
@@ -167,7 +174,7 @@ impl Observer for Narrator {
 
     fn released(&self, _name: &CredentialName, _state: &State, _wake: Option<Timestamp>, _waiting: &str) {}
     fn called(&self, _call: Call<'_>) {}
-    fn breaker(&self, _account: &AccountSid, _breaker: &'static str, _open: bool) {}
+    fn breaker(&self, _account: &AccountSid, _breaker: Breaker, _open: bool) {}
     fn unexplained(&self, _account: &AccountSid, _keys: usize) {}
 }
 

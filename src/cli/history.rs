@@ -36,7 +36,7 @@ pub(super) async fn run(config: &Path, args: Args) -> Result<(), CliError> {
             let text = serde_json::to_string(&entry);
             out::line(&text.map_err(|error| CliError::new(Kind::Failed, error.to_string()))?);
         } else {
-            let time = entry.at.wall.round(jiff::Unit::Second).unwrap_or(entry.at.wall);
+            let time = jiff::Timestamp::from_second(entry.at.wall.as_second()).unwrap_or(entry.at.wall);
             out::line(&format!("{time}  {:>4}  {:<14}  {}", entry.seq, entry.event.word(), describe(&entry.event)));
         }
     }

@@ -1,15 +1,19 @@
 //! `rekeyd plan`: what would happen, why, and when. It never builds an engine, so it cannot change anything.
 
-use super::assemble::{Doors, doors};
+use super::assemble::{Doors, Purpose, doors};
+use super::daemon::running;
 use super::status::span;
+use super::status::waiting_for;
 use super::{CliError, Kind, load, out};
 use crate::adapters::journal::{Access, SqliteJournal};
 use crate::decide::{Hand, Sight, Step, View, Weather, plan, step};
 use crate::model::document::Names;
 use crate::model::event::Event;
+use crate::model::key::KeySid;
 use crate::model::names::{CredentialName, Place, SinkName};
 use crate::model::policy::{Policy, Rules, StateUrl};
-use crate::model::rotation::State;
+use crate::model::reason::Reason;
+use crate::model::rotation::{Phase, State};
 use crate::model::time::{Moment, Uptime};
 use crate::ports::{Journal, Row};
 use futures_util::stream::{self, StreamExt};
@@ -37,6 +41,8 @@ struct Line {
     why: String,
     due: Option<Timestamp>,
     reason: Option<&'static str>,
+    /// The steps of the rotation that is under way or comes next, in order.
+    rotation: Vec<String>,
     places: BTreeMap<String, String>,
 }
 
@@ -60,7 +66,7 @@ const AT_ONCE: usize = 16;
 
 pub(super) async fn run(config: &Path, args: Args) -> Result<(), CliError> {
     let policy = load(config)?.policy;
-    let doors = doors(&policy).await?;
+    let doors = doors(&policy, Purpose::Look).await?;
     let Known { rows, uptime } = known(&policy).await?;
     let accounts = accounts(&policy, &doors, &rows).await;
     let now = Moment { wall: doors.clock.wall(), uptime, twilio: None };
@@ -79,7 +85,7 @@ pub(super) async fn run(config: &Path, args: Args) -> Result<(), CliError> {
     if silent || unread {
         return Err(CliError::silent(Kind::Unreachable));
     }
-    let halts = report.credentials.iter().any(|line| line.next == "halt");
+    let halts = report.credentials.iter().any(|line| matches!(line.next, "halt" | "halted"));
     if halts { Err(CliError::silent(Kind::Halted)) } else { Ok(()) }
 }
 
@@ -121,19 +127,64 @@ async fn line(policy: &Policy, doors: &Doors, rules: &Rules, row: Option<&Row>, 
     let (state, seq) = row.map_or((&empty, 0), |row| (&row.state, row.seq));
     let (sight, places, problem) = look(doors, rules, state, now.uptime).await;
     let due = plan::due(state, rules, now.wall);
-    let (next, why) = match problem {
-        Some(problem) => ("unknown", problem),
-        None => words(&decide(policy, doors, rules, state, seq, now, &sight)),
+    let in_hand = running(policy) && state.phase().is_some_and(|phase| phase < Phase::Confirming);
+    let (next, why) = match (problem, row) {
+        // The secret of the new key is in the daemon's memory, where we can not look.
+        (None, Some(row)) if in_hand => ("go on", format!("the daemon is at it: {}", waiting_for(row))),
+        (None, _) => words(&decide(policy, doors, rules, state, seq, now, &sight)),
+        (Some(problem), _) => ("unknown", problem),
     };
-    let halted = state.halted.is_some();
+    let halted = state.halted.as_ref();
+    let (next, why) = match halted {
+        Some(halted) => ("halted", format!("{}: {}", halted.halt.word(), halted.detail)),
+        None => (next, why),
+    };
+    let halted = halted.is_some();
     Line {
         credential: rules.name.to_string(),
         next,
         why,
         due: (!halted).then_some(due.at),
         reason: (!halted).then(|| due.reason.words()),
+        rotation: steps(rules, state, due.reason),
         places,
     }
+}
+
+/// The rotation that is under way or comes next, from here to its end.
+fn steps(rules: &Rules, state: &State, reason: Reason) -> Vec<String> {
+    let list =
+        |places: &mut dyn Iterator<Item = &Place>| places.map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let grace = span(rules.grace.as_secs());
+    let mut steps: Vec<String> = state.strays.iter().map(|stray| format!("delete {}, a stray", stray.sid)).collect();
+    let mut old: Vec<&KeySid> = state.leftovers.iter().collect();
+    let current = state.current.as_ref();
+    let rotation = state.rotation.as_ref();
+    match rotation.and_then(|rotation| Some((rotation, rotation.successor.as_ref()?))) {
+        Some((rotation, successor)) => {
+            let unwritten = rotation.targets.iter().filter(|(_, target)| target.written.is_none());
+            let places = list(&mut unwritten.map(|(place, _)| place));
+            if !places.is_empty() {
+                steps.push(format!("publish {successor} to {places}"));
+            }
+            old.extend(&rotation.predecessors);
+        }
+        None if reason == Reason::Widened && rotation.is_none() => {
+            steps.push(format!("publish the current key to {} as well", list(&mut plan::added(state, rules))));
+        }
+        None => {
+            let adopted = rules.adopt.as_ref().filter(|_| current.is_none());
+            steps.extend(adopted.map(|sid| format!("adopt {sid}, made by hand")));
+            steps.push("create a key and prove it".to_owned());
+            steps.push(format!("publish it to {}", list(&mut rules.places.iter())));
+            old.extend(rotation.iter().flat_map(|rotation| &rotation.predecessors));
+            let served = current.filter(|current| !current.gone).map(|current| &current.sid);
+            old.extend(served.or(adopted).filter(|sid| !rotation.is_some_and(|r| r.predecessors.contains(sid))));
+        }
+    }
+    let delete = |sid: &&KeySid| format!("delete {sid}, no sooner than {grace} after every place serves the new one");
+    steps.extend(old.iter().map(delete));
+    steps
 }
 
 /// Reads every place, as the daemon would before an intent.
@@ -229,5 +280,9 @@ fn show(report: &Report, now: Timestamp) {
         table.add_row([line.credential.clone(), line.next.to_owned(), line.why.clone(), due]);
     }
     out::line(&table.trim_fmt());
-    out::line("nothing was changed");
+    for line in &report.credentials {
+        out::line(&format!("\n{}:", line.credential));
+        line.rotation.iter().enumerate().for_each(|(n, step)| out::line(&format!("  {}. {step}", n + 1)));
+    }
+    out::line("\nnothing was changed");
 }

@@ -3,6 +3,7 @@
 
 use super::daemon::{running, visit};
 use super::out::Progress;
+use super::status::waiting_for;
 use super::{CliError, Kind, load, out};
 use crate::describe::describe;
 use crate::model::names::{CredentialName, Place};
@@ -22,7 +23,7 @@ pub(super) struct RotateArgs {
     wait: bool,
 }
 
-/// Lets a halted credential go on. What halted it is looked at again first.
+/// Lets a halted credential go on, or one that waits after failures try again now. What halted it is looked at first.
 #[derive(Debug, clap::Args)]
 pub(super) struct ResumeArgs {
     /// The credential.
@@ -44,6 +45,10 @@ pub(super) async fn rotate(config: &Path, args: RotateArgs) -> Result<(), CliErr
         let message = format!("`{name}` is halted ({}): {}", halted.halt.word(), halted.detail);
         return Err(CliError::new(Kind::Halted, message).hint(halted.halt.hint().replace("NAME", name.as_str())));
     }
+    if args.wait && !running(&policy) {
+        let error = CliError::new(Kind::Failed, "no daemon has this journal open, so there is nothing to wait for");
+        return Err(error.hint("start `rekeyd run`, or leave --wait out: the request then waits for the next start"));
+    }
     ask(&*journal, &policy, name.clone(), Ask::Rotate).await?;
     if args.wait { follow(&*journal, &name, before.map_or(0, |row| row.seq)).await } else { Ok(()) }
 }
@@ -64,9 +69,15 @@ pub(super) async fn resume(config: &Path, args: ResumeArgs) -> Result<(), CliErr
         forget.insert(place);
     }
     let journal = visit(&policy).await?;
-    let halted = state(&*journal, &name).await?.is_some_and(|row| row.state.halted.is_some());
-    if !halted && !args.overwrite && forget.is_empty() {
-        out::line(&format!("`{name}` is not halted; there is nothing to resume"));
+    let now = state(&*journal, &name).await?.map(|row| row.state).unwrap_or_default();
+    for place in &forget {
+        if !now.places().any(|known| known == place) {
+            let error = CliError::new(Kind::Failed, format!("`{name}` was never published to `{place}`"));
+            return Err(error.hint(format!("`rekeyd history {name}` shows the places")));
+        }
+    }
+    if now.halted.is_none() && now.trouble.is_none() && !args.overwrite && forget.is_empty() {
+        out::line(&format!("`{name}` is not halted, and nothing failed; there is nothing to resume"));
         return Ok(());
     }
     ask(&*journal, &policy, name, Ask::Resume { overwrite: args.overwrite, forget }).await
@@ -106,7 +117,7 @@ fn operator() -> String {
     plain.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
 }
 
-/// Shows the events from now on, until the credential is at rest again or a human must look.
+/// Shows the events from now on, until a rotation that began after the request is completed, or a human must look.
 #[expect(clippy::disallowed_methods, reason = "the command line may wait")]
 async fn follow(journal: &dyn Journal, name: &CredentialName, mut seq: u64) -> Result<(), CliError> {
     let mut progress = Progress::default();
@@ -116,6 +127,9 @@ async fn follow(journal: &dyn Journal, name: &CredentialName, mut seq: u64) -> R
         for entry in entries.iter().filter(|entry| entry.seq > seq) {
             progress.note(&format!("{}  {}", entry.event.word(), describe(&entry.event)));
             begun |= entry.event.word() == "intended";
+            if begun && entry.event.word() == "completed" {
+                return Ok(());
+            }
         }
         seq = entries.last().map_or(seq, |entry| entry.seq);
         let Some(row) = state(journal, name).await? else { return Ok(()) };
@@ -123,10 +137,7 @@ async fn follow(journal: &dyn Journal, name: &CredentialName, mut seq: u64) -> R
             let error = CliError::new(Kind::Halted, format!("halted: {}", halted.detail));
             return Err(error.hint(halted.halt.hint().replace("NAME", name.as_str())));
         }
-        if begun && row.state.rotation.is_none() && row.state.strays.is_empty() {
-            return Ok(());
-        }
-        progress.show(&format!("{}: {}", row.state.word(), row.waiting));
+        progress.show(&waiting_for(&row));
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }

@@ -52,19 +52,19 @@ fn announce(policy: &Policy, daemon: &Daemon) {
     tracing::info!(version, instance = %policy.instance, credentials, listen, "rekeyd has started");
 }
 
-/// The signals that end the daemon.
-struct Signals {
+/// The signals that end what runs until it is told to stop.
+pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn listen() -> Result<Self, CliError> {
+    pub(super) fn listen() -> Result<Self, CliError> {
         let listen = |kind| signal(kind).map_err(|error| failed("signals can not be caught", &error));
         Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
 
-    async fn next(mut self) -> &'static str {
+    pub(super) async fn next(mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",

@@ -1,7 +1,11 @@
 //! `rekeyd sandbox`: a Twilio to try things on.
 
-use super::{CliError, Kind, out};
+use super::assemble::chain;
+use super::run::Signals;
+use super::{CliError, Kind, load, out};
+use crate::adapters::secrets;
 use crate::model::key::{AccountSid, KeySid};
+use crate::model::policy::SecretSource;
 use crate::model::secret::Secret;
 use crate::sandbox::{ErrorStatus, Fault, Faults, Latency, Options, Random, Rate, Sandbox};
 use std::net::SocketAddr;
@@ -17,7 +21,8 @@ pub(super) struct Args {
     /// Where it listens; only loopback.
     #[arg(long, default_value = "127.0.0.1:9700", value_name = "ADDRESS")]
     listen: SocketAddr,
-    /// Writes a policy for it, and the secret of its Main key, into this directory.
+    /// Writes a policy for it, and the secret of its Main key, into this directory; if there is a policy, takes the
+    /// account and the Main key from that.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Makes every choice and every secret repeatable.
@@ -63,33 +68,34 @@ fn key(text: &str) -> Result<KeySid, String> {
 pub(super) async fn run(args: Args) -> Result<(), CliError> {
     let failed = |error: &dyn std::fmt::Display| CliError::new(Kind::Failed, error.to_string());
     let faults = faults(&args)?;
-    let main_key = match (args.main_key, args.main_key_secret_file) {
-        (Some(sid), Some(file)) => {
-            let source = crate::model::policy::SecretSource::File(file);
-            Some((sid, crate::adapters::secrets::read(&source).map_err(|error| failed(&error))?))
+    let there = args.dir.as_ref().map(|dir| dir.join("policy.toml")).filter(|policy| policy.exists());
+    let read = |source: &SecretSource| secrets::read(source).map_err(|error| failed(&chain(&error)));
+    let (account_sid, main_key) = match (&there, args.main_key, args.main_key_secret_file) {
+        // A policy that was written before, and perhaps changed since, goes on working.
+        (Some(policy), None, _) => {
+            let twilio = load(policy)?.policy.twilio;
+            (Some(twilio.account), Some((twilio.main_key, read(&twilio.main_key_secret)?)))
         }
-        _ => None,
+        (_, Some(sid), Some(file)) => (args.account, Some((sid, read(&SecretSource::File(file))?))),
+        (..) => (args.account, None),
     };
-    let options = Options {
-        listen: args.listen,
-        seed: args.seed,
-        account_sid: args.account,
-        main_key,
-        faults,
-        ..Options::default()
-    };
-    let sandbox = Sandbox::start(options).await.map_err(|error| failed(&error))?;
+    let options = Options { listen: args.listen, seed: args.seed, account_sid, main_key, faults, ..Options::default() };
+    let sandbox = Sandbox::start(options).await.map_err(|error| failed(&chain(&error)))?;
     let (sid, secret) = sandbox.main_key();
     out::line(&format!("a sandbox of Twilio listens on {}", sandbox.url()));
     out::line(&format!("account {}, Main key {sid}", sandbox.account_sid()));
     match &args.dir {
         Some(dir) => {
-            let policy = write_policy(dir, &sandbox, &sid, &secret).map_err(|error| failed(&error))?;
+            let policy = match there {
+                Some(policy) => policy,
+                None => write_policy(dir, &sandbox, &sid, &secret).map_err(|error| failed(&error))?,
+            };
             out::line(&format!("try: rekeyd run --config {}", policy.display()));
         }
         None => out::line("give --dir DIR to have a policy and the Main key's secret written for it"),
     }
-    tokio::signal::ctrl_c().await.map_err(|error| failed(&error))?;
+    out::line("nothing is kept when it ends; keys made in it are gone then");
+    Signals::listen()?.next().await;
     sandbox.stop().await;
     Ok(())
 }

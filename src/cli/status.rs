@@ -6,8 +6,9 @@ use crate::adapters::clock::SystemClock;
 use crate::decide::plan;
 use crate::model::names::CredentialName;
 use crate::model::policy::Policy;
-use crate::model::rotation::State;
-use crate::ports::{Clock, Row};
+use crate::model::reason::Breaker;
+use crate::model::rotation::{Phase, State};
+use crate::ports::{Clock, JournalError, Row};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -15,7 +16,8 @@ use std::path::Path;
 
 /// Shows every credential: its phase, the age of its key, the next rotation, and what it waits for.
 ///
-/// Reads the journal only; the daemon may run or not. Exits with 5 if a human must look at a credential.
+/// Reads the journal only; the daemon may run or not. Exits with 5 if a human must look at a credential, or at the Main
+/// key.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Only this credential.
@@ -81,13 +83,23 @@ struct Report {
     instance: String,
     daemon_running: bool,
     halted: usize,
+    breakers: Vec<BreakerLine>,
     credentials: Vec<Line>,
+}
+
+#[derive(Serialize)]
+struct BreakerLine {
+    account: String,
+    breaker: &'static str,
+    meaning: &'static str,
 }
 
 pub(super) async fn run(config: &Path, args: &Args) -> Result<(), CliError> {
     let policy = load(config)?.policy;
-    let rows = visit(&policy).await?.rows().await;
-    let rows = rows.map_err(|error| CliError::new(Kind::Journal, error.to_string()))?;
+    let failed = |error: JournalError| CliError::new(Kind::Journal, error.to_string());
+    let journal = visit(&policy).await?;
+    let rows = journal.rows().await.map_err(failed)?;
+    let breakers = journal.breakers().await.map_err(failed)?;
     let mut rows: BTreeMap<CredentialName, Row> = rows.into_iter().map(|row| (row.name.clone(), row)).collect();
     for rules in policy.credentials.values() {
         rows.entry(rules.name.clone()).or_insert_with(|| untouched(rules));
@@ -101,15 +113,21 @@ pub(super) async fn run(config: &Path, args: &Args) -> Result<(), CliError> {
     let now = SystemClock::new().wall();
     let credentials: Vec<Line> = rows.values().map(|row| line(&policy, row, now)).collect();
     let halted = credentials.iter().filter(|line| line.halted.is_some()).count();
-    let report =
-        Report { instance: policy.instance.to_string(), daemon_running: running(&policy), halted, credentials };
+    let refused = breakers.iter().any(|(_, breaker)| *breaker == Breaker::MainKeyRefused);
+    let breakers = breakers.into_iter().map(|(account, breaker)| BreakerLine {
+        account: account.to_string(),
+        breaker: breaker.word(),
+        meaning: breaker.meaning(),
+    });
+    let (instance, daemon_running) = (policy.instance.to_string(), running(&policy));
+    let report = Report { instance, daemon_running, halted, breakers: breakers.collect(), credentials };
     if args.json {
         let text = serde_json::to_string_pretty(&report);
         out::line(&text.map_err(|error| CliError::new(Kind::Failed, error.to_string()))?);
     } else {
         show(&report, now);
     }
-    if halted > 0 { Err(CliError::silent(Kind::Halted)) } else { Ok(()) }
+    if halted > 0 || refused { Err(CliError::silent(Kind::Halted)) } else { Ok(()) }
 }
 
 /// A credential of the policy that the daemon has not seen yet.
@@ -151,7 +169,7 @@ fn line(policy: &Policy, row: &Row, now: Timestamp) -> Line {
         serving_since: current.map(|current| current.since),
         next_rotation: due.map(|due| due.at),
         next_reason: due.map(|due| due.reason.words()),
-        waiting_for: row.waiting.clone(),
+        waiting_for: waiting_for(row),
         next_look: row.wake,
         halted,
         failures,
@@ -161,6 +179,27 @@ fn line(policy: &Policy, row: &Row, now: Timestamp) -> Line {
         rotations_completed: state.completed,
         journal_entries: row.seq,
     }
+}
+
+/// What it waits for. While a task works on it, the journal's own words are those of the wait before; what fails is told
+/// in any case.
+pub(super) fn waiting_for(row: &Row) -> String {
+    let working = match row.state.phase() {
+        Some(Phase::Issuing) => Some("Twilio is asked for a new key"),
+        Some(Phase::Verifying) => Some("the new key must be accepted often enough"),
+        Some(Phase::Publishing) => Some("the new pair is written to the sinks"),
+        Some(Phase::Confirming) => Some("every sink is read back, and what it serves is tried"),
+        Some(Phase::Grace | Phase::Revoking) | None => None,
+    };
+    match (&row.state.trouble, working) {
+        (Some(trouble), _) => format!("{} failed {}: {}", trouble.step.word(), times(trouble.count), trouble.failure),
+        (None, Some(working)) => working.to_owned(),
+        (None, None) => row.waiting.clone(),
+    }
+}
+
+fn times(count: u32) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
 }
 
 fn rotation(state: &State) -> Option<RotationLine> {
@@ -199,6 +238,9 @@ fn show(report: &Report, now: Timestamp) {
         if let Some(halted) = &line.halted {
             out::error(&format!("hint: {}: {}", line.credential, halted.hint.replace("NAME", &line.credential)));
         }
+    }
+    for BreakerLine { account, breaker, meaning } in &report.breakers {
+        out::error(&format!("breaker open in {account}: {breaker}: {meaning}"));
     }
     if !report.daemon_running {
         out::error("note: no daemon has this journal open; nothing moves until `rekeyd run` is started");

@@ -4,55 +4,6 @@ use crate::model::time::Moment;
 use crate::ports::Attempts;
 use std::time::Duration;
 
-/// A condition that stops creates and deletes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Breaker {
-    /// Twilio does not accept the Main key.
-    MainKeyRefused,
-    /// Keys that the journal knows to be alive are not there: none at all, or more than a fifth of them.
-    KeysVanished,
-    /// More than a fifth of the credentials found a sink empty or changed.
-    SinksDrifting,
-    /// A pair that a sink serves is not accepted by Twilio.
-    PairRefused,
-    /// The wall clock and Twilio's clock are more than five minutes apart.
-    Clock,
-    /// Too many new keys were given up in the last hour.
-    Abandons,
-    /// Twilio's answers can not be understood.
-    Shape,
-    /// The account's keys have not been listed since the start: nothing is known of it yet.
-    Unlisted,
-}
-
-impl Breaker {
-    /// Every breaker, for metrics.
-    pub const ALL: [Breaker; 8] = [
-        Breaker::MainKeyRefused,
-        Breaker::KeysVanished,
-        Breaker::SinksDrifting,
-        Breaker::PairRefused,
-        Breaker::Clock,
-        Breaker::Abandons,
-        Breaker::Shape,
-        Breaker::Unlisted,
-    ];
-
-    /// The word used in metrics, logs and `status`.
-    pub fn word(self) -> &'static str {
-        match self {
-            Breaker::Unlisted => "unlisted",
-            Breaker::MainKeyRefused => "main_key_refused",
-            Breaker::KeysVanished => "keys_vanished",
-            Breaker::SinksDrifting => "sinks_drifting",
-            Breaker::PairRefused => "pair_refused",
-            Breaker::Clock => "clock",
-            Breaker::Abandons => "abandons",
-            Breaker::Shape => "shape",
-        }
-    }
-}
-
 /// The smallest number that counts as "many": a share of a handful says nothing.
 const MANY: usize = 3;
 

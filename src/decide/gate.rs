@@ -1,9 +1,10 @@
 //! What may stand in the way of a create or a delete, and can be asked without reading a sink: breakers, clocks, limits,
 //! holds.
 
-use super::breaker::{Breaker, clocks_disagree};
+use super::breaker::clocks_disagree;
 use super::{Step, View, wait};
 use crate::model::key::KeySid;
+use crate::model::reason::Breaker;
 use std::time::Duration;
 
 /// How soon an open breaker is asked about again.

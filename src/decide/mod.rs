@@ -21,11 +21,10 @@ use crate::model::event::{Event, Evidence, Intent};
 use crate::model::key::{AttemptId, KeyFacts, KeySid};
 use crate::model::names::{CredentialName, Instance, Place, SinkName, Version};
 use crate::model::policy::{Limits, Rules, Timing};
-use crate::model::reason::{Halt, StepName};
+use crate::model::reason::{Breaker, Halt, StepName};
 use crate::model::rotation::State;
 use crate::model::time::{Moment, Uptime};
 use crate::ports::Standing;
-use breaker::Breaker;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 

@@ -27,8 +27,9 @@ pub fn step(view: &View<'_>) -> Step {
             Phase::Grace | Phase::Revoking => stray::step(view).unwrap_or_else(|| revoke::step(view, rotation)),
         },
     });
-    // Whoever comes as far as waiting has got every answer it needed: what had failed works again.
-    let waits = matches!(decided, Step::Wait { .. });
+    // Whoever comes as far as waiting has got every answer it needed: what had failed works again. Not so behind an open
+    // breaker, where nothing was asked.
+    let waits = matches!(decided, Step::Wait { .. }) && view.weather.breakers.is_empty();
     if waits && view.state.trouble.is_some() && held(view).is_none() { Step::Record(Event::Recovered) } else { decided }
 }
 

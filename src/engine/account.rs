@@ -2,12 +2,12 @@
 
 use super::Engine;
 use crate::decide::Weather;
-use crate::decide::breaker::{Breaker, over_a_fifth};
+use crate::decide::breaker::over_a_fifth;
 use crate::model::fault::{Failure, Fault, Outcome};
 use crate::model::key::{AccountSid, AttemptId, KeyFacts, KeySid, Label};
 use crate::model::names::CredentialName;
 use crate::model::policy::Policy;
-use crate::model::reason::Halt;
+use crate::model::reason::{Breaker, Halt};
 use crate::model::rotation::State;
 use crate::model::time::Uptime;
 use crate::ports::Standing;
@@ -139,6 +139,11 @@ impl Account {
         Weather { breakers, standing: notes.standing, deletes: (notes.deletes, 0), held: Duration::ZERO }
     }
 
+    /// The breakers that are open, with the account.
+    pub(super) fn open(&self) -> Vec<(AccountSid, Breaker)> {
+        self.weather().breakers.into_iter().map(|breaker| (self.sid.clone(), breaker)).collect()
+    }
+
     /// Keeps count of the credentials that are halted for a reason that concerns the whole account.
     pub(super) fn note(&self, name: &CredentialName, state: &State) {
         let halt = state.halted.as_ref().map(|halted| halted.halt);
@@ -236,9 +241,7 @@ impl Engine {
     /// Opens or closes a breaker, and says so if that is news.
     pub(super) fn set_breaker(&self, account: &Account, breaker: Breaker, open: bool) {
         if account.set(breaker, open) {
-            let word = breaker.word();
-            tracing::warn!(account = %account.sid, breaker = word, open, "a breaker has changed");
-            self.ports.observer.breaker(&account.sid, word, open);
+            self.ports.observer.breaker(&account.sid, breaker, open);
         }
     }
 }

@@ -11,11 +11,12 @@ mod perform;
 mod sweep;
 
 use crate::decide::Weather;
-use crate::decide::breaker::{self, Breaker};
+use crate::decide::breaker;
 use crate::model::fault::Outcome;
 use crate::model::key::{AccountSid, KeySid};
 use crate::model::names::{CredentialName, SinkName};
 use crate::model::policy::{Policy, Rules};
+use crate::model::reason::Breaker;
 use crate::model::rotation::{HOUR, State};
 use crate::model::time::{Moment, Uptime, later};
 use crate::ports::{Call, Clock, Issuer, Journal, JournalError, Observer, Sink};
@@ -134,23 +135,21 @@ impl Engine {
     /// What holds for the account. The journal is asked only where the answer can matter: before creates and deletes.
     async fn weather(&self, account: &Account, sid: &AccountSid, state: &State) -> Result<Weather, JournalError> {
         let now = self.now().uptime;
+        let hour_ago = Uptime(now.0.saturating_sub(u64::try_from(HOUR.as_millis()).unwrap_or(u64::MAX)));
+        let deletes = state.rotation.as_ref().is_some_and(|rotation| rotation.published.is_some());
+        if state.rotation.is_none() || deletes {
+            let attempts = self.ports.journal.attempts_since(sid, hour_ago).await?;
+            let abandons = breaker::abandons(attempts, self.policy.limits.abandons_per_hour);
+            self.set_breaker(account, Breaker::Abandons, abandons);
+        }
         let mut weather = account.weather();
         if let Some(until) = self.ports.journal.deletes_held_until() {
             weather.held = until.since(now);
         }
-        let hour_ago = Uptime(now.0.saturating_sub(u64::try_from(HOUR.as_millis()).unwrap_or(u64::MAX)));
-        let deletes = state.rotation.as_ref().is_some_and(|rotation| rotation.published.is_some());
         if deletes || !state.strays.is_empty() {
             let victim = state.strays.first().map(|stray| &stray.sid);
             let victim = victim.or_else(|| state.rotation.as_ref().and_then(|r| r.predecessors.first()));
             weather.deletes.1 = self.ports.journal.deletes_since(sid, hour_ago, victim).await?;
-        }
-        if state.rotation.is_none() || deletes {
-            let attempts = self.ports.journal.attempts_since(sid, hour_ago).await?;
-            if breaker::abandons(attempts, self.policy.limits.abandons_per_hour) {
-                weather.breakers.insert(Breaker::Abandons);
-            }
-            self.ports.observer.breaker(sid, Breaker::Abandons.word(), weather.breakers.contains(&Breaker::Abandons));
         }
         Ok(weather)
     }

@@ -5,8 +5,10 @@ use super::advance::{Held, Work};
 use super::{AT_ONCE, Engine};
 use crate::decide::{Sight, backoff, plan};
 use crate::model::event::Event;
+use crate::model::key::AccountSid;
 use crate::model::names::CredentialName;
 use crate::model::policy::Rules;
+use crate::model::reason::Breaker;
 use crate::model::rotation::State;
 use crate::model::time::{Moment, later};
 use crate::ports::{Ask, JournalError, Request, Row};
@@ -26,6 +28,7 @@ const CHECKPOINT: Duration = Duration::from_secs(30);
 pub(super) struct Memory {
     last: Option<Moment>,
     noted: Option<Moment>,
+    breakers: Option<Vec<(AccountSid, Breaker)>>,
 }
 
 impl Engine {
@@ -84,6 +87,11 @@ impl Engine {
         if memory.noted.is_none_or(|noted| now.uptime.since(noted.uptime) >= every) {
             self.ports.journal.checkpoint(now.uptime).await?;
             memory.noted = Some(now);
+        }
+        let open: Vec<_> = self.accounts.iter().flat_map(|account| account.open()).collect();
+        if memory.breakers.as_ref() != Some(&open) {
+            self.ports.journal.note_breakers(open.clone()).await?;
+            memory.breakers = Some(open);
         }
         for (number, request) in self.ports.journal.requests().await? {
             self.answer(number, request).await?;

@@ -4,15 +4,19 @@
 use super::Engine;
 use super::account::{Account, Listing};
 use super::advance::{Held, Lost, Work};
-use crate::decide::breaker::{Breaker, keys_vanished};
+use crate::decide::breaker::keys_vanished;
 use crate::decide::ownership::{Ownership, ownership};
 use crate::decide::{Sight, backoff};
-use crate::model::event::Event;
+use crate::model::apply::apply;
+use crate::model::event::{Entry, Event};
 use crate::model::fault::Failure;
 use crate::model::key::{AccountSid, AttemptId, KeyFacts, KeySid, Label};
 use crate::model::names::CredentialName;
+use crate::model::reason::Breaker;
 use crate::model::rotation::DAY;
-use crate::ports::{JournalError, KnownKey};
+use crate::model::time::{Moment, Uptime};
+use crate::ports::{Claim, JournalError, KnownKey};
+use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -96,7 +100,11 @@ impl Engine {
         let mut unexplained = 0;
         for attempt in listing.attempts() {
             let mut keys = listing.labelled(attempt);
+            keys.retain(|key| self.names_us(key));
+            let named = keys.len();
             keys.retain(|key| self.is_label_of_ours(account, key));
+            // Another journal's: made before this one was begun, or by a second installation of our name.
+            unexplained += named - keys.len();
             let all_known = keys.iter().all(|key| alive.contains(&key.sid));
             if !all_known {
                 unexplained += self.explain(account, attempt, &keys).await?;
@@ -104,6 +112,11 @@ impl Engine {
         }
         self.ports.observer.unexplained(&account.sid, unexplained);
         Ok(())
+    }
+
+    fn names_us(&self, key: &KeyFacts) -> bool {
+        let label = key.label.as_deref().and_then(Label::parse);
+        label.is_some_and(|label| label.instance == self.policy.instance)
     }
 
     fn is_label_of_ours(&self, account: &Account, key: &KeyFacts) -> bool {
@@ -168,11 +181,17 @@ impl Engine {
     async fn note_taken(&self, account: &Account, name: &CredentialName, event: Event) -> Result<bool, Lost> {
         let Some(claim) = self.ports.journal.claim(name).await? else { return Ok(false) };
         let mut work = Work { claim, held: Held::default(), sight: Sight::default() };
-        let fits = work.claim.would_fit(&event);
+        let fits = would_fit(&work.claim, &event);
         if fits {
             work = self.append(account, work, event).await?;
         }
         self.release(work, Some(Duration::ZERO), "the sweep found something").await?;
         Ok(fits)
     }
+}
+
+/// Whether the event could follow now.
+fn would_fit(claim: &Claim, event: &Event) -> bool {
+    let nowhen = Moment { wall: Timestamp::UNIX_EPOCH, uptime: Uptime(u64::MAX), twilio: None };
+    apply(claim.state.clone(), &Entry { seq: claim.seq + 1, at: nowhen, event: event.clone() }).is_ok()
 }

@@ -249,6 +249,23 @@ impl Event {
         }
     }
 
+    /// The key that the event tells of, where it names one.
+    pub fn sid(&self) -> Option<&KeySid> {
+        if let Event::Adopted { sid, .. }
+        | Event::Created { sid, .. }
+        | Event::Condemned { sid, .. }
+        | Event::Revoked { sid }
+        | Event::Abandoned { sid, .. }
+        | Event::Found { sid, .. }
+        | Event::Removed { sid }
+        | Event::Missing { sid } = self
+        {
+            Some(sid)
+        } else {
+            None
+        }
+    }
+
     /// The failure, where the event tells of one.
     pub fn failure(&self) -> Option<(StepName, &Failure)> {
         if let Event::Failed { step, failure } = self {

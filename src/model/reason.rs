@@ -179,7 +179,7 @@ impl Halt {
                 "choose another place, name the key that lies there with `adopt`, or allow it to be replaced with `rekeyd resume NAME --overwrite`"
             }
             Halt::JournalStale => {
-                "find the newer journal, or the second installation; only if there is none, `rekeyd resume NAME --overwrite` starts over from what the sinks hold"
+                "find the newer journal, or the second installation; only if there is none, `rekeyd resume NAME --overwrite` starts over from what the sinks hold; the key served now then stays alive at Twilio until you delete it by hand"
             }
             Halt::PairRefused => {
                 "see why Twilio refuses the pair, then `rekeyd resume NAME`, or `--overwrite` to publish a new key"
@@ -196,6 +196,74 @@ impl Halt {
                 "make room or give the Main key its rights back, then `rekeyd resume NAME`; rekeyd never deletes to make room"
             }
             Halt::Guard => "this is a defect of rekeyd: please report it with `rekeyd history NAME`",
+        }
+    }
+}
+
+/// A condition that stops creates and deletes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Breaker {
+    /// Twilio does not accept the Main key.
+    MainKeyRefused,
+    /// Keys that the journal knows to be alive are not there: none at all, or more than a fifth of them.
+    KeysVanished,
+    /// More than a fifth of the credentials found a sink empty or changed.
+    SinksDrifting,
+    /// A pair that a sink serves is not accepted by Twilio.
+    PairRefused,
+    /// The wall clock and Twilio's clock are more than five minutes apart.
+    Clock,
+    /// Too many new keys were given up in the last hour.
+    Abandons,
+    /// Twilio's answers can not be understood.
+    Shape,
+    /// The account's keys have not been listed since the start: nothing is known of it yet.
+    Unlisted,
+}
+
+impl Breaker {
+    /// Every breaker, for metrics.
+    pub const ALL: [Breaker; 8] = [
+        Breaker::MainKeyRefused,
+        Breaker::KeysVanished,
+        Breaker::SinksDrifting,
+        Breaker::PairRefused,
+        Breaker::Clock,
+        Breaker::Abandons,
+        Breaker::Shape,
+        Breaker::Unlisted,
+    ];
+
+    /// The word used in metrics, logs and `status`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Breaker::Unlisted => "unlisted",
+            Breaker::MainKeyRefused => "main_key_refused",
+            Breaker::KeysVanished => "keys_vanished",
+            Breaker::SinksDrifting => "sinks_drifting",
+            Breaker::PairRefused => "pair_refused",
+            Breaker::Clock => "clock",
+            Breaker::Abandons => "abandons",
+            Breaker::Shape => "shape",
+        }
+    }
+
+    /// What it means, and what can be done about it.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Breaker::Unlisted => "the account's keys have not been listed since the start",
+            Breaker::MainKeyRefused => {
+                "Twilio does not accept the Main key: its secret is wrong, it was deleted, or it is a Standard key, which may not manage keys"
+            }
+            Breaker::KeysVanished => {
+                "many keys that should be alive are not there; believed if the next sweep sees the same"
+            }
+            Breaker::SinksDrifting => "more than a fifth of the account's credentials found a sink changed or empty",
+            Breaker::PairRefused => "Twilio does not accept a pair that a sink serves: see `rekeyd status`",
+            Breaker::Clock => "the wall clock and Twilio's clock are more than five minutes apart",
+            Breaker::Abandons => "too many new keys were given up in the last hour",
+            Breaker::Shape => "Twilio's answers can not be understood: is something in between?",
         }
     }
 }

@@ -285,6 +285,13 @@ impl State {
         current.chain(flight).chain(self.strays.iter().map(|stray| &stray.sid)).chain(&self.leftovers)
     }
 
+    /// Every place that is, was or shall be written, as far as it still counts.
+    pub fn places(&self) -> impl Iterator<Item = &Place> {
+        let strays = self.strays.iter().filter_map(|stray| stray.rotation.as_deref());
+        let targets = self.rotation.iter().chain(strays).flat_map(|rotation| rotation.targets.keys());
+        self.current.iter().flat_map(|current| current.places.keys()).chain(targets).chain(&self.lingering)
+    }
+
     /// How many keys of ours may be alive now.
     pub fn alive(&self) -> usize {
         let lost = self.rotation.iter().filter(|rotation| rotation.lost).flat_map(|rotation| &rotation.successor);

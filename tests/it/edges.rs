@@ -1,7 +1,6 @@
 //! Both sides of every edge of time and of every limit in the decisions, without any engine around them.
 
 use jiff::Timestamp;
-use rekeyd::decide::breaker::Breaker;
 use rekeyd::decide::interlock::interlock;
 use rekeyd::decide::ownership::{Ownership, ownership};
 use rekeyd::decide::step::step;
@@ -13,6 +12,7 @@ use rekeyd::model::fault::{Failure, Fault};
 use rekeyd::model::key::{AttemptId, KeyFacts, KeySid};
 use rekeyd::model::names::{CredentialName, Instance, Place, SinkName, Version};
 use rekeyd::model::policy::{Cadence, Policy, Rules};
+use rekeyd::model::reason::Breaker;
 use rekeyd::model::reason::{Cause, Halt, Reason, StepName};
 use rekeyd::model::rotation::{Phase, State};
 use rekeyd::model::time::{Moment, Uptime};

@@ -2,6 +2,7 @@
 
 use crate::model::key::{AccountSid, AttemptId, KeySid};
 use crate::model::names::CredentialName;
+use crate::model::reason::Breaker;
 use crate::model::rotation::State;
 use crate::ports::{JournalError, KnownKey, Row as CredentialRow};
 use jiff::Timestamp;
@@ -30,6 +31,13 @@ pub(super) fn known_key(row: &SqliteRow) -> Result<KnownKey, JournalError> {
         attempt: attempt.transpose()?,
         gone: row.get(3),
     })
+}
+
+pub(super) fn open_breaker(row: &SqliteRow) -> Result<(AccountSid, Breaker), JournalError> {
+    let (account, word): (String, String) = (row.get(0), row.get(1));
+    let account = AccountSid::new(&account).map_err(|error| JournalError::Corrupt(error.to_string()))?;
+    let breaker = Breaker::ALL.into_iter().find(|breaker| breaker.word() == word);
+    Ok((account, breaker.ok_or_else(|| corrupt("a breaker is not known"))?))
 }
 
 pub(super) fn name(text: String) -> Result<CredentialName, JournalError> {

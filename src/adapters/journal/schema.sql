@@ -60,6 +60,13 @@ CREATE TABLE evidence (
     body TEXT PRIMARY KEY
 ) STRICT, WITHOUT ROWID;
 
+-- Breakers that are open, for whoever looks from outside.
+CREATE TABLE breaker (
+    account TEXT NOT NULL,
+    breaker TEXT NOT NULL,
+    PRIMARY KEY (account, breaker)
+) STRICT, WITHOUT ROWID;
+
 -- What operators ask of the daemon.
 CREATE TABLE request (
     number INTEGER PRIMARY KEY AUTOINCREMENT,

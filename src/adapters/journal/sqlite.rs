@@ -5,11 +5,14 @@
 
 use super::index::link;
 use super::opening;
-use super::rows::{clamp, corrupt, count, credential, json, key_sid, known_key, name, signed, unavailable};
+use super::rows::{
+    clamp, corrupt, count, credential, json, key_sid, known_key, name, open_breaker, signed, unavailable,
+};
 use super::write::{Write, Writer};
 use crate::model::event::{Entry, Event};
 use crate::model::key::{AccountSid, AttemptId, KeySid, LabelKey};
 use crate::model::names::{CredentialName, Instance};
+use crate::model::reason::Breaker;
 use crate::model::time::{Moment, Uptime};
 use crate::ports::{
     Attempts, Claim, Journal, JournalError, KnownAttempt, KnownKey, Refused, Request, Row as CredentialRow,
@@ -230,6 +233,15 @@ impl Journal for SqliteJournal {
 
     async fn checkpoint(&self, uptime: Uptime) -> Result<(), JournalError> {
         self.writer.write(|done| Write::Checkpoint(uptime, done)).await
+    }
+
+    async fn note_breakers(&self, open: Vec<(AccountSid, Breaker)>) -> Result<(), JournalError> {
+        self.writer.write(|done| Write::Breakers(open, done)).await
+    }
+
+    async fn breakers(&self) -> Result<Vec<(AccountSid, Breaker)>, JournalError> {
+        let rows = self.all(sqlx::query("SELECT account, breaker FROM breaker ORDER BY account, breaker")).await?;
+        rows.iter().map(open_breaker).collect()
     }
 
     async fn hold_deletes(&self, evidence: &str, until: Uptime) -> Result<(), JournalError> {

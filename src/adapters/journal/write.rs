@@ -7,6 +7,7 @@ use crate::model::apply::apply;
 use crate::model::event::{Entry, Event};
 use crate::model::key::AccountSid;
 use crate::model::names::CredentialName;
+use crate::model::reason::Breaker;
 use crate::model::rotation::State;
 use crate::model::time::{Moment, Uptime};
 use crate::ports::{Claim, JournalError, Refused, Request};
@@ -27,6 +28,7 @@ pub(super) enum Write {
     Answered(i64, Done),
     Checkpoint(Uptime, Done),
     Hold(String, Uptime, Done),
+    Breakers(Vec<(AccountSid, Breaker)>, Done),
 }
 
 /// An entry ready to be written: the state after it, and what to note beside it.
@@ -146,6 +148,7 @@ async fn commit(connection: &mut SqliteConnection, batch: &[Write]) -> Result<(i
                 let query = "UPDATE installation SET uptime_ms = max(uptime_ms, $1)";
                 sqlx::query(query).bind(signed(uptime.0)).execute(&mut *transaction).await?;
             }
+            Write::Breakers(open, _) => breakers(&mut transaction, open).await?,
             Write::Hold(evidence, until, _) => hold(&mut transaction, evidence, *until).await?,
         }
     }
@@ -216,6 +219,15 @@ async fn keep(connection: &mut SqliteConnection, id: i64, append: &Append, note:
     query.execute(connection).await.map(drop)
 }
 
+async fn breakers(connection: &mut SqliteConnection, open: &[(AccountSid, Breaker)]) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM breaker").execute(&mut *connection).await?;
+    for (account, breaker) in open {
+        let insert = sqlx::query("INSERT INTO breaker (account, breaker) VALUES ($1, $2)").bind(account.as_str());
+        insert.bind(breaker.word()).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
 /// Only what was never told before moves the end of the hold.
 async fn hold(connection: &mut SqliteConnection, evidence: &str, until: Uptime) -> Result<(), sqlx::Error> {
     let insert = sqlx::query("INSERT INTO evidence (body) VALUES ($1) ON CONFLICT DO NOTHING").bind(evidence);
@@ -260,7 +272,8 @@ fn tell(batch: impl Iterator<Item = Write>, ended: Result<(i64, Vec<bool>), sqlx
             | Write::Ask(_, done)
             | Write::Answered(_, done)
             | Write::Checkpoint(_, done)
-            | Write::Hold(.., done) => {
+            | Write::Hold(.., done)
+            | Write::Breakers(_, done) => {
                 let _ = done.send(result());
             }
         }

@@ -84,7 +84,7 @@ async fn status_without_a_daemon_says_so() {
     let rig = Rig::new(&["billing-sms"], QUICK).await;
     let asked = rig.run(&["status"]);
     assert_eq!(code(&asked), 4);
-    assert!(text(&asked).1.contains("there is no journal yet"), "{:?}", text(&asked));
+    assert!(text(&asked).1.contains("there is no journal at"), "{:?}", text(&asked));
     let daemon = rig.start();
     rig.until_settled(1).await;
     let running = rig.run(&["status"]);

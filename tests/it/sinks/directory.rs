@@ -122,15 +122,17 @@ async fn an_edit_in_place_is_another_version() {
 }
 
 #[tokio::test]
-async fn what_a_crash_left_is_removed_at_start_and_by_the_next_write() {
+async fn what_a_crash_left_is_removed_when_asked_and_by_the_next_write() {
     let folder = folder();
     let left = folder.path().join(".rekeyd.new");
     fs::write(&left, "canary of a crash").unwrap();
     fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
-    directory(&folder);
+    directory(&folder).tidy();
     assert!(left.exists(), "nothing is done in a directory where others may write");
     fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).unwrap();
     let sink = directory(&folder);
+    assert!(left.exists(), "who only looks changes nothing");
+    sink.tidy();
     assert!(!left.exists());
     fs::write(&left, "canary of another crash").unwrap();
     put_pair(&sink, &place("billing.json"), &pair(1)).await;

@@ -8,6 +8,7 @@ use rekeyd::model::event::Entry;
 use rekeyd::model::fault::{Failure, Fault, Outcome};
 use rekeyd::model::key::{AccountSid, AttemptId, KeyFacts, KeySid, Label};
 use rekeyd::model::names::{CredentialName, Place, Version};
+use rekeyd::model::reason::Breaker;
 use rekeyd::model::rotation::State;
 use rekeyd::model::secret::Secret;
 use rekeyd::ports::{Call, Clock, Issuer, NewKey, Observer, Reading, Sink, Standing, Verdict, Written};
@@ -187,7 +188,7 @@ impl Observer for Watcher {
 
     fn called(&self, _call: Call<'_>) {}
 
-    fn breaker(&self, _account: &AccountSid, _breaker: &'static str, _open: bool) {}
+    fn breaker(&self, _account: &AccountSid, _breaker: Breaker, _open: bool) {}
 
     fn unexplained(&self, _account: &AccountSid, _keys: usize) {}
 }

@@ -9,6 +9,7 @@ use rekeyd::model::event::{Entry, Event};
 use rekeyd::model::fault::Outcome;
 use rekeyd::model::key::{AccountSid, AttemptId, KeySid, LabelKey};
 use rekeyd::model::names::CredentialName;
+use rekeyd::model::reason::Breaker;
 use rekeyd::model::rotation::State;
 use rekeyd::model::time::{Moment, Uptime};
 use rekeyd::ports::{Attempts, Claim, Journal, JournalError, KnownAttempt, KnownKey, Refused, Request, Row};
@@ -27,6 +28,7 @@ pub struct Disk {
     uptime: Uptime,
     held: Option<Uptime>,
     evidence: BTreeSet<String>,
+    breakers: Vec<(AccountSid, Breaker)>,
 }
 
 /// The journal as opened by one life of the daemon.
@@ -255,6 +257,15 @@ impl Journal for MemoryJournal {
         }
         self.disk(|disk| disk.uptime = disk.uptime.max(uptime));
         Ok(())
+    }
+
+    async fn note_breakers(&self, open: Vec<(AccountSid, Breaker)>) -> Result<(), JournalError> {
+        self.disk(|disk| disk.breakers = open);
+        Ok(())
+    }
+
+    async fn breakers(&self) -> Result<Vec<(AccountSid, Breaker)>, JournalError> {
+        Ok(self.disk(|disk| disk.breakers.clone()))
     }
 
     async fn hold_deletes(&self, evidence: &str, until: Uptime) -> Result<(), JournalError> {
