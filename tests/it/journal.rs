@@ -8,7 +8,7 @@ use rekeyd::model::event::{Event, Evidence, Intent};
 use rekeyd::model::fault::{Failure, Fault};
 use rekeyd::model::key::{AccountSid, AttemptId, KeySid};
 use rekeyd::model::names::{CredentialName, Instance, Place, SinkName, Version};
-use rekeyd::model::reason::{Cause, Reason, StepName};
+use rekeyd::model::reason::{Breaker, Cause, Reason, StepName};
 use rekeyd::model::time::{Moment, Uptime};
 use rekeyd::ports::{Ask, Attempts, Claim, Journal, JournalError, Refused, Request};
 use std::collections::{BTreeMap, BTreeSet};
@@ -218,6 +218,18 @@ async fn requests_wait_until_they_are_answered() {
         assert_eq!(waiting.iter().map(|(_, request)| request.ask.clone()).collect::<Vec<_>>(), asks);
         journal.answered(waiting[0].0).await.unwrap();
         assert_eq!(journal.requests().await.unwrap().len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_breakers_last_noted_are_the_ones_that_are_open() {
+    on_both(|journal| async move {
+        let refused = vec![(account(), Breaker::Clock), (account(), Breaker::MainKeyRefused)];
+        journal.note_breakers(refused.clone()).await.unwrap();
+        assert_eq!(journal.breakers().await.unwrap(), refused);
+        journal.note_breakers(Vec::new()).await.unwrap();
+        assert_eq!(journal.breakers().await.unwrap(), []);
     })
     .await;
 }

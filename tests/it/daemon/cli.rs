@@ -2,7 +2,8 @@
 
 use super::rig::{QUICK, Rig, by_hand, private};
 use serde_json::Value;
-use std::process::Output;
+use std::io::BufRead;
+use std::process::{Command, Output, Stdio};
 
 fn code(output: &Output) -> i32 {
     output.status.code().unwrap()
@@ -152,10 +153,55 @@ async fn requests_wait_for_a_daemon_and_unknown_names_are_refused() {
         assert!(text(&refused).1.contains("hint: `rekeyd status` lists"), "{:?}", text(&refused));
     }
     assert!(text(&rig.run(&["resume", "billing-sms"])).0.contains("is not halted"));
-    assert_eq!(code(&rig.run(&["resume", "billing-sms", "--forget", "nonsense"])), 1);
+    for (place, why) in [("nonsense", "is no place"), ("aws:elsewhere", "was never published to")] {
+        let refused = rig.run(&["resume", "billing-sms", "--forget", place]);
+        assert_eq!(code(&refused), 1);
+        assert!(text(&refused).1.contains(why), "{:?}", text(&refused));
+    }
+    let served = rig.run(&["resume", "billing-sms", "--forget", "files:billing-sms.json"]);
+    assert!(text(&served).1.contains("take the place out of publish_to"), "{:?}", text(&served));
+    let waiting = rig.run(&["rotate", "billing-sms", "--wait"]);
+    assert_eq!(code(&waiting), 1);
+    assert!(text(&waiting).1.contains("nothing to wait for"), "{:?}", text(&waiting));
     let daemon = rig.start();
     rig.until_settled(2).await;
     drop(daemon);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_main_key_shows_in_status_and_log() {
+    let rig = Rig::new(&["billing-sms"], QUICK).await;
+    private(&rig.path("main_key"), "wrongwrongwrongwrongwrongwrong00");
+    let daemon = rig.start();
+    rig.until("the breaker is noted", || rig.status().is_some_and(|all| all["breakers"] != serde_json::json!([])))
+        .await;
+    rig.until("the status says so", || code(&rig.run(&["status"])) == 5).await;
+    let (_, notes) = text(&rig.run(&["status"]));
+    assert!(notes.contains("main_key_refused") && notes.contains("Standard key"), "{notes}");
+    assert!(rig.log().contains("nothing is created or deleted: Twilio does not accept the Main key"), "{}", rig.log());
+    drop(daemon);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plan_tells_every_step_and_touches_no_file() {
+    let rig = Rig::new(&["billing-sms"], QUICK).await;
+    let left = rig.path("secrets").join(".rekeyd.new");
+    private(&left, "of a crash");
+    let by_hand = rig.foreign("made by hand");
+    let policy = std::fs::read_to_string(rig.path("policy.toml")).unwrap();
+    std::fs::write(rig.path("policy.toml"), format!("{policy}adopt = \"{by_hand}\"\n")).unwrap();
+    let (said, _) = text(&rig.run(&["plan"]));
+    let steps = [
+        format!("1. adopt {by_hand}, made by hand"),
+        "2. create a key and prove it".to_owned(),
+        "3. publish it to aws:".to_owned(),
+        format!("4. delete {by_hand}, no sooner than 3s after every place serves the new one"),
+    ];
+    for step in steps {
+        assert!(said.contains(&step), "{step}: {said}");
+    }
+    let files: Vec<_> = std::fs::read_dir(rig.path("secrets")).unwrap().map(|file| file.unwrap().path()).collect();
+    assert_eq!(files, [left]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,39 +229,37 @@ async fn a_main_key_that_others_can_read_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sandbox_writes_a_policy_that_works() {
     let dir = tempfile::tempdir().unwrap();
-    let port = crate::support::server::free_port();
-    let mut sandbox = std::process::Command::new(env!("CARGO_BIN_EXE_rekeyd"))
-        .args(["sandbox", "--listen", &format!("127.0.0.1:{port}"), "--dir"])
-        .arg(dir.path().join("try"))
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
     let policy = dir.path().join("try/policy.toml");
-    let start = std::time::Instant::now();
-    while !policy.exists() && start.elapsed() < std::time::Duration::from_secs(20) {
-        std::thread::sleep(std::time::Duration::from_millis(20));
+    let listen = format!("127.0.0.1:{}", crate::support::server::free_port());
+    let rekeyd = || Command::new(env!("CARGO_BIN_EXE_rekeyd"));
+    let mut policies = Vec::new();
+    // The second one takes the account and the Main key from the policy that the first one wrote.
+    for _ in 0..2 {
+        let mut sandbox = rekeyd();
+        sandbox.args(["sandbox", "--listen", &listen, "--dir"]).arg(dir.path().join("try"));
+        let mut sandbox = sandbox.stdout(Stdio::piped()).spawn().unwrap();
+        let lines = std::io::BufReader::new(sandbox.stdout.take().unwrap()).lines();
+        assert!(lines.map_while(Result::ok).any(|line| line.starts_with("try: rekeyd run")));
+        let planned = rekeyd().args(["plan", "--config"]).arg(&policy).output().unwrap();
+        sandbox.kill().unwrap();
+        sandbox.wait().unwrap();
+        assert_eq!(code(&planned), 0, "{:?}", text(&planned));
+        policies.push(std::fs::read_to_string(&policy).unwrap());
     }
-    let planned =
-        std::process::Command::new(env!("CARGO_BIN_EXE_rekeyd")).args(["plan", "--config"]).arg(&policy).output();
-    sandbox.kill().unwrap();
-    sandbox.wait().unwrap();
-    let planned = planned.unwrap();
-    assert_eq!(code(&planned), 0, "{:?}", text(&planned));
+    assert_eq!(policies[0], policies[1]);
 }
 
 #[test]
 fn the_sandbox_listens_on_loopback_only() {
-    let refused = std::process::Command::new(env!("CARGO_BIN_EXE_rekeyd"))
-        .args(["sandbox", "--listen", "0.0.0.0:0"])
-        .output()
-        .unwrap();
+    let refused =
+        Command::new(env!("CARGO_BIN_EXE_rekeyd")).args(["sandbox", "--listen", "0.0.0.0:0"]).output().unwrap();
     assert_eq!(code(&refused), 1);
     assert!(text(&refused).1.contains("loopback only"), "{:?}", text(&refused));
 }
 
 #[test]
 fn the_command_line_says_what_it_takes() {
-    let rekeyd = |args: &[&str]| std::process::Command::new(env!("CARGO_BIN_EXE_rekeyd")).args(args).output().unwrap();
+    let rekeyd = |args: &[&str]| Command::new(env!("CARGO_BIN_EXE_rekeyd")).args(args).output().unwrap();
     assert_eq!(code(&rekeyd(&["nonsense"])), 2);
     let (help, _) = text(&rekeyd(&["--help"]));
     for command in ["run", "check", "plan", "status", "rotate", "resume", "history", "sandbox", "demo", "Exit codes"] {
