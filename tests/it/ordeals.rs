@@ -1,6 +1,7 @@
 //! Lives in which operators, strangers and bad luck do their worst at the worst time. Each test was a way to break the
 //! protocol, found by somebody who tried to.
 
+mod chance;
 mod lies;
 mod pairs;
 mod places;

@@ -268,3 +268,51 @@ async fn a_stray_that_may_not_go_yet_does_not_keep_a_deleted_key_in_service() {
         daemon.story()
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_new_key_deleted_before_grace_is_replaced_by_a_mere_resume() {
+    let (world, daemon) = settled().await;
+    world.truth(|truth| truth.foreign_key(None));
+    let ambush = async {
+        until(&daemon, Phase::Verifying).await;
+        world.down("two", true);
+    };
+    daemon.ask("billing", Ask::Rotate);
+    tokio::join!(daemon.live(30 * MINUTE), ambush);
+    let second = serves(&world, "one").unwrap();
+    world.truth(|truth| truth.human_deletes(&second));
+    daemon.live(30 * MINUTE).await;
+    world.down("two", false);
+    assert_eq!(halt_of(&daemon), Some(Halt::SuccessorGone), "{}", daemon.story());
+    daemon.ask("billing", resume());
+    daemon.live(3 * HOUR).await;
+    assert_eq!(halt_of(&daemon), None, "the hint says: creates a new key at once\n{}", daemon.story());
+}
+
+/// A fence was decided and could not be drawn; the key is deleted by somebody; then the delayed write lands.
+#[tokio::test(start_paused = true)]
+async fn a_stray_that_is_deleted_before_its_fence_is_drawn_is_fenced_all_the_same() {
+    let (world, daemon) = settled().await;
+    world.truth(|truth| truth.foreign_key(None));
+    let ambush = async {
+        until(&daemon, Phase::Verifying).await;
+        world.doom_all("publish", Some(Fate::VeryLate));
+        while world.log().last().is_none_or(|call| call != "one publish") {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        world.doom(world.calls(), Fate::CrashBefore);
+        world.doom_all("publish", None);
+        world.doom_all("fence", Some(Fate::Refuse));
+        let second = world.truth(|truth| truth.ours().last().cloned().unwrap());
+        while !daemon.words("billing").contains(&"fencing") {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        world.truth(|truth| truth.human_deletes(&second));
+        tokio::time::sleep(5 * MINUTE).await;
+        world.doom_all("fence", None);
+    };
+    daemon.ask("billing", Ask::Rotate);
+    tokio::join!(daemon.live(12 * HOUR), ambush);
+    unbroken(&world, &daemon);
+    daemon.converged();
+}

@@ -131,3 +131,48 @@ async fn a_key_that_another_credential_serves_is_not_adopted_and_deleted() {
     unbroken(&world, &daemon);
     assert!(alive(&world, &theirs), "{}", daemon.story());
 }
+
+/// Every replacement that an operator allows is spoiled within the same grace: no key may be made, and none may go.
+#[tokio::test(start_paused = true)]
+async fn overwritten_once_more_when_three_keys_are_alive() {
+    let (world, daemon) = settled_with(policy_with(&["billing"], |rules| {
+        rules.grace = 12 * HOUR;
+        rules.places.truncate(1);
+    }))
+    .await;
+    daemon.ask("billing", Ask::Rotate);
+    daemon.live(10 * MINUTE).await;
+    for _ in 0..2 {
+        let theirs = format!("SK{}", "b".repeat(32));
+        world.truth(|truth| truth.human_writes(&place("one"), object(json!({"apiKeySid": theirs}))));
+        daemon.live(30 * MINUTE).await;
+        assert_eq!(halt_of(&daemon), Some(Halt::Drift));
+        daemon.ask("billing", overwrite());
+        daemon.live(HOUR).await;
+    }
+    daemon.live(10 * 24 * HOUR).await;
+    assert!(serves(&world, "one").is_some_and(|sid| alive(&world, &sid)), "{}", daemon.waiting("billing"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_escrow_whose_secret_is_lost_can_be_overwritten() {
+    let (world, daemon) = settled().await;
+    let ambush = async {
+        until(&daemon, Phase::Verifying).await;
+        world.down("two", true);
+    };
+    daemon.ask("billing", Ask::Rotate);
+    tokio::join!(daemon.live(30 * MINUTE), ambush);
+    world.truth(|truth| {
+        let mut value = truth.places[&place("one")].value.clone().unwrap();
+        value.insert("apiKeySecret".into(), "wrong".into());
+        truth.human_writes(&place("one"), Some(value));
+    });
+    world.down("two", false);
+    daemon.live(2 * HOUR).await;
+    assert_eq!(halt_of(&daemon), Some(Halt::PairRefused));
+    daemon.ask("billing", overwrite());
+    daemon.live(6 * HOUR).await;
+    unbroken(&world, &daemon);
+    daemon.converged();
+}

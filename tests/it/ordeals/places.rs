@@ -242,3 +242,50 @@ async fn a_resume_after_a_deleted_successor_while_a_removed_place_serves_the_old
     assert_eq!(halt_of(&daemon), None, "the hint says: creates a new key at once\n{}", daemon.story());
     assert_ne!(serves(&world, "one"), Some(second));
 }
+
+/// The place that the policy dropped still serves the current key when the new one is lost: there is nothing to widen.
+#[tokio::test(start_paused = true)]
+async fn drift_before_grace_after_a_place_was_dropped_makes_no_hot_loop() {
+    let (world, mut daemon) = settled().await;
+    daemon.policy = Arc::new(only("two"));
+    daemon.ask("billing", Ask::Rotate);
+    let ambush = async {
+        until(&daemon, Phase::Verifying).await;
+        world.doom_all("read", Some(Fate::Lose));
+        until(&daemon, Phase::Confirming).await;
+    };
+    tokio::join!(daemon.live(20 * MINUTE), ambush);
+    assert_eq!(daemon.state("billing").phase(), Some(Phase::Confirming), "{}", daemon.story());
+    // With three keys alive it writes again; with two it makes another one: so somebody hides the request.
+    world.truth(|truth| {
+        truth.human_writes(&place("two"), object(json!({"apiKeySid": format!("SK{}", "b".repeat(32))})))
+    });
+    world.doom_all("read", None);
+    daemon.live(30 * MINUTE).await;
+    assert_eq!(halt_of(&daemon), Some(Halt::Drift), "{}", daemon.story());
+    daemon.ask("billing", overwrite());
+    daemon.live(HOUR).await;
+    let calls = world.calls();
+    daemon.live(HOUR).await;
+    assert!(world.calls() - calls <= 60, "{} calls in an hour", world.calls() - calls);
+}
+
+/// A place that is taken out, and put back after its members were renamed, must not keep the old pair beside the new.
+#[tokio::test(start_paused = true)]
+async fn a_place_put_back_after_a_renaming_keeps_no_old_pair() {
+    let (world, mut daemon) = settled().await;
+    let renamed = |count: usize| {
+        policy_with(&["billing"], |rules| {
+            rules.places.truncate(count);
+            rules.members.api_key_sid = "TWILIO_API_KEY".into();
+            rules.members.api_key_secret = "TWILIO_API_SECRET".into();
+        })
+    };
+    daemon.policy = Arc::new(renamed(1));
+    daemon.ask("billing", Ask::Rotate);
+    daemon.live(10 * MINUTE).await;
+    daemon.policy = Arc::new(renamed(2));
+    daemon.live(5 * HOUR).await;
+    let value = world.truth(|truth| truth.places[&place("two")].value.clone().unwrap());
+    assert!(!value.contains_key("apiKeySid"), "it shows two keys: {value:?}\n{}", daemon.story());
+}

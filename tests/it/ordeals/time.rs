@@ -132,3 +132,14 @@ async fn a_journal_restored_while_sinks_are_down_long_enough_to_wear_out_the_sta
     assert!(halt_of(&daemon).is_some(), "{}", daemon.story());
     assert_eq!(world.truth(|truth| truth.keys.len()), 2, "{}", daemon.story());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_request_under_a_clock_far_ahead_is_carried_out_when_the_clock_is_right_again() {
+    let (world, daemon) = settled().await;
+    world.truth(|truth| truth.wall_ahead = 10 * 365 * 86_400);
+    daemon.ask("billing", Ask::Rotate);
+    daemon.live(10 * MINUTE).await;
+    world.truth(|truth| truth.wall_ahead = 0);
+    daemon.live(10 * 24 * HOUR).await;
+    assert!(daemon.state("billing").completed >= 8, "{}\n{}", daemon.waiting("billing"), daemon.story());
+}

@@ -60,18 +60,21 @@ impl Daemon {
                 ticking.wake();
             }
         });
-        let running = tokio::spawn(async move { engine.run().await });
+        let mut running = tokio::spawn(async move { engine.run().await });
         let crashed = tokio::select! {
             () = self.world.crash() => true,
             () = tokio::time::sleep_until(end) => false,
         };
         ticker.abort();
-        if crashed {
-            running.abort();
-        } else {
+        if !crashed {
             stop.cancel();
-            running.await.unwrap().unwrap();
+            // It may still crash while it stops.
+            tokio::select! {
+                ended = &mut running => ended.unwrap().unwrap(),
+                () = self.world.crash() => {}
+            }
         }
+        running.abort();
         self.world.bury();
         crashed
     }

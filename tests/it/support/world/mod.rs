@@ -93,6 +93,26 @@ impl World {
         });
     }
 
+    /// Every call goes as usual again, but for those that were doomed by their number.
+    pub fn doom_all_none(&self) {
+        self.control(|c| c.by_name.clear());
+    }
+
+    /// From now on nothing goes wrong any more.
+    pub fn calm(&self) {
+        self.control(|c| {
+            c.fates.clear();
+            c.by_name.clear();
+            c.down.clear();
+            c.slow.clear();
+        });
+        self.truth(|truth| {
+            (truth.main_key_refused, truth.acceptance) = (false, Duration::ZERO);
+            (truth.twilio_ahead, truth.wall_ahead) = (0, 0);
+            truth.unlisted.clear();
+        });
+    }
+
     /// Takes a peer down: calls to it cannot even connect.
     pub fn down(&self, peer: &str, down: bool) {
         self.control(|c| if down { c.down.insert(peer.to_owned()) } else { c.down.remove(peer) });
