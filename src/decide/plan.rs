@@ -31,7 +31,7 @@ pub fn due(state: &State, rules: &Rules, now: Timestamp) -> Due {
         return Due { at: now, reason: Reason::Adopted };
     }
     if let Some(requested) = &state.requested {
-        return Due { at: requested.at.wall, reason: Reason::Requested };
+        return Due { at: requested.at.wall.min(now), reason: Reason::Requested };
     }
     if added(state, rules).next().is_some() {
         return Due { at: now, reason: Reason::Widened };

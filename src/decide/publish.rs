@@ -87,6 +87,10 @@ fn without_secret(view: &View<'_>, rotation: &Rotation, successor: &KeySid) -> S
     let has = |place: &&Place| {
         view.seen(place, FRESH).is_some_and(|seen| seen.content.sid() == Some(successor) || seen.staged)
     };
+    // What the sinks have was refused, and an operator has said that it may be replaced.
+    if rotation.spoiled && rotation.served {
+        return on_top(view, Reason::Requested);
+    }
     if let Some(place) = rotation.targets.keys().find(has) {
         return Step::Recall(place.clone());
     }

@@ -59,6 +59,7 @@ pub(super) fn start(view: &View<'_>, reason: Reason) -> Result<Step, Step> {
     }
     expected(view, &places).map_err(Drift::step)?;
     if reason == Reason::Widened
+        && view.state.rotation.is_none()
         && let Some(step) = widen(view)
     {
         return Ok(step);
@@ -82,7 +83,7 @@ pub(super) fn superseded(view: &View<'_>, rotation: &Rotation) -> Option<Step> {
         return Some(halt(Halt::SuccessorGone, "the new key was deleted while consumers change over to it"));
     }
     // With that many keys, the pair that exists is written again instead.
-    let room = view.state.alive() < MOST_ALIVE;
+    let room = view.state.alive() < MOST_ALIVE || rotation.spoiled;
     match (asked, rotation.lost) {
         (true, true) => Some(on_top(view, Reason::CurrentGone)),
         (true, false) if view.state.overwrite && room => Some(on_top(view, Reason::Requested)),
@@ -98,7 +99,7 @@ pub(super) fn on_top(view: &View<'_>, reason: Reason) -> Step {
     if let Some(step) = stray::step(view) {
         return step;
     }
-    if view.state.alive() >= MOST_ALIVE {
+    if view.state.alive() > 2 * MOST_ALIVE {
         return wait(view.timing.sweep, format!("{MOST_ALIVE} keys are alive, and none of them may go yet"));
     }
     start(view, reason).unwrap_or_else(|step| step)

@@ -186,6 +186,7 @@ fn widened(state: &mut State, bases: &BTreeMap<Place, Version>, at: Moment) -> O
             targets: current.places.iter().map(|(place, version)| (place.clone(), served(version))).collect(),
             served: true,
             lost: current.gone,
+            spoiled: false,
             members: current.members.clone(),
             grace: std::time::Duration::ZERO,
             condemned: None,
@@ -313,7 +314,10 @@ fn halted(state: &mut State, halt: Halt, detail: &str, at: Moment) -> Option<()>
 }
 
 fn resumed(state: &mut State, by: &str, overwrite: bool, forget: &BTreeSet<Place>, at: Moment) -> Option<()> {
-    state.halted.take();
+    let refused = state.halted.take().is_some_and(|halted| halted.halt == Halt::PairRefused);
+    if let Some(rotation) = state.rotation.as_mut().filter(|_| refused && overwrite) {
+        rotation.spoiled = true;
+    }
     state.overwrite = overwrite;
     for place in forget {
         state.lingering.remove(place);
@@ -330,7 +334,8 @@ fn resumed(state: &mut State, by: &str, overwrite: bool, forget: &BTreeSet<Place
         }
     }
     // Both mean that the pair now served shall be replaced, and an operator has just said so.
-    if overwrite || state.current.as_ref().is_some_and(|current| current.gone) {
+    let lost = state.rotation.as_ref().is_some_and(|rotation| rotation.lost);
+    if overwrite || lost || state.current.as_ref().is_some_and(|current| current.gone) {
         state.requested = Some(Requested { by: by.to_owned(), at });
     }
     Some(())

@@ -92,6 +92,9 @@ pub struct Rotation {
     pub served: bool,
     /// The successor was found to be deleted behind our back.
     pub lost: bool,
+    /// Twilio refused the successor as the places serve it, and an operator has said that it may be replaced.
+    #[serde(default)]
+    pub spoiled: bool,
     /// How the members are called there.
     pub members: Members,
     /// How long the predecessors live on after every place serves the successor.

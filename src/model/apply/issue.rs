@@ -46,6 +46,7 @@ pub(super) fn intended(state: &mut State, intent: &Intent, at: Moment) -> Option
         targets: intent.bases.iter().map(|(place, base)| (place.clone(), target(base))).collect(),
         served: false,
         lost: false,
+        spoiled: false,
         members: intent.members.clone(),
         grace: intent.grace,
         condemned: None,
