@@ -193,7 +193,7 @@ fn consumers(policy: &Policy, dir: &Path) -> Result<Vec<Consumer>, CliError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let twilio = TwilioClient::new(&policy.twilio, nobody, clock).map_err(|error| failed(&error))?;
         let file = dir.join("secrets").join(rules.places.first().map_or("", |place| &*place.path));
-        let names = Names { now: rules.members.clone(), before: None };
+        let names = Names { now: rules.members.clone(), before: Vec::new() };
         let (calls, refused) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let counters = (calls.clone(), refused.clone());
         let task = tokio::spawn(consume(twilio, rules.account.clone(), file, names, counters));

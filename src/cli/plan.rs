@@ -7,7 +7,6 @@ use super::status::waiting_for;
 use super::{CliError, Kind, load, out};
 use crate::adapters::journal::{Access, SqliteJournal};
 use crate::decide::{Hand, Sight, Step, View, Weather, plan, step};
-use crate::model::document::Names;
 use crate::model::event::Event;
 use crate::model::key::KeySid;
 use crate::model::names::{CredentialName, Place, SinkName};
@@ -194,8 +193,7 @@ async fn look(
     state: &State,
     at: Uptime,
 ) -> (Sight, BTreeMap<String, String>, Option<String>) {
-    let before = state.current.as_ref().map(|current| current.members.clone());
-    let names = Names { now: rules.members.clone(), before: before.filter(|before| before != &rules.members) };
+    let names = state.names(&rules.members);
     let mut sight = Sight::default();
     let (mut places, mut problem) = (BTreeMap::new(), None);
     let current = state.current.iter().flat_map(|current| current.places.keys());

@@ -91,16 +91,14 @@ pub(super) fn superseded(view: &View<'_>, rotation: &Rotation) -> Option<Step> {
     }
 }
 
-/// The most keys of a credential that are ever alive (S5).
+/// The most keys of a credential that are alive (S5), but for the need that `on_top` answers.
 const MOST_ALIVE: usize = 3;
 
-/// A rotation on top of the one in flight, once there is room for another key.
+/// A rotation on top of the one in flight, because nothing that works can be served without it. Strays go first. How many
+/// keys that can make is bounded by the limits on creates alone.
 pub(super) fn on_top(view: &View<'_>, reason: Reason) -> Step {
     if let Some(step) = stray::step(view) {
         return step;
-    }
-    if view.state.alive() > 2 * MOST_ALIVE {
-        return wait(view.timing.sweep, format!("{MOST_ALIVE} keys are alive, and none of them may go yet"));
     }
     start(view, reason).unwrap_or_else(|step| step)
 }

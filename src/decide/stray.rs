@@ -21,9 +21,7 @@ pub(super) fn step(view: &View<'_>) -> Option<Step> {
     }
     Some(match view.fetched(&stray.sid) {
         None => Step::Fetch(stray.sid.clone()),
-        Some(None) if stray.fence.is_some() || never_published(stray) => {
-            Step::Record(Event::Removed { sid: stray.sid.clone() })
-        }
+        Some(None) if never_published(stray) => Step::Record(Event::Removed { sid: stray.sid.clone() }),
         _ => fence(view, stray),
     })
 }
@@ -82,6 +80,10 @@ fn revive(view: &View<'_>, stray: &Stray, place: &Place) -> Step {
 }
 
 fn delete(view: &View<'_>, stray: &Stray, places: &BTreeSet<Place>) -> Step {
+    // Gone already, and now no delayed write of it can succeed.
+    if let Some(None) = view.fetched(&stray.sid) {
+        return Step::Record(Event::Removed { sid: stray.sid.clone() });
+    }
     if let Some(look) = view.look(places, INTERLOCK) {
         return look;
     }

@@ -46,7 +46,7 @@ impl Engine {
 
     /// Reads all places at the same time.
     async fn look(&self, rules: &Rules, work: &mut Work, places: Vec<Place>) -> Result<(), Failure> {
-        let names = names(rules, &work.claim.state);
+        let names = work.claim.state.names(&rules.members);
         let attempt = staged_attempt(&work.claim.state);
         let reads = places.iter().map(|place| self.read(place, &names, attempt));
         let mut first_failure = None;
@@ -136,7 +136,7 @@ impl Engine {
     /// before it is written anywhere else (S4).
     async fn recall(&self, rules: &Rules, account: &Account, work: &mut Work, place: Place) -> Result<(), Failure> {
         let Some(rotation) = &work.claim.state.rotation else { return Ok(()) };
-        let names = names(rules, &work.claim.state);
+        let names = work.claim.state.names(&rules.members);
         let (Reading { seen, secret, staged }, at) = self.read(&place, &names, Some(rotation.attempt)).await?;
         let served = seen.content.sid() == rotation.successor.as_ref();
         let secret = if served { secret } else { staged };
@@ -168,15 +168,6 @@ impl Engine {
         work.held.tally.count(accepted, self.now().uptime);
         Ok(())
     }
-}
-
-/// How the members are called where this credential is served.
-pub(super) fn names(rules: &Rules, state: &State) -> Names {
-    let stray = state.strays.first().and_then(|stray| stray.rotation.as_deref());
-    let flight = state.rotation.as_ref().or(stray);
-    let now = flight.map_or(&rules.members, |rotation| &rotation.members).clone();
-    let before = state.current.as_ref().map(|current| &current.members).filter(|members| **members != now).cloned();
-    Names { now, before }
 }
 
 /// The attempt whose pair may lie staged in a sink.

@@ -40,8 +40,8 @@ impl Engine {
         let fresh = State::default();
         let mut wakes = Vec::with_capacity(self.policy.credentials.len());
         for rules in self.policy.credentials.values() {
-            let state = known.get(&rules.name).map_or(&fresh, |row| &row.state);
-            let wake = self.first_wake(rules, state, now);
+            let (state, wake) = known.get(&rules.name).map_or((&fresh, None), |row| (&row.state, row.wake));
+            let wake = self.first_wake(rules, state, wake, now);
             if let Some(account) = self.accounts.get(&rules.account) {
                 account.note(&rules.name, state);
             }
@@ -52,7 +52,7 @@ impl Engine {
     }
 
     /// Work in flight at once; what is at rest when its rotation is due, or when its turn comes to be looked at.
-    fn first_wake(&self, rules: &Rules, state: &State, now: Moment) -> Option<Timestamp> {
+    fn first_wake(&self, rules: &Rules, state: &State, before: Option<Timestamp>, now: Moment) -> Option<Timestamp> {
         let settling = state.unsettled.iter().any(|create| !create.ambiguous);
         if state.rotation.is_some() || !state.strays.is_empty() || state.trouble.is_some() || settling {
             return Some(now.wall);
@@ -61,6 +61,8 @@ impl Engine {
             return None;
         }
         let turn = later(now.wall, backoff::spread(rules.name.as_str(), self.policy.timing.reconcile));
+        // Its turn comes no later than it would have without a restart, however often there is one.
+        let turn = before.map_or(turn, |before| before.min(turn));
         Some(plan::due(state, rules, now.wall).at.min(turn))
     }
 

@@ -4,7 +4,7 @@
 use super::Engine;
 use super::account::Account;
 use super::advance::{Lost, Work, failed};
-use super::gather::{at_place, names};
+use super::gather::at_place;
 use crate::decide::Tally;
 use crate::decide::interlock::interlock;
 use crate::model::document::{Pair, Stamp};
@@ -77,7 +77,7 @@ impl Engine {
                 attempt: rotation.attempt,
             },
         };
-        let names = names(rules, state);
+        let names = state.names(&rules.members);
         let outcome = self.sink(&place.sink, "publish", sink.publish(place, &names, &pair, base)).await;
         work.changed();
         let version = match settled(place, outcome) {
@@ -97,7 +97,7 @@ impl Engine {
         base: Version,
     ) -> Option<Event> {
         let sink = self.ports.sinks.get(&place.sink)?;
-        let names = names(rules, &work.claim.state);
+        let names = work.claim.state.names(&rules.members);
         let outcome = self.sink(&place.sink, "fence", sink.fence(&place, &names, attempt, &base)).await;
         work.changed();
         Some(match settled(&place, outcome) {

@@ -41,13 +41,13 @@ impl Members {
     }
 }
 
-/// What the members are called now, and what they were called before the policy renamed them.
+/// What the members are called now, and what they were called whenever the policy renamed them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Names {
     /// As they are written, and first looked for.
     pub now: Members,
     /// As they may still be found; taken away by the next write, so that no old pair stays behind beside the new one.
-    pub before: Option<Members>,
+    pub before: Vec<Members>,
 }
 
 /// Who wrote a value, and from which entry of the journal: what makes a restored journal visible (protocol, S14).
@@ -139,10 +139,11 @@ const RESERVED: &str = "reserved:";
 /// Reads an object as a consumer would; the secret comes beside the facts, never inside them.
 pub fn read(object: &Map<String, Value>, names: &Names) -> (Content, Option<Secret>) {
     let now = read_as(object, &names.now);
-    match (&now.0, &names.before) {
-        (Content::Foreign, Some(before)) => read_as(object, before),
-        _ => now,
+    if now.0 != Content::Foreign {
+        return now;
     }
+    let before = names.before.iter().map(|members| read_as(object, members));
+    before.into_iter().find(|(content, _)| content != &Content::Foreign).unwrap_or(now)
 }
 
 fn read_as(object: &Map<String, Value>, members: &Members) -> (Content, Option<Secret>) {
@@ -228,7 +229,7 @@ mod tests {
         let mut there = Map::new();
         write(&mut there, &Names::default(), &pair());
         let now = Members { api_key_sid: "TWILIO_API_KEY".into(), ..Members::default() };
-        let names = Names { now, before: Some(Members::default()) };
+        let names = Names { now, before: vec![Members::default()] };
         assert_eq!(read(&there, &names).0.sid(), Some(&pair().sid));
         write(&mut there, &names, &pair());
         assert!(!there.contains_key("apiKeySid"));

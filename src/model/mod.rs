@@ -10,4 +10,5 @@ pub mod policy;
 pub mod reason;
 pub mod rotation;
 pub mod secret;
+pub mod spent;
 pub mod time;

@@ -1,11 +1,12 @@
 //! The state of a credential: what its journal row holds. Plain data; `apply` alone changes it.
 
-use super::document::{Content, Members, Seen};
+use super::document::{Content, Members, Names, Seen};
 use super::fault::Failure;
 use super::key::{AccountSid, AttemptId, KeySid};
 use super::names::{Place, Version};
 use super::reason::{Cause, Halt, Reason, StepName};
-use super::time::{Moment, Uptime};
+pub use super::spent::{DAY, HOUR, Spent};
+use super::time::Moment;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +38,8 @@ pub struct State {
     pub overwrite: bool,
     /// Places that are written no more and may still serve an old key: while one does, that key is not revoked.
     pub lingering: BTreeSet<Place>,
+    /// How the members were called before the policy renamed them: a place may still be written so.
+    pub renamed: Vec<Members>,
     /// Keys that were served and then found deleted by others. Twilio may have been wrong: one that turns up again is an
     /// old key, with all its rights, and no stray.
     pub vanished: BTreeSet<KeySid>,
@@ -93,7 +96,6 @@ pub struct Rotation {
     /// The successor was found to be deleted behind our back.
     pub lost: bool,
     /// Twilio refused the successor as the places serve it, and an operator has said that it may be replaced.
-    #[serde(default)]
     pub spoiled: bool,
     /// How the members are called there.
     pub members: Members,
@@ -216,39 +218,6 @@ pub struct Requested {
     pub at: Moment,
 }
 
-/// What was spent of the limits, in running time so that no wall clock can refill it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Spent {
-    /// Decisions to create.
-    pub creates: Vec<Uptime>,
-    /// Decisions to delete, one per key.
-    pub deletes: Vec<(KeySid, Uptime)>,
-}
-
-/// How long `Spent` remembers.
-pub const DAY: Duration = Duration::from_secs(24 * 3600);
-/// The window of the hourly limits.
-pub const HOUR: Duration = Duration::from_secs(3600);
-
-impl Spent {
-    /// Creates decided within the window before `now`.
-    pub fn creates_within(&self, window: Duration, now: Uptime) -> usize {
-        self.creates.iter().filter(|at| now.since(**at) < window).count()
-    }
-
-    /// Deletes of other keys decided within the last hour.
-    pub fn deletes_within_hour(&self, except: &KeySid, now: Uptime) -> usize {
-        self.deletes.iter().filter(|(sid, at)| sid != except && now.since(*at) < HOUR).count()
-    }
-
-    /// Forgets what no limit asks about any more.
-    pub fn trim(&mut self, now: Uptime) {
-        self.creates.retain(|at| now.since(*at) < DAY);
-        self.deletes.retain(|(_, at)| now.since(*at) < DAY);
-    }
-}
-
 impl State {
     /// The phase of the rotation in flight.
     pub fn phase(&self) -> Option<Phase> {
@@ -293,6 +262,14 @@ impl State {
         let strays = self.strays.iter().filter_map(|stray| stray.rotation.as_deref());
         let targets = self.rotation.iter().chain(strays).flat_map(|rotation| rotation.targets.keys());
         self.current.iter().flat_map(|current| current.places.keys()).chain(targets).chain(&self.lingering)
+    }
+
+    /// How the members may be called at its places, written by this rotation or the next.
+    pub fn names(&self, wanted: &Members) -> Names {
+        let stray = self.strays.first().and_then(|stray| stray.rotation.as_deref());
+        let now = self.rotation.as_ref().or(stray).map_or(wanted, |rotation| &rotation.members);
+        let before = self.current.iter().map(|current| &current.members).chain(&self.renamed);
+        Names { now: now.clone(), before: before.filter(|members| *members != now).cloned().collect() }
     }
 
     /// How many keys of ours may be alive now.

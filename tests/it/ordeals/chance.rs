@@ -2,7 +2,6 @@
 //! then everything is calm, the operator does what the hints say, and the credential must come to rest.
 //!
 //! A seed is a life. `CHANCE=17 cargo test --test it chance` plays life 17 and tells its story; `CHANCE=0..5000` many.
-//! `RENAME=1` also renames members, which is known to leave old pairs behind.
 
 use super::*;
 use std::fmt::Write as _;
@@ -51,8 +50,7 @@ const CALLS: [&str; 8] = ["create", "list", "fetch", "delete", "probe", "read", 
 
 fn any_policy(dice: &mut Dice) -> Policy {
     let kept = dice.pick(&[["one", "two"], ["one", "two"], ["one", "one"], ["two", "two"]]);
-    let (renamed, removed, swapped) =
-        (dice.one_in(5) && std::env::var("RENAME").is_ok(), dice.one_in(3), dice.one_in(2));
+    let (renamed, removed, swapped) = (dice.one_in(5), dice.one_in(3), dice.one_in(2));
     let mut policy = policy_with(&["billing"], |rules| {
         rules.places.retain(|place| kept.contains(&place.sink.as_str()));
         if swapped {

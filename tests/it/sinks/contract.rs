@@ -206,11 +206,11 @@ pub(crate) async fn renamed_members_leave_no_old_pair_behind(bench: Bench) {
         api_key_secret: "TWILIO_API_SECRET".into(),
         ..Members::default()
     };
-    let names = Names { now, before: Some(Members::default()) };
+    let names = Names { now, before: vec![Members::default()] };
     let seen = bench.sink.read(&place, &names, None).await.answer().unwrap();
     serves(&seen, &old);
     at(bench.sink.publish(&place, &names, &new, &base).await);
-    let only_new = Names { before: None, ..names };
+    let only_new = Names { before: Vec::new(), ..names };
     serves(&bench.sink.read(&place, &only_new, None).await.answer().unwrap(), &new);
     let text = bench.hand.text(&place.path).await.unwrap();
     assert!(!text.contains("apiKey") && !text.contains(old.secret.expose()), "{text}");

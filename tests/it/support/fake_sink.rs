@@ -151,7 +151,7 @@ impl Sink for FakeSink {
                 there.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
             let mut ours = Map::new();
             document::write(&mut ours, names, pair);
-            let before = names.before.as_ref().map(before_names).unwrap_or_default();
+            let before: Vec<&str> = names.before.iter().flat_map(before_names).collect();
             let theirs = kept.iter().filter(|(name, _)| !ours.contains_key(*name) && !before.contains(&name.as_str()));
             let theirs = theirs.map(|(name, text)| format!("{}:{text}", Value::from(name.as_str())));
             let ours = ours.iter().map(|(name, value)| format!("{}:{value}", Value::from(name.as_str())));

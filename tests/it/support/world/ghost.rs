@@ -270,8 +270,7 @@ fn facts(sid: &KeySid, made: &Made) -> KeyFacts {
 
 fn sid_of(value: &Map<String, Value>) -> Option<KeySid> {
     // The one other set of names that tests use.
-    let mut renamed = Members::default();
-    renamed.api_key_sid = "TWILIO_API_KEY".into();
-    let (content, _) = document::read(value, &Names { now: Members::default(), before: Some(renamed) });
+    let renamed = Members { api_key_sid: "TWILIO_API_KEY".into(), ..Members::default() };
+    let (content, _) = document::read(value, &Names { now: Members::default(), before: vec![renamed] });
     content.sid().cloned()
 }
