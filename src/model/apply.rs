@@ -214,7 +214,7 @@ fn published(state: &mut State, versions: &BTreeMap<Place, Version>, at: Moment)
     enter(rotation, Phase::Grace, at);
     rotation.predecessors.retain(|sid| sid != &successor);
     let again = serving.filter(|(sid, _)| sid == &successor).map(|(_, since)| since);
-    let current = Current {
+    state.current = Some(Current {
         sid: successor,
         attempt: Some(rotation.attempt),
         created_at: rotation.created_at,
@@ -222,11 +222,7 @@ fn published(state: &mut State, versions: &BTreeMap<Place, Version>, at: Moment)
         places: versions.clone(),
         members: rotation.members.clone(),
         gone: rotation.lost,
-    };
-    let members = current.members.clone();
-    state.renamed.extend(state.current.replace(current).map(|before| before.members));
-    state.renamed.retain(|before| *before != members);
-    state.renamed.dedup();
+    });
     // The same key published again, because a place was added, is not what was asked for.
     if again.is_none() || state.overwrite {
         state.requested = None;

@@ -38,8 +38,8 @@ pub struct State {
     pub overwrite: bool,
     /// Places that are written no more and may still serve an old key: while one does, that key is not revoked.
     pub lingering: BTreeSet<Place>,
-    /// How the members were called before the policy renamed them: a place may still be written so.
-    pub renamed: Vec<Members>,
+    /// Every way in which the policy ever called the members: a place may still be written so.
+    pub spellings: Vec<Members>,
     /// Keys that were served and then found deleted by others. Twilio may have been wrong: one that turns up again is an
     /// old key, with all its rights, and no stray.
     pub vanished: BTreeSet<KeySid>,
@@ -268,8 +268,8 @@ impl State {
     pub fn names(&self, wanted: &Members) -> Names {
         let stray = self.strays.first().and_then(|stray| stray.rotation.as_deref());
         let now = self.rotation.as_ref().or(stray).map_or(wanted, |rotation| &rotation.members);
-        let before = self.current.iter().map(|current| &current.members).chain(&self.renamed);
-        Names { now: now.clone(), before: before.filter(|members| *members != now).cloned().collect() }
+        let before = self.spellings.iter().filter(|members| *members != now);
+        Names { now: now.clone(), before: before.cloned().collect() }
     }
 
     /// How many keys of ours may be alive now.

@@ -32,6 +32,9 @@ pub(super) fn intended(state: &mut State, intent: &Intent, at: Moment) -> Option
 
     state.unsettled.retain(|create| create.ambiguous || at.uptime.since(create.intended.uptime) < DAY);
     state.account = Some(intent.account.clone());
+    if !state.spellings.contains(&intent.members) {
+        state.spellings.push(intent.members.clone());
+    }
     state.spent.creates.push(at.uptime);
     state.rotation = Some(Rotation {
         attempt: intent.attempt,
