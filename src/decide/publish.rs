@@ -87,6 +87,13 @@ fn without_secret(view: &View<'_>, rotation: &Rotation, successor: &KeySid) -> S
     let has = |place: &&Place| {
         view.seen(place, FRESH).is_some_and(|seen| seen.content.sid() == Some(successor) || seen.staged)
     };
+    // A write whose answer was lost: consumers may have read it there.
+    for (place, target) in &rotation.targets {
+        let seen = view.seen(place, FRESH).filter(|seen| seen.content.sid() == Some(successor));
+        if let Some(seen) = seen.filter(|_| target.written.is_none()) {
+            return Step::Record(Event::Written { place: place.clone(), version: seen.version.clone() });
+        }
+    }
     // What the sinks have was refused, and an operator has said that it may be replaced.
     if rotation.spoiled && rotation.served {
         return on_top(view, Reason::Requested);
