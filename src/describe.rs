@@ -27,10 +27,8 @@ pub fn describe(event: &Event) -> String {
         Event::Condemned { sid, evidence } => {
             let other = evidence.places.values().filter(|(served, _)| served.is_some()).count();
             let (none, proven) = (evidence.places.len() - other, evidence.proven);
-            format!(
-                "deleting {sid}: just seen, {} with another key ({proven} proven to work), {none} with none",
-                places(other)
-            )
+            let none = if none > 0 { format!(", {none} with none") } else { String::new() };
+            format!("deleting {sid}: just read, {} with another key ({proven} proven to work){none}", places(other))
         }
         Event::Revoked { sid } => format!("{sid} is gone"),
         Event::Completed => "rotation completed".into(),

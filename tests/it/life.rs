@@ -11,18 +11,18 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3600);
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
-fn place(sink: &str) -> Place {
+pub(crate) fn place(sink: &str) -> Place {
     Place::new(SinkName::new(sink).unwrap(), "billing")
 }
 
-fn object(value: Value) -> Option<Map<String, Value>> {
+pub(crate) fn object(value: Value) -> Option<Map<String, Value>> {
     Some(value.as_object().unwrap().clone())
 }
 
-fn resume() -> Ask {
+pub(crate) fn resume() -> Ask {
     Ask::Resume { overwrite: false, forget: BTreeSet::new() }
 }
 
@@ -39,7 +39,7 @@ async fn settled_with(policy: Policy) -> (World, Daemon) {
     (world, daemon)
 }
 
-fn halt_of(daemon: &Daemon) -> Option<Halt> {
+pub(crate) fn halt_of(daemon: &Daemon) -> Option<Halt> {
     daemon.state("billing").halted.map(|halted| halted.halt)
 }
 

@@ -7,6 +7,7 @@ mod pairs;
 mod places;
 mod time;
 
+use crate::life::{HOUR, MINUTE, halt_of, object, place, resume};
 use crate::support::world::{Daemon, Fate, World, policy, policy_with};
 use rekeyd::model::key::KeySid;
 use rekeyd::model::names::{Place, SinkName};
@@ -20,20 +21,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3600);
-
-fn place(sink: &str) -> Place {
-    Place::new(SinkName::new(sink).unwrap(), "billing")
-}
-
-fn object(value: Value) -> Option<Map<String, Value>> {
-    Some(value.as_object().unwrap().clone())
-}
-
-fn resume() -> Ask {
-    Ask::Resume { overwrite: false, forget: BTreeSet::new() }
-}
 
 fn overwrite() -> Ask {
     Ask::Resume { overwrite: true, forget: BTreeSet::new() }
@@ -64,10 +51,6 @@ fn only_sink(sink: &str) -> Policy {
     let mut policy = only(sink);
     policy.sinks.retain(|name, _| name.as_str() == sink);
     policy
-}
-
-fn halt_of(daemon: &Daemon) -> Option<Halt> {
-    daemon.state("billing").halted.map(|halted| halted.halt)
 }
 
 fn serves(world: &World, sink: &str) -> Option<KeySid> {
