@@ -32,13 +32,12 @@ pub(super) enum Purpose {
 
 pub(super) async fn doors(policy: &Policy, purpose: Purpose) -> Result<Doors, CliError> {
     http::install_crypto();
-    let failed = |error: &dyn std::fmt::Display| CliError::new(Kind::Failed, error.to_string());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let secret = secrets::read(&policy.twilio.main_key_secret).map_err(|error| {
         let hint = "it is named by main_key_secret_file or main_key_secret_env in [twilio]";
         CliError::new(Kind::Failed, format!("the Main key's secret can not be read: {}", chain(&error))).hint(hint)
     })?;
-    let issuer = TwilioClient::new(&policy.twilio, secret, clock.clone()).map_err(|error| failed(&error))?;
+    let issuer = TwilioClient::new(&policy.twilio, secret, clock.clone()).map_err(CliError::failed)?;
     let mut sinks = BTreeMap::new();
     for (name, sink) in &policy.sinks {
         let error = |error: &dyn std::fmt::Display| CliError::new(Kind::Failed, format!("sink `{name}`: {error}"));

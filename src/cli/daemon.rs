@@ -61,7 +61,7 @@ impl Daemon {
     pub(super) async fn failed(&mut self) -> CliError {
         match (&mut self.engine).await {
             Ok(Ok(())) => CliError::new(Kind::Failed, "the engine stopped"),
-            Ok(Err(error)) => CliError::new(Kind::Journal, error.to_string()),
+            Ok(Err(error)) => CliError::journal(error),
             Err(error) => CliError::new(Kind::Failed, format!("the engine stopped: {error}")),
         }
     }

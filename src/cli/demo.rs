@@ -39,11 +39,10 @@ const ROTATIONS: u64 = 2;
 const PATIENCE: Duration = Duration::from_secs(55);
 
 pub(super) async fn run(args: Args) -> Result<(), CliError> {
-    let failed = |error: &dyn std::fmt::Display| CliError::new(Kind::Failed, error.to_string());
-    let dir = tempfile::Builder::new().prefix("rekeyd-demo-").tempdir().map_err(|error| failed(&error))?;
+    let dir = tempfile::Builder::new().prefix("rekeyd-demo-").tempdir().map_err(CliError::failed)?;
     let faults =
         Faults { key_delay_ms: 1500, latency_ms: crate::sandbox::Latency::Between(5, 40), ..Faults::default() };
-    let sandbox = Sandbox::start(Options { faults, ..Options::default() }).await.map_err(|error| failed(&error))?;
+    let sandbox = Sandbox::start(Options { faults, ..Options::default() }).await.map_err(CliError::failed)?;
     let policy = Arc::new(policy(dir.path(), &sandbox)?);
     out::line(&format!("A sandbox of Twilio listens on {}; a new key works there after 1.5 s.", sandbox.url()));
     out::line(
@@ -58,7 +57,7 @@ pub(super) async fn run(args: Args) -> Result<(), CliError> {
         done = wait(&daemon, &narrator, &policy) => Some(done),
         _ = &mut ended => None,
     };
-    let metrics = daemon.metrics.render(daemon.clock.wall()).map_err(|error| failed(&error))?;
+    let metrics = daemon.metrics.render(daemon.clock.wall()).map_err(CliError::failed)?;
     out::line(&format!("\n{}", table(&narrator, &consumers, &sandbox)));
     out::line("\nFrom /metrics:");
     metrics.lines().filter(|line| shown(line)).for_each(|line| out::line(&format!("  {line}")));
@@ -79,10 +78,9 @@ pub(super) async fn run(args: Args) -> Result<(), CliError> {
 }
 
 fn policy(dir: &Path, sandbox: &Sandbox) -> Result<Policy, CliError> {
-    let failed = |error: &dyn std::fmt::Display| CliError::new(Kind::Failed, error.to_string());
     let (main_key, secret) = sandbox.main_key();
-    write_private(&dir.join("main_key"), secret.expose()).map_err(|error| failed(&error))?;
-    std::fs::create_dir(dir.join("secrets")).map_err(|error| failed(&error))?;
+    write_private(&dir.join("main_key"), secret.expose()).map_err(CliError::failed)?;
+    std::fs::create_dir(dir.join("secrets")).map_err(CliError::failed)?;
     let by_hand = by_hand(sandbox);
     let text = fill(
         include_str!("../../config/demo.toml"),
@@ -95,8 +93,8 @@ fn policy(dir: &Path, sandbox: &Sandbox) -> Result<Policy, CliError> {
         ],
     );
     let path = dir.join("policy.toml");
-    std::fs::write(&path, &text).map_err(|error| failed(&error))?;
-    config::parse(&text, "demo.toml").map(|loaded| loaded.policy).map_err(|errors| failed(&errors))
+    std::fs::write(&path, &text).map_err(CliError::failed)?;
+    config::parse(&text, "demo.toml").map(|loaded| loaded.policy).map_err(CliError::failed)
 }
 
 /// The key that a person made in the Console before rekeyd came.
@@ -188,10 +186,9 @@ struct Consumer {
 
 fn consumers(policy: &Policy, dir: &Path) -> Result<Vec<Consumer>, CliError> {
     let consumer = |rules: &Rules| {
-        let failed = |error: &dyn std::fmt::Display| CliError::new(Kind::Failed, error.to_string());
         let nobody = crate::model::secret::Secret::new("none".to_owned());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let twilio = TwilioClient::new(&policy.twilio, nobody, clock).map_err(|error| failed(&error))?;
+        let twilio = TwilioClient::new(&policy.twilio, nobody, clock).map_err(CliError::failed)?;
         let file = dir.join("secrets").join(rules.places.first().map_or("", |place| &*place.path));
         let names = Names { now: rules.members.clone(), before: Vec::new() };
         let (calls, refused) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));

@@ -26,7 +26,7 @@ pub(super) async fn run(config: &Path, args: Args) -> Result<(), CliError> {
     let unknown = |why: String| CliError::new(Kind::Failed, why).hint("`rekeyd status` lists the credentials");
     let name = CredentialName::new(&args.name).map_err(|e| unknown(format!("`{}` is no name: {e}", args.name)))?;
     let journal = visit(&policy).await?;
-    let entries = journal.history(&name).await.map_err(|error| CliError::new(Kind::Journal, error.to_string()))?;
+    let entries = journal.history(&name).await.map_err(CliError::journal)?;
     if entries.is_empty() && !policy.credentials.contains_key(&name) {
         return Err(unknown(format!("neither the policy nor the journal knows `{name}`")));
     }
@@ -34,7 +34,7 @@ pub(super) async fn run(config: &Path, args: Args) -> Result<(), CliError> {
     for entry in entries.into_iter().skip(skip) {
         if args.json {
             let text = serde_json::to_string(&entry);
-            out::line(&text.map_err(|error| CliError::new(Kind::Failed, error.to_string()))?);
+            out::line(&text.map_err(CliError::failed)?);
         } else {
             let time = jiff::Timestamp::from_second(entry.at.wall.as_second()).unwrap_or(entry.at.wall);
             out::line(&format!("{time}  {:>4}  {:<14}  {}", entry.seq, entry.event.word(), describe(&entry.event)));

@@ -23,7 +23,7 @@ use tracing::level_filters::LevelFilter;
 /// period, deletes the old key.
 ///
 /// Exit codes: 0 all is well; 1 it failed; 2 the command line is wrong; 3 the policy is wrong; 4 the journal can not be
-/// used; 5 a human must look at a credential; 6 Twilio or a sink can not be reached.
+/// used; 5 a human must look at a credential or the Main key; 6 Twilio or a sink can not be reached.
 #[derive(Debug, Parser)]
 #[command(name = "rekeyd", version, max_term_width = 100)]
 pub struct Args {
@@ -76,6 +76,16 @@ impl CliError {
     /// A failure that was told already, or whose exit code says it all.
     fn silent(kind: Kind) -> Self {
         Self::new(kind, "")
+    }
+
+    /// A failure of no special kind.
+    fn failed(error: impl std::fmt::Display) -> Self {
+        Self::new(Kind::Failed, error.to_string())
+    }
+
+    /// A failure of the journal.
+    fn journal(error: impl std::fmt::Display) -> Self {
+        Self::new(Kind::Journal, error.to_string())
     }
 
     fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -1,11 +1,9 @@
 //! `rekeyd plan`: what would happen, why, and when. It never builds an engine, so it cannot change anything.
 
 use super::assemble::{Doors, Purpose, doors};
-use super::daemon::running;
-use super::status::span;
-use super::status::waiting_for;
+use super::daemon::{running, visit};
+use super::status::{span, waiting_for};
 use super::{CliError, Kind, load, out};
-use crate::adapters::journal::{Access, SqliteJournal};
 use crate::decide::{Hand, Sight, Step, View, Weather, plan, step};
 use crate::model::event::Event;
 use crate::model::key::KeySid;
@@ -14,7 +12,7 @@ use crate::model::policy::{Policy, Rules, StateUrl};
 use crate::model::reason::Reason;
 use crate::model::rotation::{Phase, State};
 use crate::model::time::{Moment, Uptime};
-use crate::ports::{Journal, Row};
+use crate::ports::Row;
 use futures_util::stream::{self, StreamExt};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -66,16 +64,16 @@ const AT_ONCE: usize = 16;
 pub(super) async fn run(config: &Path, args: Args) -> Result<(), CliError> {
     let policy = load(config)?.policy;
     let doors = doors(&policy, Purpose::Look).await?;
-    let Known { rows, uptime } = known(&policy).await?;
-    let accounts = accounts(&policy, &doors, &rows).await;
-    let now = Moment { wall: doors.clock.wall(), uptime, twilio: None };
+    let known = known(&policy).await?;
+    let accounts = accounts(&policy, &doors, &known.rows).await;
+    let now = Moment { wall: doors.clock.wall(), uptime: known.uptime, twilio: None };
     let names: Vec<&Rules> = policy.credentials.values().collect();
-    let lines = stream::iter(names).map(|rules| line(&policy, &doors, rules, rows.get(&rules.name), now));
+    let lines = stream::iter(names).map(|rules| line(&policy, &doors, rules, &known, now));
     let credentials: Vec<Line> = lines.buffered(AT_ONCE).collect().await;
     let report = Report { accounts, credentials };
     if args.json {
         let text = serde_json::to_string_pretty(&report);
-        out::line(&text.map_err(|error| CliError::new(Kind::Failed, error.to_string()))?);
+        out::line(&text.map_err(CliError::failed)?);
     } else {
         show(&report, now.wall);
     }
@@ -93,19 +91,19 @@ struct Known {
     rows: BTreeMap<CredentialName, Row>,
     /// The running time as last noted: behind the daemon's own by half a minute at most.
     uptime: Uptime,
+    /// A daemon has it open.
+    running: bool,
 }
 
 async fn known(policy: &Policy) -> Result<Known, CliError> {
     let StateUrl::Sqlite(path) = &policy.state;
     if !path.exists() {
-        return Ok(Known { rows: BTreeMap::new(), uptime: Uptime(0) });
+        return Ok(Known { rows: BTreeMap::new(), uptime: Uptime(0), running: false });
     }
-    let failed =
-        |error: crate::ports::JournalError| CliError::new(Kind::Journal, format!("{}: {error}", path.display()));
-    let journal = SqliteJournal::open(path, &policy.instance, Access::Visitor).await.map_err(failed)?;
-    let rows = journal.rows().await.map_err(failed)?;
+    let journal = visit(policy).await?;
+    let rows = journal.rows().await.map_err(CliError::journal)?;
     let rows = rows.into_iter().map(|row| (row.name.clone(), row)).collect();
-    Ok(Known { rows, uptime: journal.uptime_at_start() })
+    Ok(Known { rows, uptime: journal.uptime_at_start(), running: running(policy) })
 }
 
 async fn accounts(policy: &Policy, doors: &Doors, rows: &BTreeMap<CredentialName, Row>) -> Vec<AccountLine> {
@@ -121,12 +119,13 @@ async fn accounts(policy: &Policy, doors: &Doors, rows: &BTreeMap<CredentialName
     lines
 }
 
-async fn line(policy: &Policy, doors: &Doors, rules: &Rules, row: Option<&Row>, now: Moment) -> Line {
+async fn line(policy: &Policy, doors: &Doors, rules: &Rules, known: &Known, now: Moment) -> Line {
+    let row = known.rows.get(&rules.name);
     let empty = State::default();
     let (state, seq) = row.map_or((&empty, 0), |row| (&row.state, row.seq));
     let (sight, places, problem) = look(doors, rules, state, now.uptime).await;
     let due = plan::due(state, rules, now.wall);
-    let in_hand = running(policy) && state.phase().is_some_and(|phase| phase < Phase::Confirming);
+    let in_hand = known.running && state.phase().is_some_and(|phase| phase < Phase::Confirming);
     let (next, why) = match (problem, row) {
         // The secret of the new key is in the daemon's memory, where we can not look.
         (None, Some(row)) if in_hand => ("go on", format!("the daemon is at it: {}", waiting_for(row))),

@@ -92,13 +92,13 @@ fn known(policy: &Policy, text: &str) -> Result<CredentialName, CliError> {
 }
 
 async fn state(journal: &dyn Journal, name: &CredentialName) -> Result<Option<Row>, CliError> {
-    journal.row(name).await.map_err(|error| CliError::new(Kind::Journal, error.to_string()))
+    journal.row(name).await.map_err(CliError::journal)
 }
 
 async fn ask(journal: &dyn Journal, policy: &Policy, name: CredentialName, ask: Ask) -> Result<(), CliError> {
     let by = operator();
     let request = Request { credential: name.clone(), by, ask };
-    journal.ask(request).await.map_err(|error| CliError::new(Kind::Journal, error.to_string()))?;
+    journal.ask(request).await.map_err(CliError::journal)?;
     let tick = policy.timing.tick.as_secs();
     if running(policy) {
         out::line(&format!("asked; the daemon looks at `{name}` within {tick} s (`rekeyd status {name}`)"));
@@ -123,7 +123,7 @@ async fn follow(journal: &dyn Journal, name: &CredentialName, mut seq: u64) -> R
     let mut progress = Progress::default();
     let mut begun = false;
     loop {
-        let entries = journal.history(name).await.map_err(|error| CliError::new(Kind::Journal, error.to_string()))?;
+        let entries = journal.history(name).await.map_err(CliError::journal)?;
         for entry in entries.iter().filter(|entry| entry.seq > seq) {
             progress.note(&format!("{}  {}", entry.event.word(), describe(&entry.event)));
             begun |= entry.event.word() == "intended";

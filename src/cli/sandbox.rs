@@ -2,7 +2,7 @@
 
 use super::assemble::chain;
 use super::run::Signals;
-use super::{CliError, Kind, load, out};
+use super::{CliError, load, out};
 use crate::adapters::secrets;
 use crate::model::key::{AccountSid, KeySid};
 use crate::model::policy::SecretSource;
@@ -66,10 +66,9 @@ fn key(text: &str) -> Result<KeySid, String> {
 }
 
 pub(super) async fn run(args: Args) -> Result<(), CliError> {
-    let failed = |error: &dyn std::fmt::Display| CliError::new(Kind::Failed, error.to_string());
     let faults = faults(&args)?;
     let there = args.dir.as_ref().map(|dir| dir.join("policy.toml")).filter(|policy| policy.exists());
-    let read = |source: &SecretSource| secrets::read(source).map_err(|error| failed(&chain(&error)));
+    let read = |source: &SecretSource| secrets::read(source).map_err(|error| CliError::failed(chain(&error)));
     let (account_sid, main_key) = match (&there, args.main_key, args.main_key_secret_file) {
         // A policy that was written before, and perhaps changed since, goes on working.
         (Some(policy), None, _) => {
@@ -80,7 +79,7 @@ pub(super) async fn run(args: Args) -> Result<(), CliError> {
         (..) => (args.account, None),
     };
     let options = Options { listen: args.listen, seed: args.seed, account_sid, main_key, faults, ..Options::default() };
-    let sandbox = Sandbox::start(options).await.map_err(|error| failed(&chain(&error)))?;
+    let sandbox = Sandbox::start(options).await.map_err(|error| CliError::failed(chain(&error)))?;
     let (sid, secret) = sandbox.main_key();
     out::line(&format!("a sandbox of Twilio listens on {}", sandbox.url()));
     out::line(&format!("account {}, Main key {sid}", sandbox.account_sid()));
@@ -88,7 +87,7 @@ pub(super) async fn run(args: Args) -> Result<(), CliError> {
         Some(dir) => {
             let policy = match there {
                 Some(policy) => policy,
-                None => write_policy(dir, &sandbox, &sid, &secret).map_err(|error| failed(&error))?,
+                None => write_policy(dir, &sandbox, &sid, &secret).map_err(CliError::failed)?,
             };
             out::line(&format!("try: rekeyd run --config {}", policy.display()));
         }
@@ -107,11 +106,10 @@ fn faults(args: &Args) -> Result<Faults, CliError> {
         concurrency: args.concurrency,
         ..Faults::default()
     };
-    let failed = |error: crate::sandbox::OutOfRange| CliError::new(Kind::Failed, error.to_string());
     let unavailable = Fault::ErrorBefore { status: ErrorStatus::UNAVAILABLE };
     let shares = [(Fault::RateLimited, args.throttled), (unavailable, args.failing), (Fault::Lost, args.lost)];
     for (fault, share) in shares {
-        let rate = Rate::new(share).map_err(failed)?;
+        let rate = Rate::new(share).map_err(CliError::failed)?;
         if share > 0.0 {
             faults.random.push(Random { fault, rate, operation: None });
         }

@@ -8,7 +8,7 @@ use crate::model::names::CredentialName;
 use crate::model::policy::Policy;
 use crate::model::reason::Breaker;
 use crate::model::rotation::{Phase, State};
-use crate::ports::{Clock, JournalError, Row};
+use crate::ports::{Clock, Row};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -96,10 +96,9 @@ struct BreakerLine {
 
 pub(super) async fn run(config: &Path, args: &Args) -> Result<(), CliError> {
     let policy = load(config)?.policy;
-    let failed = |error: JournalError| CliError::new(Kind::Journal, error.to_string());
     let journal = visit(&policy).await?;
-    let rows = journal.rows().await.map_err(failed)?;
-    let breakers = journal.breakers().await.map_err(failed)?;
+    let rows = journal.rows().await.map_err(CliError::journal)?;
+    let breakers = journal.breakers().await.map_err(CliError::journal)?;
     let mut rows: BTreeMap<CredentialName, Row> = rows.into_iter().map(|row| (row.name.clone(), row)).collect();
     for rules in policy.credentials.values() {
         rows.entry(rules.name.clone()).or_insert_with(|| untouched(rules));
@@ -123,7 +122,7 @@ pub(super) async fn run(config: &Path, args: &Args) -> Result<(), CliError> {
     let report = Report { instance, daemon_running, halted, breakers: breakers.collect(), credentials };
     if args.json {
         let text = serde_json::to_string_pretty(&report);
-        out::line(&text.map_err(|error| CliError::new(Kind::Failed, error.to_string()))?);
+        out::line(&text.map_err(CliError::failed)?);
     } else {
         show(&report, now);
     }
@@ -192,14 +191,10 @@ pub(super) fn waiting_for(row: &Row) -> String {
         Some(Phase::Grace | Phase::Revoking) | None => None,
     };
     match (&row.state.trouble, working) {
-        (Some(trouble), _) => format!("{} failed {}: {}", trouble.step.word(), times(trouble.count), trouble.failure),
+        (Some(trouble), _) => trouble.to_string(),
         (None, Some(working)) => working.to_owned(),
         (None, None) => row.waiting.clone(),
     }
-}
-
-fn times(count: u32) -> String {
-    if count == 1 { "once".to_owned() } else { format!("{count} times") }
 }
 
 fn rotation(state: &State) -> Option<RotationLine> {

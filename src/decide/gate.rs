@@ -7,45 +7,66 @@ use crate::model::key::KeySid;
 use crate::model::reason::Breaker;
 use std::time::Duration;
 
-/// How soon an open breaker is asked about again.
-const GATE_PAUSE: Duration = Duration::from_secs(60);
+/// What stands in the way, and how soon to ask again.
+pub(super) struct Bar {
+    pause: Duration,
+    /// In words.
+    pub(super) why: String,
+}
+
+impl From<Bar> for Step {
+    fn from(bar: Bar) -> Self {
+        wait(bar.pause, bar.why)
+    }
+}
+
+/// How soon an open breaker, or a limit, is asked about again; a round figure.
+pub(super) const PAUSE: Duration = Duration::from_secs(60);
+
+fn bar<T>(view: &View<'_>, why: impl Into<String>) -> Result<T, Bar> {
+    Err(Bar { pause: view.timing.sweep.min(PAUSE), why: why.into() })
+}
 
 /// Creates and deletes pass only while nothing is wrong with the account or the clocks.
-pub(super) fn gate(view: &View<'_>) -> Result<(), Step> {
+pub(super) fn gate(view: &View<'_>) -> Result<(), Bar> {
     clocks(view)?;
-    let pause = view.timing.sweep.min(GATE_PAUSE);
     match view.weather.breakers.first() {
-        Some(breaker) => Err(wait(pause, format!("breaker open: {}", breaker.word()))),
+        Some(breaker) => bar(view, open(*breaker)),
         None => Ok(()),
     }
 }
 
 /// Nothing that is measured by clocks begins or ends while they disagree.
-pub(super) fn clocks(view: &View<'_>) -> Result<(), Step> {
-    let pause = view.timing.sweep.min(GATE_PAUSE);
-    let step = || wait(pause, "the wall clock and Twilio's clock disagree");
-    if clocks_disagree(&view.now) { Err(step()) } else { Ok(()) }
+pub(super) fn clocks(view: &View<'_>) -> Result<(), Bar> {
+    if clocks_disagree(&view.now) { bar(view, "the wall clock and Twilio's clock disagree") } else { Ok(()) }
 }
 
 /// The Main key is needed, but nothing is created or deleted with it.
-pub(super) fn main_key(view: &View<'_>) -> Result<(), Step> {
+pub(super) fn main_key(view: &View<'_>) -> Result<(), Bar> {
     let refused = view.weather.breakers.contains(&Breaker::MainKeyRefused);
-    let pause = view.timing.sweep.min(GATE_PAUSE);
-    let step = || wait(pause, format!("breaker open: {}", Breaker::MainKeyRefused.word()));
-    if refused { Err(step()) } else { Ok(()) }
+    if refused { bar(view, open(Breaker::MainKeyRefused)) } else { Ok(()) }
 }
 
-/// What can be known before the sinks are read: breakers, holds and limits.
-pub(super) fn may_delete(view: &View<'_>, sid: &KeySid) -> Result<(), Step> {
+fn open(breaker: Breaker) -> String {
+    format!("breaker open: {}", breaker.word())
+}
+
+/// What can be known of a delete before the sinks are read: breakers, clocks, holds and limits.
+pub(super) fn may_delete(view: &View<'_>, sid: &KeySid) -> Result<(), Bar> {
     gate(view)?;
-    if !view.weather.held.is_zero() {
-        return Err(wait(view.weather.held.min(view.timing.sweep), "deletes are held after a journal was restored"));
+    let held = view.weather.held;
+    if !held.is_zero() {
+        let why = "deletes are held after a journal was restored".to_owned();
+        return Err(Bar { pause: held.min(view.timing.sweep), why });
     }
-    spent(view, sid).map_or(Ok(()), |limit| Err(wait(BUDGET_PAUSE, limit)))
+    match spent(view, sid) {
+        Some(why) => Err(Bar { pause: PAUSE, why }),
+        None => Ok(()),
+    }
 }
 
 /// The limit that leaves no room for another delete, if one does (S12).
-pub(super) fn spent(view: &View<'_>, sid: &KeySid) -> Option<String> {
+fn spent(view: &View<'_>, sid: &KeySid) -> Option<String> {
     let mine = view.state.spent.deletes_within_hour(sid, view.now.uptime);
     let limit = view.limits.deletes_per_hour as usize;
     let (budget, used) = view.weather.deletes;
@@ -57,6 +78,3 @@ pub(super) fn spent(view: &View<'_>, sid: &KeySid) -> Option<String> {
         None
     }
 }
-
-/// How long until one of the hour's deletes is forgotten; a round figure, it is asked again.
-pub(super) const BUDGET_PAUSE: Duration = Duration::from_secs(60);

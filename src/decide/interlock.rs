@@ -1,7 +1,6 @@
 //! Whether a key may die (protocol, b.7). `step` asks before it decides, `perform` asks again before it sends.
 
-use super::breaker::clocks_disagree;
-use super::gate::spent;
+use super::gate::may_delete;
 use super::{INTERLOCK, View};
 use crate::model::document::{Content, Seen};
 use crate::model::event::Evidence;
@@ -31,24 +30,12 @@ fn blocked<T>(why: impl Into<String>) -> Result<T, Blocked> {
     Err(Blocked(why.into()))
 }
 
-/// Nothing is wrong with the account, the clocks or the limits.
+/// Nothing is wrong with the credential, the account, the clocks or the limits.
 fn calm(view: &View<'_>, sid: &KeySid) -> Result<(), Blocked> {
     if view.state.halted.is_some() {
         return blocked("the credential is halted");
     }
-    if let Some(breaker) = view.weather.breakers.first() {
-        return blocked(format!("breaker open: {}", breaker.word()));
-    }
-    if clocks_disagree(&view.now) {
-        return blocked("the wall clock and Twilio's clock disagree");
-    }
-    if !view.weather.held.is_zero() {
-        return blocked("deletes are held after a journal was restored");
-    }
-    match spent(view, sid) {
-        Some(limit) => blocked(limit),
-        None => Ok(()),
-    }
+    may_delete(view, sid).map_err(|bar| Blocked(bar.why))
 }
 
 /// S2 and S11: a key that the journal names as ours, that Twilio shows as the same, and that nothing depends on.

@@ -1,7 +1,7 @@
 //! The verbs: pure functions that look at plain data and say what to do next.
 //!
 //! `plan` says when a rotation is due and why, `step` what to do for one credential now, `interlock` whether a key may
-//! die, `stray` whether a key is ours. None of them can touch the world: everything they know comes in a [`View`].
+//! die, `ownership` whether a key is ours. None of them can touch the world: everything they know comes in a [`View`].
 
 pub mod backoff;
 pub mod breaker;

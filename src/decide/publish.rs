@@ -151,8 +151,8 @@ pub(super) fn serving(view: &View<'_>, rotation: &Rotation, successor: &KeySid) 
 
 /// Grace starts, with the versions just seen; not while the clocks disagree, for its end is measured by all of them.
 pub(super) fn published(view: &View<'_>, rotation: &Rotation) -> Step {
-    if let Err(wait) = clocks(view) {
-        return wait;
+    if let Err(bar) = clocks(view) {
+        return bar.into();
     }
     let versions = rotation.targets.keys().filter_map(|place| {
         let (seen, _) = view.sight.places.get(place)?;

@@ -1,4 +1,4 @@
-//! A credential without a rotation in flight: is one due, and may it start?
+//! Whether a rotation is due, and whether it may start: from rest, or on top of one whose new key can not serve.
 
 use super::drift::{self, Drift};
 use super::gate::{gate, main_key};
@@ -35,8 +35,8 @@ pub(super) fn step(view: &View<'_>) -> Step {
 /// Creates that nobody answered: look whether their key has turned up.
 fn unsettled(view: &View<'_>) -> Option<Step> {
     for (attempt, intended) in unsettled_now(view) {
-        if let Err(wait) = main_key(view) {
-            return Some(wait);
+        if let Err(bar) = main_key(view) {
+            return Some(bar.into());
         }
         let Some(keys) = view.sight.labelled.get(&attempt) else { return Some(Step::Find(attempt)) };
         if let Ownership::Ours(sid) = ownership(keys, intended, view.timing.settle) {

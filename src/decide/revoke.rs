@@ -1,6 +1,6 @@
 //! Grace, and the end of the old keys.
 
-use super::gate::{BUDGET_PAUSE, may_delete};
+use super::gate::{PAUSE, may_delete};
 use super::interlock::{interlock, may_serve};
 use super::publish::{published, serving, widened};
 use super::rest::superseded;
@@ -27,9 +27,9 @@ pub(super) fn step(view: &View<'_>, rotation: &Rotation) -> Step {
     let left = view.now.missing(&Moment { twilio: None, ..*start }, grace);
     // What stands in the way of the delete is asked before anything is read: waiting must not cost calls.
     if left.is_zero()
-        && let Err(step) = may_delete(view, victim)
+        && let Err(bar) = may_delete(view, victim)
     {
-        return step;
+        return bar.into();
     }
     if let Some(step) = steady(view, rotation, successor) {
         return step;
@@ -84,7 +84,7 @@ fn revoke(view: &View<'_>, rotation: &Rotation, victim: &KeySid, start: &Moment,
     }
     match interlock(view, victim) {
         Ok(evidence) => Step::Delete { sid: victim.clone(), evidence },
-        Err(blocked) => wait(BUDGET_PAUSE, format!("the old key may not go: {}", blocked.0)),
+        Err(blocked) => wait(PAUSE, format!("the old key may not go: {}", blocked.0)),
     }
 }
 

@@ -70,15 +70,14 @@ fn held(view: &View<'_>) -> Option<Step> {
     }
     let delay = backoff::delay(trouble.count, &format!("{}{}", view.rules.name, view.seq));
     let left = delay.saturating_sub(view.now.uptime.since(trouble.at.uptime));
-    let why = || format!("{} failed {} times: {}", trouble.step.word(), trouble.count, trouble.failure);
-    (!left.is_zero()).then(|| wait(left, why()))
+    (!left.is_zero()).then(|| wait(left, trouble.to_string()))
 }
 
 /// A create of ours was not answered, or a crash lost the answer: its secret is gone for good, so all that is left
 /// to know is whether there is a key to remove.
 fn issuing(view: &View<'_>, rotation: &Rotation) -> Step {
-    if let Err(wait) = main_key(view) {
-        return wait;
+    if let Err(bar) = main_key(view) {
+        return bar.into();
     }
     let Some(keys) = view.sight.labelled.get(&rotation.attempt) else {
         return Step::Find(rotation.attempt);

@@ -1,7 +1,6 @@
-//! Keys of ours that no rotation can use: first every sink is fenced against them, then they go (protocol, rule 6);
-//! and which keys of an account are ours at all.
+//! Keys of ours that no rotation can use: first every sink is fenced against them, then they go (protocol, rule 6).
 
-use super::gate::{BUDGET_PAUSE, main_key, may_delete};
+use super::gate::{PAUSE, main_key, may_delete};
 use super::interlock::interlock;
 use super::{FRESH, INTERLOCK, Step, View, drift, halt, wait};
 use crate::model::document::Seen;
@@ -15,9 +14,9 @@ use std::collections::BTreeSet;
 pub(super) fn step(view: &View<'_>) -> Option<Step> {
     let stray = view.state.strays.first()?;
     // Once the fence is begun, what stands in the way of the delete is asked before anything is read.
-    let barred = if stray.fence.is_some() { may_delete(view, &stray.sid) } else { main_key(view) };
-    if let Err(wait) = barred {
-        return Some(wait);
+    let free = if stray.fence.is_some() { may_delete(view, &stray.sid) } else { main_key(view) };
+    if let Err(bar) = free {
+        return Some(bar.into());
     }
     Some(match view.fetched(&stray.sid) {
         None => Step::Fetch(stray.sid.clone()),
@@ -89,7 +88,7 @@ fn delete(view: &View<'_>, stray: &Stray, places: &BTreeSet<Place>) -> Step {
     }
     match interlock(view, &stray.sid) {
         Ok(evidence) => Step::Delete { sid: stray.sid.clone(), evidence },
-        Err(blocked) => wait(BUDGET_PAUSE, format!("the stray may not go: {}", blocked.0)),
+        Err(blocked) => wait(PAUSE, format!("the stray may not go: {}", blocked.0)),
     }
 }
 

@@ -10,6 +10,7 @@ use super::time::Moment;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
 /// Everything the protocol knows of one credential. There is no field that could hold a secret.
@@ -207,6 +208,13 @@ pub struct Trouble {
     pub at: Moment,
     /// The first one of this step with this fault.
     pub first: Moment,
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let times = if self.count == 1 { "once".to_owned() } else { format!("{} times", self.count) };
+        write!(f, "{} failed {times}: {}", self.step.word(), self.failure)
+    }
 }
 
 /// A rotation asked for.

@@ -14,9 +14,7 @@ async fn nothing_is_created_after_an_intent_that_did_not_fit() {
     world.doom_all("create", None);
     assert!(daemon.words("billing").contains(&"unsettled"), "{}", daemon.story());
     let ambush = async {
-        until(&daemon, Phase::Verifying).await;
-        world.doom_all("read", Some(Fate::Lose));
-        until(&daemon, Phase::Confirming).await;
+        until_unread_in_confirming(&world, &daemon).await;
         world.truth(|truth| truth.unlisted.clear());
     };
     tokio::join!(daemon.live(50 * MINUTE), ambush);
@@ -34,15 +32,7 @@ async fn a_404_that_lies_at_rest_does_not_cost_the_old_key_its_grace() {
     let (world, daemon) = settled().await;
     world.truth(|truth| truth.foreign_key(None));
     let first = serves(&world, "one").unwrap();
-    // For one sweep, Twilio neither lists the key nor shows it.
-    let ambush = async {
-        while !daemon.words("billing").contains(&"missing") {
-            lie(&world, &first, true);
-            tokio::time::sleep(SECOND).await;
-        }
-        lie(&world, &first, false);
-    };
-    tokio::join!(daemon.live(50 * MINUTE), ambush);
+    live_with_a_lie(&world, &daemon, &first, 50 * MINUTE).await;
     unbroken(&world, &daemon);
     assert!(alive(&world, &first), "no grace at all:\n{}", daemon.story());
 }
@@ -54,14 +44,7 @@ async fn a_404_that_lies_during_grace_does_not_end_it() {
     let first = serves(&world, "one").unwrap();
     daemon.ask("billing", Ask::Rotate);
     daemon.live(5 * MINUTE).await;
-    let ambush = async {
-        while !daemon.words("billing").contains(&"missing") {
-            lie(&world, &first, true);
-            tokio::time::sleep(SECOND).await;
-        }
-        lie(&world, &first, false);
-    };
-    tokio::join!(daemon.live(40 * MINUTE), ambush);
+    live_with_a_lie(&world, &daemon, &first, 40 * MINUTE).await;
     unbroken(&world, &daemon);
     assert!(alive(&world, &first), "grace was cut short:\n{}", daemon.story());
 }
@@ -90,14 +73,7 @@ async fn a_404_that_lies_and_a_removed_place() {
     daemon.policy = Arc::new(only("one"));
     daemon.ask("billing", Ask::Rotate);
     daemon.live(5 * MINUTE).await;
-    let ambush = async {
-        while !daemon.words("billing").contains(&"missing") {
-            lie(&world, &first, true);
-            tokio::time::sleep(SECOND).await;
-        }
-        lie(&world, &first, false);
-    };
-    tokio::join!(daemon.live(5 * HOUR), ambush);
+    live_with_a_lie(&world, &daemon, &first, 5 * HOUR).await;
     unbroken(&world, &daemon);
     assert!(alive(&world, &first), "{}", daemon.story());
 }
@@ -107,20 +83,13 @@ async fn the_current_key_deleted_while_a_sink_is_added() {
     let (world, mut daemon) = settled_with(only("one")).await;
     world.truth(|truth| truth.foreign_key(None));
     daemon.policy = Arc::new(policy());
-    let ambush = async {
-        until(&daemon, Phase::Publishing).await;
-        world.down("two", true);
-    };
-    tokio::join!(daemon.live(30 * MINUTE), ambush);
+    live_with_two_down_from(&world, &daemon, Phase::Publishing, 30 * MINUTE).await;
     let current = serves(&world, "one").unwrap();
     world.truth(|truth| truth.human_deletes(&current));
     daemon.live(30 * MINUTE).await;
     world.down("two", false);
     daemon.live(2 * HOUR).await;
-    for ask in [resume(), overwrite(), resume(), overwrite()] {
-        daemon.ask("billing", ask);
-        daemon.live(5 * HOUR).await;
-    }
+    ask_all(&daemon, [resume(), overwrite(), resume(), overwrite()]).await;
     daemon.converged();
 }
 
@@ -129,18 +98,9 @@ async fn the_current_key_deleted_while_a_sink_is_added() {
 async fn a_late_write_after_our_own_fence_of_another_place() {
     let (world, daemon) = settled_with(policy_with(&["billing"], |rules| rules.places.reverse())).await;
     let ambush = async {
-        until(&daemon, Phase::Verifying).await;
-        world.doom_all("publish", Some(Fate::VeryLate));
-        while world.log().last().is_none_or(|call| call != "two publish") {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        // The daemon dies before it can write down that the write was not answered.
-        world.doom(world.calls(), Fate::CrashBefore);
-        world.doom_all("publish", None);
+        crash_with_a_write_in_flight(&world, &daemon, "two publish").await;
         // It starts again, gives the key up, and fences `one`; `two` can not be written to until the late write lands.
-        while !daemon.words("billing").contains(&"fenced") {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        until_told(&daemon, "fenced").await;
         world.doom_all("fence", Some(Fate::Refuse));
         tokio::time::sleep(11 * MINUTE).await;
         world.doom_all("fence", None);
@@ -155,12 +115,8 @@ async fn a_late_write_after_our_own_fence_of_another_place() {
 async fn a_new_key_known_to_be_deleted_is_not_published_any_further() {
     let (world, daemon) = settled().await;
     world.truth(|truth| truth.foreign_key(None));
-    let ambush = async {
-        until(&daemon, Phase::Verifying).await;
-        world.down("two", true);
-    };
     daemon.ask("billing", Ask::Rotate);
-    tokio::join!(daemon.live(30 * MINUTE), ambush);
+    live_with_two_down_from(&world, &daemon, Phase::Verifying, 30 * MINUTE).await;
     let second = serves(&world, "one").unwrap();
     world.truth(|truth| truth.human_deletes(&second));
     daemon.live(40 * MINUTE).await;
@@ -175,19 +131,14 @@ async fn both_keys_deleted_while_a_rotation_is_being_confirmed() {
     let (world, daemon) = settled().await;
     world.truth(|truth| truth.foreign_key(None));
     let ambush = async {
-        until(&daemon, Phase::Verifying).await;
-        world.doom_all("read", Some(Fate::Lose));
-        until(&daemon, Phase::Confirming).await;
+        until_unread_in_confirming(&world, &daemon).await;
         world.truth(|truth| truth.ours().iter().for_each(|sid| truth.human_deletes(sid)));
     };
     daemon.ask("billing", Ask::Rotate);
     tokio::join!(daemon.live(40 * MINUTE), ambush);
     world.doom_all("read", None);
     daemon.live(HOUR).await;
-    for ask in [resume(), overwrite(), resume(), overwrite()] {
-        daemon.ask("billing", ask);
-        daemon.live(5 * HOUR).await;
-    }
+    ask_all(&daemon, [resume(), overwrite(), resume(), overwrite()]).await;
     daemon.converged();
 }
 
@@ -197,13 +148,7 @@ async fn a_stray_believed_gone_is_fenced_all_the_same() {
     let (world, daemon) = settled().await;
     world.truth(|truth| truth.foreign_key(None));
     let ambush = async {
-        until(&daemon, Phase::Verifying).await;
-        world.doom_all("publish", Some(Fate::VeryLate));
-        while world.log().last().is_none_or(|call| call != "one publish") {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        world.doom(world.calls(), Fate::CrashBefore);
-        world.doom_all("publish", None);
+        crash_with_a_write_in_flight(&world, &daemon, "one publish").await;
         world.doom_all("fence", Some(Fate::Refuse));
         let second = world.truth(|truth| truth.ours().last().cloned().unwrap());
         while daemon.state("billing").strays.is_empty() {
@@ -213,9 +158,7 @@ async fn a_stray_believed_gone_is_fenced_all_the_same() {
         // One more restart brings a sweep at once.
         lie(&world, &second, true);
         world.doom(world.calls(), Fate::CrashBefore);
-        while !daemon.words("billing").contains(&"missing") {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        until_told(&daemon, "missing").await;
         lie(&world, &second, false);
         world.doom_all("fence", None);
     };
@@ -226,7 +169,7 @@ async fn a_stray_believed_gone_is_fenced_all_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_late_write_of_a_stray_while_another_stray_is_first() {
+async fn a_request_and_two_faults_every_few_minutes_for_a_shift() {
     let (world, daemon) = settled().await;
     let mess = async {
         for round in 0..60 {
@@ -273,12 +216,8 @@ async fn a_stray_that_may_not_go_yet_does_not_keep_a_deleted_key_in_service() {
 async fn a_new_key_deleted_before_grace_is_replaced_by_a_mere_resume() {
     let (world, daemon) = settled().await;
     world.truth(|truth| truth.foreign_key(None));
-    let ambush = async {
-        until(&daemon, Phase::Verifying).await;
-        world.down("two", true);
-    };
     daemon.ask("billing", Ask::Rotate);
-    tokio::join!(daemon.live(30 * MINUTE), ambush);
+    live_with_two_down_from(&world, &daemon, Phase::Verifying, 30 * MINUTE).await;
     let second = serves(&world, "one").unwrap();
     world.truth(|truth| truth.human_deletes(&second));
     daemon.live(30 * MINUTE).await;
@@ -295,18 +234,10 @@ async fn a_stray_that_is_deleted_before_its_fence_is_drawn_is_fenced_all_the_sam
     let (world, daemon) = settled().await;
     world.truth(|truth| truth.foreign_key(None));
     let ambush = async {
-        until(&daemon, Phase::Verifying).await;
-        world.doom_all("publish", Some(Fate::VeryLate));
-        while world.log().last().is_none_or(|call| call != "one publish") {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        world.doom(world.calls(), Fate::CrashBefore);
-        world.doom_all("publish", None);
+        crash_with_a_write_in_flight(&world, &daemon, "one publish").await;
         world.doom_all("fence", Some(Fate::Refuse));
         let second = world.truth(|truth| truth.ours().last().cloned().unwrap());
-        while !daemon.words("billing").contains(&"fencing") {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        until_told(&daemon, "fencing").await;
         world.truth(|truth| truth.human_deletes(&second));
         tokio::time::sleep(5 * MINUTE).await;
         world.doom_all("fence", None);

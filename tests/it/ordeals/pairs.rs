@@ -6,12 +6,8 @@ use super::*;
 async fn a_key_that_was_served_and_then_given_up_has_its_grace() {
     let (world, daemon) = settled().await;
     let pair = world.truth(|truth| truth.places[&place("one")].value.clone());
-    let ambush = async {
-        until(&daemon, Phase::Verifying).await;
-        world.down("two", true);
-    };
     daemon.ask("billing", Ask::Rotate);
-    tokio::join!(daemon.live(30 * MINUTE), ambush);
+    live_with_two_down_from(&world, &daemon, Phase::Verifying, 30 * MINUTE).await;
     let second = serves(&world, "one").unwrap();
     assert_ne!(Some(&second), serves(&world, "two").as_ref());
     // Consumers of `one` have read the second key for half an hour. Somebody puts the old pair back.
@@ -74,38 +70,20 @@ async fn three_overwrites_within_one_grace() {
 #[tokio::test(start_paused = true)]
 async fn a_pair_without_its_secret_makes_no_hot_loop() {
     let (world, daemon) = settled().await;
-    let ambush = async {
-        until(&daemon, Phase::Verifying).await;
-        world.down("two", true);
-    };
     daemon.ask("billing", Ask::Rotate);
-    tokio::join!(daemon.live(30 * MINUTE), ambush);
-    world.truth(|truth| {
-        let mut value = truth.places[&place("one")].value.clone().unwrap();
-        value.remove("apiKeySecret");
-        truth.human_writes(&place("one"), Some(value));
-    });
+    live_with_two_down_from(&world, &daemon, Phase::Verifying, 30 * MINUTE).await;
+    a_person_edits_one(&world, |value| drop(value.remove("apiKeySecret")));
     world.down("two", false);
-    let calls = world.calls();
-    daemon.live(HOUR).await;
-    assert!(world.calls() - calls <= 60, "{} calls in an hour", world.calls() - calls);
+    calm_hour(&world, &daemon, 60).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_secret_read_back_is_verified_before_it_is_published_elsewhere() {
     let (world, daemon) = settled().await;
     let good = world.truth(|truth| truth.places[&place("two")].value.clone().unwrap());
-    let ambush = async {
-        until(&daemon, Phase::Verifying).await;
-        world.down("two", true);
-    };
     daemon.ask("billing", Ask::Rotate);
-    tokio::join!(daemon.live(30 * MINUTE), ambush);
-    world.truth(|truth| {
-        let mut value = truth.places[&place("one")].value.clone().unwrap();
-        value.insert("apiKeySecret".into(), json!("not-the-secret"));
-        truth.human_writes(&place("one"), Some(value));
-    });
+    live_with_two_down_from(&world, &daemon, Phase::Verifying, 30 * MINUTE).await;
+    a_person_edits_one(&world, |value| drop(value.insert("apiKeySecret".into(), json!("not-the-secret"))));
     world.down("two", false);
     daemon.live(HOUR).await;
     let now = world.truth(|truth| truth.places[&place("two")].value.clone().unwrap());
@@ -143,8 +121,7 @@ async fn overwritten_once_more_when_three_keys_are_alive() {
     daemon.ask("billing", Ask::Rotate);
     daemon.live(10 * MINUTE).await;
     for _ in 0..2 {
-        let theirs = format!("SK{}", "b".repeat(32));
-        world.truth(|truth| truth.human_writes(&place("one"), object(json!({"apiKeySid": theirs}))));
+        a_person_writes_another_key(&world, "one");
         daemon.live(30 * MINUTE).await;
         assert_eq!(halt_of(&daemon), Some(Halt::Drift));
         daemon.ask("billing", overwrite());
@@ -157,17 +134,9 @@ async fn overwritten_once_more_when_three_keys_are_alive() {
 #[tokio::test(start_paused = true)]
 async fn an_escrow_whose_secret_is_lost_can_be_overwritten() {
     let (world, daemon) = settled().await;
-    let ambush = async {
-        until(&daemon, Phase::Verifying).await;
-        world.down("two", true);
-    };
     daemon.ask("billing", Ask::Rotate);
-    tokio::join!(daemon.live(30 * MINUTE), ambush);
-    world.truth(|truth| {
-        let mut value = truth.places[&place("one")].value.clone().unwrap();
-        value.insert("apiKeySecret".into(), "wrong".into());
-        truth.human_writes(&place("one"), Some(value));
-    });
+    live_with_two_down_from(&world, &daemon, Phase::Verifying, 30 * MINUTE).await;
+    a_person_edits_one(&world, |value| drop(value.insert("apiKeySecret".into(), "wrong".into())));
     world.down("two", false);
     daemon.live(2 * HOUR).await;
     assert_eq!(halt_of(&daemon), Some(Halt::PairRefused));

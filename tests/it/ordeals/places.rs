@@ -90,12 +90,8 @@ async fn renamed_members_do_not_hide_the_key_that_a_removed_place_still_serves()
 #[tokio::test(start_paused = true)]
 async fn forgetting_the_only_place_that_was_not_written_yet_goes_on() {
     let (world, mut daemon) = settled().await;
-    let ambush = async {
-        until(&daemon, Phase::Verifying).await;
-        world.down("two", true);
-    };
     daemon.ask("billing", Ask::Rotate);
-    tokio::join!(daemon.live(HOUR), ambush);
+    live_with_two_down_from(&world, &daemon, Phase::Verifying, HOUR).await;
     // The broken sink is taken out of the policy, and forgotten as the hint says.
     daemon.policy = Arc::new(only_sink("one"));
     daemon.live(10 * MINUTE).await;
@@ -104,10 +100,7 @@ async fn forgetting_the_only_place_that_was_not_written_yet_goes_on() {
     world.truth(|truth| truth.human_writes(&place("two"), None));
     daemon.ask("billing", forget("two"));
     daemon.live(HOUR).await;
-    for ask in [resume(), overwrite(), resume()] {
-        daemon.ask("billing", ask);
-        daemon.live(5 * HOUR).await;
-    }
+    ask_all(&daemon, [resume(), overwrite(), resume()]).await;
     unbroken(&world, &daemon);
     daemon.converged();
 }
@@ -124,13 +117,8 @@ async fn a_credential_that_moves_to_another_sink_during_grace() {
     world.truth(|truth| truth.human_writes(&place("one"), None));
     daemon.ask("billing", forget("one"));
     daemon.live(HOUR).await;
-    let calls = world.calls();
-    daemon.live(HOUR).await;
-    assert!(world.calls() - calls <= 40, "{} calls in an hour", world.calls() - calls);
-    for ask in [resume(), overwrite()] {
-        daemon.ask("billing", ask);
-        daemon.live(5 * HOUR).await;
-    }
+    calm_hour(&world, &daemon, 40).await;
+    ask_all(&daemon, [resume(), overwrite()]).await;
     unbroken(&world, &daemon);
     daemon.converged();
 }
@@ -139,15 +127,9 @@ async fn a_credential_that_moves_to_another_sink_during_grace() {
 async fn drift_while_a_sink_is_added() {
     let (world, mut daemon) = settled_with(only("one")).await;
     daemon.policy = Arc::new(policy());
-    let ambush = async {
-        until(&daemon, Phase::Publishing).await;
-        world.down("two", true);
-    };
-    tokio::join!(daemon.live(30 * MINUTE), ambush);
+    live_with_two_down_from(&world, &daemon, Phase::Publishing, 30 * MINUTE).await;
     assert_eq!(daemon.state("billing").phase(), Some(Phase::Publishing), "{}", daemon.story());
-    world.truth(|truth| {
-        truth.human_writes(&place("one"), object(json!({"apiKeySid": format!("SK{}", "b".repeat(32))})))
-    });
+    a_person_writes_another_key(&world, "one");
     world.down("two", false);
     daemon.live(2 * HOUR).await;
     assert_eq!(halt_of(&daemon), Some(Halt::Drift), "{}", daemon.story());
@@ -209,9 +191,7 @@ async fn overwrite_in_confirming_and_a_place_taken_out() {
     let world = World::new();
     let mut daemon = Daemon::new(&world, policy());
     let ambush = async {
-        until(&daemon, Phase::Verifying).await;
-        world.doom_all("read", Some(Fate::Lose));
-        until(&daemon, Phase::Confirming).await;
+        until_unread_in_confirming(&world, &daemon).await;
         tokio::time::sleep(MINUTE).await;
     };
     tokio::join!(daemon.live(10 * MINUTE), ambush);
@@ -249,25 +229,15 @@ async fn drift_before_grace_after_a_place_was_dropped_makes_no_hot_loop() {
     let (world, mut daemon) = settled().await;
     daemon.policy = Arc::new(only("two"));
     daemon.ask("billing", Ask::Rotate);
-    let ambush = async {
-        until(&daemon, Phase::Verifying).await;
-        world.doom_all("read", Some(Fate::Lose));
-        until(&daemon, Phase::Confirming).await;
-    };
-    tokio::join!(daemon.live(20 * MINUTE), ambush);
+    tokio::join!(daemon.live(20 * MINUTE), until_unread_in_confirming(&world, &daemon));
     assert_eq!(daemon.state("billing").phase(), Some(Phase::Confirming), "{}", daemon.story());
-    // With three keys alive it writes again; with two it makes another one: so somebody hides the request.
-    world.truth(|truth| {
-        truth.human_writes(&place("two"), object(json!({"apiKeySid": format!("SK{}", "b".repeat(32))})))
-    });
+    a_person_writes_another_key(&world, "two");
     world.doom_all("read", None);
     daemon.live(30 * MINUTE).await;
     assert_eq!(halt_of(&daemon), Some(Halt::Drift), "{}", daemon.story());
     daemon.ask("billing", overwrite());
     daemon.live(HOUR).await;
-    let calls = world.calls();
-    daemon.live(HOUR).await;
-    assert!(world.calls() - calls <= 60, "{} calls in an hour", world.calls() - calls);
+    calm_hour(&world, &daemon, 60).await;
 }
 
 /// A place that is taken out, and put back after its members were renamed, must not keep the old pair beside the new.

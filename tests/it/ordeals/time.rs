@@ -41,9 +41,7 @@ async fn a_wall_clock_four_minutes_ahead_and_a_crash_after_create() {
 async fn one_refusal_after_an_outage_is_waited_for() {
     let (world, daemon) = settled().await;
     let ambush = async {
-        until(&daemon, Phase::Verifying).await;
-        world.doom_all("read", Some(Fate::Lose));
-        until(&daemon, Phase::Confirming).await;
+        until_unread_in_confirming(&world, &daemon).await;
         tokio::time::sleep(10 * MINUTE).await;
         // The sink answers again, and for one minute an edge of Twilio does not know the new key.
         world.truth(|truth| truth.acceptance = 1000 * HOUR);
