@@ -12,8 +12,7 @@ use rekeyd::model::fault::{Failure, Fault};
 use rekeyd::model::key::{AttemptId, KeyFacts, KeySid};
 use rekeyd::model::names::{CredentialName, Instance, Place, SinkName, Version};
 use rekeyd::model::policy::{Cadence, Policy, Rules};
-use rekeyd::model::reason::Breaker;
-use rekeyd::model::reason::{Cause, Halt, Reason, StepName};
+use rekeyd::model::reason::{Breaker, Cause, Halt, Reason, StepName};
 use rekeyd::model::rotation::{Phase, State};
 use rekeyd::model::time::{Moment, Uptime};
 use rekeyd::ports::Standing;
@@ -547,4 +546,36 @@ fn a_condemned_key_is_deleted_again_only_with_fresh_evidence() {
     let seen = scene.serves(2, "2", now).proven(2, "2", now);
     assert!(matches!(seen.step(), Step::Fetch(_)));
     assert!(matches!(seen.fetched(1, now).step(), Step::Delete { .. }));
+}
+
+/// A write of key 2 was under way when its secret was lost, and its fence is begun.
+fn fencing() -> Scene {
+    let versions = BTreeMap::from([(place(), Version("1".into()))]);
+    let mut events: Vec<_> = rotate(2, "1", "2", 0).into_iter().take(4).collect();
+    events.push((0, Event::Abandoned { sid: sid(2), cause: Cause::SecretLost }));
+    events.push((0, Event::Fencing { attempt: attempt(2), versions }));
+    serving().after(events)
+}
+
+#[test]
+fn a_stray_that_is_gone_already_is_fenced_before_it_is_forgotten() {
+    let gone = |version: &str| {
+        let mut scene = fencing().now(1).serves(1, version, 1);
+        scene.sight.keys.insert(sid(2), (None, Uptime(1)));
+        scene.step()
+    };
+    assert!(matches!(gone("1"), Step::Fence { base, .. } if base.0 == "1"), "a write of it may still be under way");
+    assert_eq!(gone("2"), Step::Record(Event::Removed { sid: sid(2) }));
+    let missed = fencing().after([(1, Event::Missing { sid: sid(2) })]);
+    assert_eq!(missed.state.strays.len(), 1, "a sweep that misses it does not draw its fence");
+}
+
+#[test]
+fn a_key_that_was_served_and_can_not_be_read_back_is_replaced_and_not_widened() {
+    let mut events: Vec<_> = rotate(2, "1", "2", 0).into_iter().take(5).collect();
+    events.push((0, Event::Halted { halt: Halt::Drift, detail: "the old pair is back".into() }));
+    events.push((0, Event::Resumed { by: "ada".into(), overwrite: true, forget: BTreeSet::new() }));
+    events.push((0, Event::Rebased { place: place(), base: Version("3".into()) }));
+    let scene = serving().after(events).now(1).serves(1, "3", 1);
+    assert!(matches!(scene.step(), Step::Issue(_)), "{:?}", scene.step());
 }
