@@ -115,11 +115,11 @@ pub trait Journal: Send + Sync {
     /// The key that proves labels of this installation.
     fn label_key(&self) -> LabelKey;
 
-    /// The running time that the installation had when this process opened it.
-    fn uptime_at_start(&self) -> Uptime;
+    /// The installation's running time, when this process has run for so long.
+    fn uptime(&self, running: Duration) -> Uptime;
 
     /// Deletes are held until this running time, because the journal was found to be older than it should be.
-    fn deletes_held_until(&self) -> Option<Uptime>;
+    async fn deletes_held_until(&self) -> Result<Option<Uptime>, JournalError>;
 
     /// Makes a row for each credential of the policy that has none, and says when each shall be looked at next; rows of
     /// credentials that are not named stay, and are never due.
@@ -131,11 +131,14 @@ pub trait Journal: Send + Sync {
     /// One credential's row, if it has one.
     async fn row(&self, name: &CredentialName) -> Result<Option<Row>, JournalError>;
 
-    /// The credentials that are due, the longest waiting first.
-    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<CredentialName>, JournalError>;
+    /// Takes credentials that are due, the longest waiting first; what another process has is passed over.
+    async fn take_due(&self, now: Timestamp, limit: usize, but: &PassOver) -> Result<Taken, JournalError>;
 
-    /// Takes a credential to work on; `None` if it has no row or is taken.
+    /// Takes a credential to work on; `None` if it has no row or another process has it.
     async fn claim(&self, name: &CredentialName) -> Result<Option<Claim>, JournalError>;
+
+    /// Makes the claim last; false if another process has the credential now.
+    async fn renew(&self, claim: &mut Claim) -> Result<bool, JournalError>;
 
     /// Applies the event and writes entry and state in one transaction. Consumes the claim and returns the next one,
     /// so that nobody can go on from a state that is not in the journal.
@@ -176,8 +179,8 @@ pub trait Journal: Send + Sync {
     /// Takes an answered request away.
     async fn answered(&self, number: i64) -> Result<(), JournalError>;
 
-    /// Notes the running time, so that a crash loses little of it.
-    async fn checkpoint(&self, uptime: Uptime) -> Result<(), JournalError>;
+    /// Notes that this process has run for so long, so that a crash loses little of the running time.
+    async fn checkpoint(&self, running: Duration) -> Result<(), JournalError>;
 
     /// Notes which breakers are open, in place of what was noted before.
     async fn note_breakers(&self, open: Vec<(AccountSid, Breaker)>) -> Result<(), JournalError>;
@@ -201,8 +204,28 @@ pub struct Claim {
     pub seq: u64,
     /// The state after it.
     pub state: State,
-    /// The fencing token.
+    /// The fencing token: grows each time that the credential is taken from somebody.
     pub token: u64,
+    /// Until when nobody else can take it, in running time of this process; none if nobody else ever can.
+    pub leased_until: Option<Duration>,
+}
+
+/// What was taken to work on.
+#[derive(Debug)]
+pub struct Taken {
+    /// Ours now, the longest waiting first.
+    pub claims: Vec<Claim>,
+    /// What else is due is another process's for so long, unless that goes on.
+    pub again: Option<Duration>,
+}
+
+/// What is not to be taken although it is due.
+#[derive(Debug, Default, Serialize)]
+pub struct PassOver {
+    /// What tasks of this process have already.
+    pub names: BTreeSet<CredentialName>,
+    /// Accounts of which nothing is known yet.
+    pub accounts: BTreeSet<AccountSid>,
 }
 
 /// One credential as the journal holds it.
@@ -299,6 +322,8 @@ pub enum Refused {
     Unavailable(Box<Claim>, JournalError),
     /// Somebody else appended in the meantime: drop everything that was known.
     Fenced,
+    /// More deletes were decided in the account than the decision knew of; the claim is returned to decide again.
+    Overspent(Box<Claim>),
     /// The event cannot follow; the claim is returned.
     Misfit(Box<Claim>, Misfit),
 }

@@ -4,14 +4,13 @@ use super::{CliError, Kind};
 use crate::adapters::clock::SystemClock;
 use crate::adapters::directory::Directory;
 use crate::adapters::http::{Connections, Deadlines};
-use crate::adapters::journal::{Access, SqliteJournal};
+use crate::adapters::journal::{Access, AnyJournal};
 use crate::adapters::twilio::TwilioClient;
 use crate::adapters::{aws, http, secrets, vault};
 use crate::model::names::SinkName;
 use crate::model::policy::{Policy, SinkPolicy, StateUrl};
 use crate::ports::{Clock, Issuer, JournalError, Sink};
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 /// The doors to Twilio and the sinks.
@@ -73,16 +72,25 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// Opens the journal that the policy names.
-pub(super) async fn journal(policy: &Policy, access: Access) -> Result<SqliteJournal, CliError> {
-    let StateUrl::Sqlite(path) = &policy.state;
-    SqliteJournal::open(path, &policy.instance, access).await.map_err(|error| journal_error(path, access, &error))
+pub(super) async fn journal(policy: &Policy, access: Access, clock: Arc<dyn Clock>) -> Result<AnyJournal, CliError> {
+    let opened = AnyJournal::open(&policy.state, &policy.instance, access, clock, None).await;
+    opened.map_err(|error| journal_error(&policy.state, access, &error))
 }
 
-fn journal_error(path: &Path, access: Access, error: &JournalError) -> CliError {
-    let failed = CliError::new(Kind::Journal, format!("{}: {error}", path.display()));
+/// Where a journal lies, for people.
+pub(super) fn place(state: &StateUrl) -> String {
+    match state {
+        StateUrl::Sqlite(path) => path.display().to_string(),
+        StateUrl::Postgres(server) => server.url.to_string(),
+    }
+}
+
+pub(super) fn journal_error(state: &StateUrl, access: Access, error: &JournalError) -> CliError {
+    let place = place(state);
+    let failed = CliError::new(Kind::Journal, format!("{place}: {error}"));
     match (access, error) {
-        (Access::Visitor, _) if !path.exists() => {
-            CliError::new(Kind::Journal, format!("there is no journal at {}", path.display()))
+        (Access::Visitor, _) if matches!(state, StateUrl::Sqlite(path) if !path.exists()) => {
+            CliError::new(Kind::Journal, format!("there is no journal at {place}"))
                 .hint("`rekeyd run` makes it when it starts for the first time")
         }
         (_, JournalError::Corrupt(_)) => failed.hint(

@@ -2,12 +2,13 @@
 
 use super::assemble::{Doors, Purpose, doors, journal};
 use super::{CliError, Kind};
-use crate::adapters::journal::{Access, SqliteJournal};
+use crate::adapters::clock::SystemClock;
+use crate::adapters::journal::{Access, AnyJournal, SqliteJournal};
 use crate::adapters::ticks;
 use crate::engine::{Engine, Ports};
 use crate::http::{Health, serve};
 use crate::metrics::Metrics;
-use crate::model::policy::Policy;
+use crate::model::policy::{Policy, StateUrl};
 use crate::ports::{Clock, Journal, Observer};
 use crate::telemetry::Everyone;
 use std::net::SocketAddr;
@@ -22,7 +23,8 @@ pub(super) struct Daemon {
     pub(super) address: SocketAddr,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) journal: Arc<SqliteJournal>,
+    pub(super) journal: Arc<dyn Journal>,
+    opened: AnyJournal,
     stop: CancellationToken,
     engine: JoinHandle<Result<(), crate::ports::JournalError>>,
     listener: JoinHandle<std::io::Result<()>>,
@@ -38,7 +40,8 @@ impl Daemon {
         let failed =
             |what: &str, error: &dyn std::fmt::Display| CliError::new(Kind::Failed, format!("{what}: {error}"));
         let Doors { issuer, sinks, clock } = doors(&policy, Purpose::Work).await?;
-        let journal = Arc::new(journal(&policy, Access::Daemon).await?);
+        let opened = journal(&policy, Access::Daemon, clock.clone()).await?;
+        let journal = opened.port();
         let metrics = Arc::new(Metrics::new(policy.clone()).map_err(|error| failed("metrics", &error))?);
         let listener = TcpListener::bind(policy.listen).await;
         let listener = listener.map_err(|error| failed(&format!("cannot listen on {}", policy.listen), &error))?;
@@ -54,7 +57,7 @@ impl Daemon {
         let ticks = ticks::every(policy.timing.tick, move || woken.wake()).await;
         let ticks = ticks.map_err(|error| failed("ticks", &error))?;
         let engine = tokio::spawn(async move { engine.run().await });
-        Ok(Self { address, metrics, clock, journal, stop, engine, listener, ticks })
+        Ok(Self { address, metrics, clock, journal, opened, stop, engine, listener, ticks })
     }
 
     /// Ends when the engine ends by itself, which only a journal that can not be used makes it do.
@@ -74,9 +77,8 @@ impl Daemon {
         }
         self.ticks.stop().await;
         let _ = tokio::time::timeout(Duration::from_secs(1), self.listener).await;
-        if let Ok(journal) = Arc::try_unwrap(self.journal) {
-            journal.close().await;
-        }
+        drop(self.journal);
+        self.opened.close().await;
     }
 }
 
@@ -93,13 +95,13 @@ fn health(policy: &Policy, engine: &Arc<Engine>, metrics: Arc<Metrics>, clock: A
     Health { metrics, clock, alive: Arc::new(alive), ready: Arc::new(ready) }
 }
 
-/// Whether a daemon has the journal open now.
-pub(super) fn running(policy: &Policy) -> bool {
-    let crate::model::policy::StateUrl::Sqlite(path) = &policy.state;
-    SqliteJournal::in_use(path)
-}
-
-/// The journal as others see it while a daemon may have it.
-pub(super) async fn visit(policy: &Policy) -> Result<Arc<dyn Journal>, CliError> {
-    Ok(Arc::new(journal(policy, Access::Visitor).await?))
+/// The journal as others see it while a daemon may have it, and whether one works with it now.
+pub(super) async fn visit(policy: &Policy) -> Result<(Arc<dyn Journal>, bool), CliError> {
+    let opened = journal(policy, Access::Visitor, Arc::new(SystemClock::new())).await?;
+    let running = match (&opened, &policy.state) {
+        (_, StateUrl::Sqlite(path)) => SqliteJournal::in_use(path),
+        (AnyJournal::Postgres(journal), _) => journal.in_use().await.map_err(CliError::journal)?,
+        (AnyJournal::Sqlite(_), StateUrl::Postgres(_)) => false,
+    };
+    Ok((opened.port(), running))
 }

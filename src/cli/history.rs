@@ -25,7 +25,7 @@ pub(super) async fn run(config: &Path, args: Args) -> Result<(), CliError> {
     let policy = load(config)?.policy;
     let unknown = |why: String| CliError::new(Kind::Failed, why).hint("`rekeyd status` lists the credentials");
     let name = CredentialName::new(&args.name).map_err(|e| unknown(format!("`{}` is no name: {e}", args.name)))?;
-    let journal = visit(&policy).await?;
+    let (journal, _) = visit(&policy).await?;
     let entries = journal.history(&name).await.map_err(CliError::journal)?;
     if entries.is_empty() && !policy.credentials.contains_key(&name) {
         return Err(unknown(format!("neither the policy nor the journal knows `{name}`")));

@@ -1,7 +1,7 @@
 //! `rekeyd plan`: what would happen, why, and when. It never builds an engine, so it cannot change anything.
 
 use super::assemble::{Doors, Purpose, doors};
-use super::daemon::{running, visit};
+use super::daemon::visit;
 use super::status::{span, waiting_for};
 use super::{CliError, Kind, load, out};
 use crate::decide::{Hand, Sight, Step, View, Weather, plan, step};
@@ -18,6 +18,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::Duration;
 
 /// Shows what the daemon would do next for every credential, why, and when; changes nothing.
 ///
@@ -96,14 +97,13 @@ struct Known {
 }
 
 async fn known(policy: &Policy) -> Result<Known, CliError> {
-    let StateUrl::Sqlite(path) = &policy.state;
-    if !path.exists() {
+    if matches!(&policy.state, StateUrl::Sqlite(path) if !path.exists()) {
         return Ok(Known { rows: BTreeMap::new(), uptime: Uptime(0), running: false });
     }
-    let journal = visit(policy).await?;
+    let (journal, running) = visit(policy).await?;
     let rows = journal.rows().await.map_err(CliError::journal)?;
     let rows = rows.into_iter().map(|row| (row.name.clone(), row)).collect();
-    Ok(Known { rows, uptime: journal.uptime_at_start(), running: running(policy) })
+    Ok(Known { rows, uptime: journal.uptime(Duration::ZERO), running })
 }
 
 async fn accounts(policy: &Policy, doors: &Doors, rows: &BTreeMap<CredentialName, Row>) -> Vec<AccountLine> {

@@ -1,7 +1,7 @@
 //! `rekeyd rotate` and `rekeyd resume`: what operators ask of the running daemon. The request goes through the journal,
 //! so the daemon needs no open port for it.
 
-use super::daemon::{running, visit};
+use super::daemon::visit;
 use super::out::Progress;
 use super::status::waiting_for;
 use super::{CliError, Kind, load, out};
@@ -39,17 +39,17 @@ pub(super) struct ResumeArgs {
 pub(super) async fn rotate(config: &Path, args: RotateArgs) -> Result<(), CliError> {
     let policy = load(config)?.policy;
     let name = known(&policy, &args.name)?;
-    let journal = visit(&policy).await?;
+    let (journal, running) = visit(&policy).await?;
     let before = state(&*journal, &name).await?;
     if let Some(halted) = before.as_ref().and_then(|row| row.state.halted.as_ref()) {
         let message = format!("`{name}` is halted ({}): {}", halted.halt.word(), halted.detail);
         return Err(CliError::new(Kind::Halted, message).hint(halted.halt.hint().replace("NAME", name.as_str())));
     }
-    if args.wait && !running(&policy) {
+    if args.wait && !running {
         let error = CliError::new(Kind::Failed, "no daemon has this journal open, so there is nothing to wait for");
         return Err(error.hint("start `rekeyd run`, or leave --wait out: the request then waits for the next start"));
     }
-    ask(&*journal, &policy, name.clone(), Ask::Rotate).await?;
+    ask(&*journal, running, &policy, name.clone(), Ask::Rotate).await?;
     if args.wait { follow(&*journal, &name, before.map_or(0, |row| row.seq)).await } else { Ok(()) }
 }
 
@@ -68,7 +68,7 @@ pub(super) async fn resume(config: &Path, args: ResumeArgs) -> Result<(), CliErr
         }
         forget.insert(place);
     }
-    let journal = visit(&policy).await?;
+    let (journal, running) = visit(&policy).await?;
     let now = state(&*journal, &name).await?.map(|row| row.state).unwrap_or_default();
     for place in &forget {
         if !now.places().any(|known| known == place) {
@@ -80,7 +80,7 @@ pub(super) async fn resume(config: &Path, args: ResumeArgs) -> Result<(), CliErr
         out::line(&format!("`{name}` is not halted, and nothing failed; there is nothing to resume"));
         return Ok(());
     }
-    ask(&*journal, &policy, name, Ask::Resume { overwrite: args.overwrite, forget }).await
+    ask(&*journal, running, &policy, name, Ask::Resume { overwrite: args.overwrite, forget }).await
 }
 
 fn known(policy: &Policy, text: &str) -> Result<CredentialName, CliError> {
@@ -95,12 +95,18 @@ async fn state(journal: &dyn Journal, name: &CredentialName) -> Result<Option<Ro
     journal.row(name).await.map_err(CliError::journal)
 }
 
-async fn ask(journal: &dyn Journal, policy: &Policy, name: CredentialName, ask: Ask) -> Result<(), CliError> {
+async fn ask(
+    journal: &dyn Journal,
+    running: bool,
+    policy: &Policy,
+    name: CredentialName,
+    ask: Ask,
+) -> Result<(), CliError> {
     let by = operator();
     let request = Request { credential: name.clone(), by, ask };
     journal.ask(request).await.map_err(CliError::journal)?;
     let tick = policy.timing.tick.as_secs();
-    if running(policy) {
+    if running {
         out::line(&format!("asked; the daemon looks at `{name}` within {tick} s (`rekeyd status {name}`)"));
     } else {
         out::line("asked; no daemon has this journal open, so it waits until `rekeyd run` is started");

@@ -1,6 +1,6 @@
 //! `rekeyd status`: how every credential is.
 
-use super::daemon::{running, visit};
+use super::daemon::visit;
 use super::{CliError, Kind, load, out};
 use crate::adapters::clock::SystemClock;
 use crate::decide::plan;
@@ -96,7 +96,7 @@ struct BreakerLine {
 
 pub(super) async fn run(config: &Path, args: &Args) -> Result<(), CliError> {
     let policy = load(config)?.policy;
-    let journal = visit(&policy).await?;
+    let (journal, daemon_running) = visit(&policy).await?;
     let rows = journal.rows().await.map_err(CliError::journal)?;
     let breakers = journal.breakers().await.map_err(CliError::journal)?;
     let mut rows: BTreeMap<CredentialName, Row> = rows.into_iter().map(|row| (row.name.clone(), row)).collect();
@@ -118,7 +118,7 @@ pub(super) async fn run(config: &Path, args: &Args) -> Result<(), CliError> {
         breaker: breaker.word(),
         meaning: breaker.meaning(),
     });
-    let (instance, daemon_running) = (policy.instance.to_string(), running(&policy));
+    let instance = policy.instance.to_string();
     let report = Report { instance, daemon_running, halted, breakers: breakers.collect(), credentials };
     if args.json {
         let text = serde_json::to_string_pretty(&report);

@@ -72,7 +72,7 @@ fn predecessor_may_go(view: &View<'_>, rotation: &Rotation, sid: &KeySid) -> Res
         return blocked("the successor is not the current key");
     }
     let targets: BTreeSet<&Place> = rotation.targets.keys().chain(&view.rules.places).collect();
-    let mut evidence = Evidence { places: BTreeMap::new(), proven: 0 };
+    let mut evidence = Evidence { places: BTreeMap::new(), proven: 0, spent: view.weather.deletes.1 };
     for place in targets {
         let Some(seen) = view.seen(place, INTERLOCK) else { return blocked(format!("{place} was not read just now")) };
         let written = rotation.targets.get(place).and_then(|target| target.written.as_ref());
@@ -113,7 +113,7 @@ pub(super) fn may_serve(seen: &Seen, sid: &KeySid) -> bool {
 /// stray was never served, so its end cannot hurt anybody.
 fn stray_may_go(view: &View<'_>, stray: &Stray) -> Result<Evidence, Blocked> {
     let Some(fence) = &stray.fence else { return blocked("its fence was not begun") };
-    let mut evidence = Evidence { places: BTreeMap::new(), proven: 0 };
+    let mut evidence = Evidence { places: BTreeMap::new(), proven: 0, spent: view.weather.deletes.1 };
     for (place, before) in fence {
         let Some(seen) = view.seen(place, INTERLOCK) else { return blocked(format!("{place} was not read just now")) };
         if seen.content.sid() == Some(&stray.sid) {

@@ -68,23 +68,29 @@ impl From<JournalError> for Lost {
 /// A credential that takes more steps than this in a row is in a loop that nobody thought of.
 const MOST_STEPS: u32 = 500;
 /// The longest nap while a secret is held, so that the hold's own limit is noticed.
-const NAP: Duration = Duration::from_secs(30);
+pub(super) const NAP: Duration = Duration::from_secs(30);
+/// How long a credential that is not in our policy is left to those in whose policy it is.
+const STRANGE: Duration = Duration::from_secs(60);
+/// No call takes longer, and then some: a claim must last so long when a call that changes something begins.
+const CALL: Duration = Duration::from_secs(35);
 
 impl Engine {
     /// Works on one credential that this task has taken, until it has to wait.
-    pub(super) async fn advance(&self, name: &CredentialName) {
-        let ended = match (self.rules(name), self.ports.journal.claim(name).await) {
-            (Some(rules), Ok(Some(claim))) => match self.accounts.get(&rules.account) {
-                Some(account) => self.work(rules, account, claim).await,
-                None => Ok(()),
-            },
-            (_, Ok(_)) => Ok(()),
-            (_, Err(error)) => Err(Lost::Journal(error)),
+    pub(super) async fn advance(&self, claim: Claim) {
+        let name = claim.name.clone();
+        let rules = self.rules(&name);
+        let ended = match rules.and_then(|rules| Some((rules, self.accounts.get(&rules.account)?))) {
+            Some((rules, account)) => self.work(rules, account, claim).await,
+            None => {
+                // Another process, which works by another policy, has enrolled it.
+                let work = Work { claim, held: Held::default(), sight: Sight::default() };
+                self.release(work, Some(STRANGE), "not in the policy of the process that looked").await
+            }
         };
         if let Err(Lost::Journal(error)) = ended {
             tracing::error!(credential = %name, %error, "the journal did not answer; nothing is changed");
         }
-        self.give_back(name);
+        self.give_back(&name);
     }
 
     async fn work(&self, rules: &Rules, account: &Account, claim: Claim) -> Result<(), Lost> {
@@ -125,15 +131,16 @@ impl Engine {
             Step::Publish { place, base } => {
                 let decision = Event::Publishing { place: place.clone(), base: base.clone() };
                 work = self.append(account, work, decision).await?;
-                self.perform_publish(rules, &mut work, &place, &base).await
+                self.perform_publish(rules, &mut work, &place, &base).await?
             }
-            Step::Fence { attempt, place, base } => self.perform_fence(rules, &mut work, attempt, place, base).await,
-            Step::Delete { sid, evidence } => {
+            Step::Fence { attempt, place, base } => self.perform_fence(rules, &mut work, attempt, place, base).await?,
+            Step::Delete { sid, mut evidence } => {
                 let deciding = account.deciding.lock().await;
                 let weather = self.weather(account, &rules.account, &work.claim.state).await?;
                 if interlock(&self.view(rules, &work, &weather), &sid).is_err() {
                     return Ok(work);
                 }
+                evidence.spent = weather.deletes.1;
                 work = self.append(account, work, Event::Condemned { sid: sid.clone(), evidence }).await?;
                 drop(deciding);
                 self.perform_delete(rules, account, &mut work, &sid).await?
@@ -169,6 +176,19 @@ impl Engine {
         }
     }
 
+    /// Makes sure that nobody else takes the credential while a call is under way (protocol, b.5). Safety does not rest
+    /// on it, for a process can be stopped after any check: it saves what a late call would cost.
+    pub(super) async fn hold(&self, work: &mut Work) -> Result<(), Lost> {
+        let running = self.ports.clock.running();
+        if work.claim.leased_until.is_some_and(|until| until < running + CALL)
+            && !self.ports.journal.renew(&mut work.claim).await?
+        {
+            tracing::warn!(credential = %work.claim.name, "another process has this credential; letting go of it");
+            return Err(Lost::Claim);
+        }
+        Ok(())
+    }
+
     /// Whether to wait here: while a secret is in memory that no sink could give back, or for a moment only.
     fn nap(&self, work: &Work, wait: Option<Duration>) -> Option<Duration> {
         let wait = wait?;
@@ -177,7 +197,7 @@ impl Engine {
         (!escrowed || wait <= NAP).then_some(wait.min(NAP))
     }
 
-    async fn doze(&self, nap: Duration) {
+    pub(super) async fn doze(&self, nap: Duration) {
         tokio::select! {
             () = self.ports.clock.sleep(nap) => {}
             () = self.stop.cancelled() => {}
@@ -206,6 +226,12 @@ impl Engine {
                 }
                 Err(Refused::Fenced) => {
                     tracing::warn!("somebody else wrote this credential's journal; letting go of it");
+                    return Err(Lost::Claim);
+                }
+                Err(Refused::Overspent(returned)) => {
+                    // Another process decided a delete at the same moment: back into the queue.
+                    let work = Work { claim: *returned, held, sight };
+                    self.release(work, Some(Duration::ZERO), "limit: deletes of the account").await?;
                     return Err(Lost::Claim);
                 }
                 Err(Refused::Misfit(returned, misfit)) => {

@@ -18,7 +18,7 @@ use crate::model::names::{CredentialName, SinkName};
 use crate::model::policy::{Policy, Rules};
 use crate::model::reason::Breaker;
 use crate::model::rotation::{HOUR, State};
-use crate::model::time::{Moment, Uptime, later};
+use crate::model::time::{Moment, later};
 use crate::ports::{Call, Clock, Issuer, Journal, JournalError, Observer, Sink};
 use account::{Account, Accounts};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +26,7 @@ use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -63,6 +63,8 @@ pub struct Engine {
 
 /// How many credentials are worked on at the same time; each holds at most one new secret in memory.
 const AT_ONCE: usize = 256;
+/// The shortest time between two passes that nothing else asked for.
+const LEAST: Duration = Duration::from_secs(1);
 
 impl Engine {
     /// Puts the parts together; nothing is called before [`Engine::run`].
@@ -107,16 +109,16 @@ impl Engine {
         let fallback = self.policy.timing.tick * 3;
         let mut memory = pass::Memory::default();
         while !self.stop.is_cancelled() {
-            self.pass(&mut memory).await;
+            let again = self.pass(&mut memory).await;
             tokio::select! {
                 () = self.nudge.notified() => {}
-                () = self.ports.clock.sleep(fallback) => {}
+                () = self.ports.clock.sleep(again.map_or(fallback, |again| again.clamp(LEAST, fallback))) => {}
                 () = self.stop.cancelled() => {}
             }
         }
         self.tasks.close();
         self.tasks.wait().await;
-        let checkpoint = self.ports.journal.checkpoint(self.now().uptime).await;
+        let checkpoint = self.ports.journal.checkpoint(self.ports.clock.running()).await;
         checkpoint.inspect_err(|error| tracing::warn!(%error, "the running time could not be noted"))
     }
 
@@ -125,7 +127,7 @@ impl Engine {
         let running = self.ports.clock.running();
         // Carried forward by the monotonic clock; every sweep brings it anew.
         let twilio = self.ports.issuer.date().map(|(date, at)| later(date, running.saturating_sub(at)));
-        Moment { wall: self.ports.clock.wall(), uptime: self.ports.journal.uptime_at_start().plus(running), twilio }
+        Moment { wall: self.ports.clock.wall(), uptime: self.ports.journal.uptime(running), twilio }
     }
 
     fn rules(&self, name: &CredentialName) -> Option<&Rules> {
@@ -135,7 +137,7 @@ impl Engine {
     /// What holds for the account. The journal is asked only where the answer can matter: before creates and deletes.
     async fn weather(&self, account: &Account, sid: &AccountSid, state: &State) -> Result<Weather, JournalError> {
         let now = self.now().uptime;
-        let hour_ago = Uptime(now.0.saturating_sub(u64::try_from(HOUR.as_millis()).unwrap_or(u64::MAX)));
+        let hour_ago = now.minus(HOUR);
         let deletes = state.rotation.as_ref().is_some_and(|rotation| rotation.published.is_some());
         if state.rotation.is_none() || deletes {
             let attempts = self.ports.journal.attempts_since(sid, hour_ago).await?;
@@ -143,10 +145,9 @@ impl Engine {
             self.set_breaker(account, Breaker::Abandons, abandons);
         }
         let mut weather = account.weather();
-        if let Some(until) = self.ports.journal.deletes_held_until() {
-            weather.held = until.since(now);
-        }
         if deletes || !state.strays.is_empty() {
+            let held = self.ports.journal.deletes_held_until().await?;
+            weather.held = held.map_or(Duration::ZERO, |until| until.since(now));
             let victim = state.strays.first().map(|stray| &stray.sid);
             let victim = victim.or_else(|| state.rotation.as_ref().and_then(|r| r.predecessors.first()));
             weather.deletes.1 = self.ports.journal.deletes_since(sid, hour_ago, victim).await?;
@@ -180,10 +181,25 @@ impl Engine {
         operation: &'static str,
         call: impl Future<Output = Outcome<T>>,
     ) -> Outcome<T> {
-        let _turn = match self.sink_calls.get(name) {
+        let _turn = self.sink_turn(name).await;
+        self.sink_in_turn(name, operation, call).await
+    }
+
+    /// Waits until this sink may be called.
+    async fn sink_turn(&self, name: &SinkName) -> Option<SemaphorePermit<'_>> {
+        match self.sink_calls.get(name) {
             Some(calls) => calls.acquire().await.ok(),
             None => None,
-        };
+        }
+    }
+
+    /// The same for a caller whose turn it is.
+    async fn sink_in_turn<T>(
+        &self,
+        name: &SinkName,
+        operation: &'static str,
+        call: impl Future<Output = Outcome<T>>,
+    ) -> Outcome<T> {
         let start = self.ports.clock.running();
         let outcome = call.await;
         self.called(name.as_str(), operation, &outcome, start);
@@ -204,7 +220,7 @@ impl Engine {
         self.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
-    fn busy(&self) -> usize {
-        self.busy.lock().unwrap_or_else(PoisonError::into_inner).len()
+    fn busy(&self) -> BTreeSet<CredentialName> {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

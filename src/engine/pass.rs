@@ -1,7 +1,8 @@
 //! One pass: what operators asked for, accounts whose keys are to be listed, credentials that are due. Its work is in
 //! proportion to what is due, not to what exists.
 
-use super::advance::{Held, Work};
+use super::account::Account;
+use super::advance::{Held, Lost, Work};
 use super::{AT_ONCE, Engine};
 use crate::decide::{Sight, backoff, plan};
 use crate::model::event::Event;
@@ -11,7 +12,7 @@ use crate::model::policy::Rules;
 use crate::model::reason::Breaker;
 use crate::model::rotation::State;
 use crate::model::time::{Moment, later};
-use crate::ports::{Ask, JournalError, Request, Row};
+use crate::ports::{Ask, JournalError, PassOver, Request, Row};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,8 +27,8 @@ const CHECKPOINT: Duration = Duration::from_secs(30);
 /// What a pass remembers for the next one.
 #[derive(Default)]
 pub(super) struct Memory {
-    last: Option<Moment>,
-    noted: Option<Moment>,
+    last: Option<(Moment, Duration)>,
+    noted: Option<Duration>,
     breakers: Option<Vec<(AccountSid, Breaker)>>,
 }
 
@@ -66,29 +67,31 @@ impl Engine {
         Some(plan::due(state, rules, now.wall).at.min(turn))
     }
 
-    pub(super) async fn pass(self: &Arc<Self>, memory: &mut Memory) {
+    /// Makes one pass; answers when to look again for what another process may let go, if there is something.
+    pub(super) async fn pass(self: &Arc<Self>, memory: &mut Memory) -> Option<Duration> {
         let now = self.now();
-        let beat = u64::try_from(self.ports.clock.running().as_millis()).unwrap_or(u64::MAX);
+        let running = self.ports.clock.running();
+        let beat = u64::try_from(running.as_millis()).unwrap_or(u64::MAX);
         self.beat.store(beat, Ordering::Relaxed);
-        if let Err(error) = self.housekeeping(memory, now).await {
+        if let Err(error) = self.housekeeping(memory, now, running).await {
             tracing::error!(%error, "the journal can not be used; nothing is changed until it can");
-            return;
+            return None;
         }
-        memory.last = Some(now);
+        memory.last = Some((now, running));
         self.begun.store(true, Ordering::Relaxed);
         self.sweep_what_is_due(now);
-        self.advance_what_is_due(now).await;
+        self.advance_what_is_due(now).await
     }
 
-    async fn housekeeping(&self, memory: &mut Memory, now: Moment) -> Result<(), JournalError> {
-        if memory.last.is_some_and(|last| jumped(&last, &now)) {
+    async fn housekeeping(&self, memory: &mut Memory, now: Moment, running: Duration) -> Result<(), JournalError> {
+        if memory.last.is_some_and(|(last, then)| jumped(&last, &now, running.saturating_sub(then))) {
             tracing::warn!("the wall clock has jumped; looking at every credential's due time again");
             self.enrol().await?;
         }
         let every = self.policy.timing.tick.min(CHECKPOINT);
-        if memory.noted.is_none_or(|noted| now.uptime.since(noted.uptime) >= every) {
-            self.ports.journal.checkpoint(now.uptime).await?;
-            memory.noted = Some(now);
+        if memory.noted.is_none_or(|noted| running.saturating_sub(noted) >= every) {
+            self.ports.journal.checkpoint(running).await?;
+            memory.noted = Some(running);
         }
         let open: Vec<_> = self.accounts.iter().flat_map(|account| account.open()).collect();
         if memory.breakers.as_ref() != Some(&open) {
@@ -112,19 +115,28 @@ impl Engine {
         if !self.take(&name) {
             return Ok(());
         }
-        if let Some(claim) = self.ports.journal.claim(&name).await? {
+        let answered = self.answer_taken(account, number, request).await;
+        self.give_back(&name);
+        match answered {
+            Ok(()) | Err(Lost::Claim) => Ok(()),
+            Err(Lost::Journal(error)) => Err(error),
+        }
+    }
+
+    async fn answer_taken(&self, account: &Account, number: i64, request: Request) -> Result<(), Lost> {
+        let journal = &self.ports.journal;
+        let Some(claim) = journal.claim(&request.credential).await? else { return Ok(()) };
+        let mut work = Work { claim, held: Held::default(), sight: Sight::default() };
+        // Another process may have answered it between our look and our claim.
+        if journal.requests().await?.iter().any(|(waiting, _)| *waiting == number) {
             let event = match request.ask {
                 Ask::Rotate => Event::Requested { by: request.by },
                 Ask::Resume { overwrite, forget } => Event::Resumed { by: request.by, overwrite, forget },
             };
-            let work = Work { claim, held: Held::default(), sight: Sight::default() };
-            if let Ok(work) = self.append(account, work, event).await {
-                let _ = self.release(work, Some(Duration::ZERO), "an operator asked").await;
-                self.ports.journal.answered(number).await?;
-            }
+            work = self.append(account, work, event).await?;
+            journal.answered(number).await?;
         }
-        self.give_back(&name);
-        Ok(())
+        self.release(work, Some(Duration::ZERO), "an operator asked").await
     }
 
     fn sweep_what_is_due(self: &Arc<Self>, now: Moment) {
@@ -136,38 +148,35 @@ impl Engine {
         }
     }
 
-    async fn advance_what_is_due(self: &Arc<Self>, now: Moment) {
-        let busy = self.busy();
-        let due = match self.ports.journal.due(now.wall, AT_ONCE + busy).await {
+    async fn advance_what_is_due(self: &Arc<Self>, now: Moment) -> Option<Duration> {
+        let names = self.busy();
+        let free = AT_ONCE.saturating_sub(names.len());
+        let untouched = self.accounts.iter().filter(|account| account.untouched());
+        let but = PassOver { names, accounts: untouched.map(|account| account.sid.clone()).collect() };
+        let due = match self.ports.journal.take_due(now.wall, free, &but).await {
             Ok(due) => due,
             Err(error) => {
                 tracing::error!(%error, "the journal can not be read");
-                return;
+                return None;
             }
         };
-        let mut free = AT_ONCE.saturating_sub(busy);
-        for name in due {
-            if free == 0 || self.stop.is_cancelled() {
-                return;
-            }
-            let account = self.rules(&name).and_then(|rules| self.accounts.get(&rules.account));
-            if account.is_some_and(|account| !account.untouched()) && self.take(&name) {
-                free -= 1;
+        for claim in due.claims {
+            if self.take(&claim.name) {
                 let engine = self.clone();
                 self.tasks.spawn(async move {
-                    engine.advance(&name).await;
+                    engine.advance(claim).await;
                     // When the house was full, the place that became free is worth a pass of its own.
-                    if engine.busy() + 1 >= AT_ONCE {
+                    if engine.busy().len() + 1 >= AT_ONCE {
                         engine.wake();
                     }
                 });
             }
         }
+        due.again
     }
 }
 
-fn jumped(last: &Moment, now: &Moment) -> bool {
-    let ran = now.uptime.since(last.uptime);
+fn jumped(last: &Moment, now: &Moment, ran: Duration) -> bool {
     let expected = later(last.wall, ran);
     now.wall.duration_since(expected).unsigned_abs() > JUMP
 }

@@ -3,10 +3,10 @@
 
 use super::Engine;
 use super::account::Account;
-use super::advance::{Lost, Work, failed};
+use super::advance::{Lost, NAP, Work, failed};
 use super::gather::at_place;
-use crate::decide::Tally;
 use crate::decide::interlock::interlock;
+use crate::decide::{Tally, backoff};
 use crate::model::document::{Pair, Stamp};
 use crate::model::event::Event;
 use crate::model::fault::{Failure, Fault, Outcome};
@@ -27,7 +27,10 @@ impl Engine {
     ) -> Result<Option<Event>, Lost> {
         let key = self.ports.journal.label_key();
         let label = Label::new(&key, &rules.account, &self.policy.instance, &rules.name, attempt);
-        let outcome = self.twilio(account, "create", self.ports.issuer.create(&rules.account, &label)).await;
+        let turn = account.calls.acquire().await;
+        self.hold(work).await?;
+        let outcome = self.twilio_in_turn("create", self.ports.issuer.create(&rules.account, &label)).await;
+        drop(turn);
         work.changed();
         let certain = matches!(outcome, Outcome::Done(_) | Outcome::NotDone(_));
         Ok(Some(match self.judge(account, outcome) {
@@ -40,7 +43,7 @@ impl Engine {
     /// A key that is not new, not labelled as asked, or one that we sign in with, is not what was asked for.
     async fn received(&self, work: &mut Work, attempt: AttemptId, label: &Label, new: NewKey) -> Result<Event, Lost> {
         let NewKey { facts, secret } = new;
-        let known = self.ports.journal.key(&facts.sid).await?.is_some();
+        let Some(known) = self.known(&facts.sid).await else { return Err(Lost::Claim) };
         let echoed = facts.label.as_deref() == Some(label.to_string().as_str());
         if known || !echoed || self.roots.contains(&facts.sid) {
             let failure = Failure::new(Fault::Malformed, "the answer to a create names a key that was not asked for");
@@ -51,6 +54,22 @@ impl Engine {
         Ok(Event::Created { sid: facts.sid, created_at: facts.created_at })
     }
 
+    /// Whether the journal knows the key. While it can not tell, the new secret is kept in memory and nothing happens
+    /// (protocol, fault 13); nothing is told when the daemon stops.
+    async fn known(&self, sid: &KeySid) -> Option<bool> {
+        for failures in 1.. {
+            match self.ports.journal.key(sid).await {
+                Ok(known) => return Some(known.is_some()),
+                Err(error) => tracing::error!(key = %sid, %error, "the journal can not be read; waiting"),
+            }
+            self.doze(backoff::delay(failures, sid.as_str()).min(NAP)).await;
+            if self.stop.is_cancelled() {
+                return None;
+            }
+        }
+        None
+    }
+
     /// Writes the new pair over exactly the base version.
     pub(super) async fn perform_publish(
         &self,
@@ -58,15 +77,32 @@ impl Engine {
         work: &mut Work,
         place: &Place,
         base: &Version,
-    ) -> Option<Event> {
+    ) -> Result<Option<Event>, Lost> {
+        let (Some(sink), Some(pair)) = (self.ports.sinks.get(&place.sink), self.pair(rules, work)) else {
+            return Ok(None);
+        };
+        let names = work.claim.state.names(&rules.members);
+        let turn = self.sink_turn(&place.sink).await;
+        self.hold(work).await?;
+        let outcome = self.sink_in_turn(&place.sink, "publish", sink.publish(place, &names, &pair, base)).await;
+        drop(turn);
+        work.changed();
+        Ok(Some(match settled(place, outcome) {
+            Ok(version) => Event::Written { place: place.clone(), version },
+            Err(failure) => failed(StepName::Publish, failure),
+        }))
+    }
+
+    /// What is to be published, if it may be.
+    fn pair(&self, rules: &Rules, work: &Work) -> Option<Pair> {
         let state = &work.claim.state;
-        let (rotation, sink) = (state.rotation.as_ref()?, self.ports.sinks.get(&place.sink)?);
+        let rotation = state.rotation.as_ref()?;
         let (sid, (attempt, secret)) = (rotation.successor.clone()?, work.held.secret.as_ref()?);
         // S4 and S9 once more: only the secret of this attempt, and never a key whose deletion was decided.
         if *attempt != rotation.attempt || state.condemned(&sid) {
             return None;
         }
-        let pair = Pair {
+        Some(Pair {
             account: rules.account.clone(),
             sid,
             secret: secret.duplicate(),
@@ -76,15 +112,7 @@ impl Engine {
                 seq: work.claim.seq,
                 attempt: rotation.attempt,
             },
-        };
-        let names = state.names(&rules.members);
-        let outcome = self.sink(&place.sink, "publish", sink.publish(place, &names, &pair, base)).await;
-        work.changed();
-        let version = match settled(place, outcome) {
-            Ok(version) => version,
-            Err(failure) => return Some(failed(StepName::Publish, failure)),
-        };
-        Some(Event::Written { place: place.clone(), version })
+        })
     }
 
     /// Writes a place's present content over itself.
@@ -95,15 +123,18 @@ impl Engine {
         attempt: AttemptId,
         place: Place,
         base: Version,
-    ) -> Option<Event> {
-        let sink = self.ports.sinks.get(&place.sink)?;
+    ) -> Result<Option<Event>, Lost> {
+        let Some(sink) = self.ports.sinks.get(&place.sink) else { return Ok(None) };
         let names = work.claim.state.names(&rules.members);
-        let outcome = self.sink(&place.sink, "fence", sink.fence(&place, &names, attempt, &base)).await;
+        let turn = self.sink_turn(&place.sink).await;
+        self.hold(work).await?;
+        let outcome = self.sink_in_turn(&place.sink, "fence", sink.fence(&place, &names, attempt, &base)).await;
+        drop(turn);
         work.changed();
-        Some(match settled(&place, outcome) {
+        Ok(Some(match settled(&place, outcome) {
             Ok(to) => Event::Fenced { attempt, place, from: base, to },
             Err(failure) => failed(StepName::Fence, failure),
-        })
+        }))
     }
 
     /// Sends one DELETE, if the interlock still holds: the entry in the journal, and the wait for our turn, may have taken
@@ -116,6 +147,7 @@ impl Engine {
         sid: &KeySid,
     ) -> Result<Option<Event>, Lost> {
         let _turn = account.calls.acquire().await;
+        self.hold(work).await?;
         let weather = self.weather(account, &rules.account, &work.claim.state).await?;
         if let Err(blocked) = interlock(&self.view(rules, work, &weather), sid) {
             tracing::info!(credential = %rules.name, key = %sid, why = blocked.0, "the delete is not sent; looking again");

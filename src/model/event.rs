@@ -213,6 +213,9 @@ pub struct Evidence {
     pub places: BTreeMap<Place, (Option<KeySid>, Version)>,
     /// How many of the pairs, as read from the places, Twilio accepted.
     pub proven: usize,
+    /// How many other deletes had been decided in the account within the hour before; the journal refuses the decision
+    /// if there are more (S12).
+    pub spent: u32,
 }
 
 impl Event {

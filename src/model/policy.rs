@@ -4,7 +4,7 @@ use super::document::Members;
 use super::key::{AccountSid, KeySid};
 use super::names::{CredentialName, Instance, Place, SinkName};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 use url::Url;
@@ -34,6 +34,26 @@ pub struct Policy {
 pub enum StateUrl {
     /// An SQLite file.
     Sqlite(PathBuf),
+    /// A PostgreSQL server.
+    Postgres(PostgresState),
+}
+
+/// A PostgreSQL server, and how to sign in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PostgresState {
+    /// User, host, port, database and options; never a password.
+    pub url: Url,
+    /// Where the password is, if one is needed.
+    pub password: Option<SecretSource>,
+}
+
+impl PostgresState {
+    /// Whether what is said to the server does not leave this machine.
+    pub fn may_be_plain(&self) -> bool {
+        let socket = self.url.query_pairs().any(|(key, value)| key == "host" && value.starts_with('/'));
+        let host = self.url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        socket || host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
 }
 
 /// Twilio, and the Main key that manages the other keys.

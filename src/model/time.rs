@@ -22,6 +22,11 @@ impl Uptime {
     pub fn plus(self, duration: Duration) -> Uptime {
         Uptime(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
     }
+
+    /// This reading less a duration, zero at the least.
+    pub fn minus(self, duration: Duration) -> Uptime {
+        Uptime(self.0.saturating_sub(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+    }
 }
 
 /// One reading of all clocks.

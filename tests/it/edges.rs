@@ -538,7 +538,7 @@ fn a_week_switched_off_loses_nothing() {
 
 #[test]
 fn a_condemned_key_is_deleted_again_only_with_fresh_evidence() {
-    let evidence = Evidence { places: BTreeMap::new(), proven: 1 };
+    let evidence = Evidence { places: BTreeMap::new(), proven: 1, spent: 0 };
     let now = 2 * HOUR;
     let scene = grace_since(0).after([(now, Event::Condemned { sid: sid(1), evidence })]);
     assert_eq!(scene.state.phase(), Some(Phase::Revoking));

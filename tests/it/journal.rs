@@ -1,5 +1,9 @@
-//! The contract of journals, run against the one in memory and the one in SQLite, and what only a file can do wrong.
+//! The contract of journals, run against every one there is: in memory, alone and shared, in SQLite and on PostgreSQL.
 
+mod postgres;
+mod sqlite;
+
+use crate::support;
 use crate::support::world::MemoryJournal;
 use jiff::Timestamp;
 use rekeyd::adapters::journal::{Access, SqliteJournal};
@@ -10,9 +14,8 @@ use rekeyd::model::key::{AccountSid, AttemptId, KeySid};
 use rekeyd::model::names::{CredentialName, Instance, Place, SinkName, Version};
 use rekeyd::model::reason::{Breaker, Cause, Reason, StepName};
 use rekeyd::model::time::{Moment, Uptime};
-use rekeyd::ports::{Ask, Attempts, Claim, Journal, JournalError, Refused, Request};
+use rekeyd::ports::{Ask, Attempts, Claim, Journal, JournalError, PassOver, Refused, Request};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
@@ -48,19 +51,13 @@ fn intended(n: u128) -> Event {
     }))
 }
 
-async fn sqlite(dir: &Path) -> SqliteJournal {
-    try_sqlite(dir, "test").await.unwrap()
-}
-
-async fn try_sqlite(dir: &Path, instance: &str) -> Result<SqliteJournal, JournalError> {
-    SqliteJournal::open(&dir.join("journal.db"), &Instance::new(instance).unwrap(), Access::Daemon).await
-}
-
-/// Runs one case against both journals.
-async fn on_both<F: Future<Output = ()>>(case: impl Fn(Arc<dyn Journal>) -> F) {
+/// Runs one case against every journal.
+async fn on_all<F: Future<Output = ()>>(case: impl Fn(Arc<dyn Journal>) -> F) {
     case(Arc::new(MemoryJournal::open(Arc::default(), None))).await;
+    case(Arc::new(MemoryJournal::open(Arc::default(), None).shared())).await;
     let dir = tempfile::tempdir().unwrap();
-    case(Arc::new(sqlite(dir.path()).await)).await;
+    case(Arc::new(sqlite::open(dir.path()).await)).await;
+    case(Arc::new(postgres::open(&support::postgres::fresh(support::postgres::shared()).await).await)).await;
 }
 
 async fn enrolled(journal: &dyn Journal) -> Claim {
@@ -83,18 +80,21 @@ fn copy(claim: &Claim) -> Claim {
         seq: claim.seq,
         state: claim.state.clone(),
         token: claim.token,
+        leased_until: claim.leased_until,
     }
 }
 
 #[tokio::test]
 async fn what_is_appended_is_there_for_the_next_claim_and_in_the_history() {
-    on_both(|journal| async move {
+    on_all(|journal| async move {
         let claim = enrolled(&*journal).await;
         let created = Event::Created { sid: sid(1), created_at: at(0).wall };
         let claim = append_all(&*journal, claim, vec![intended(1), created.clone()]).await;
         assert_eq!(claim.seq, 2);
-        let again = journal.claim(&name("billing")).await.unwrap().unwrap();
-        assert_eq!((again.seq, &again.state), (2, &claim.state));
+        let state = claim.state.clone();
+        journal.release(claim, None, "resting").await.unwrap();
+        let claim = journal.claim(&name("billing")).await.unwrap().unwrap();
+        assert_eq!((claim.seq, &claim.state), (2, &state));
         let history = journal.history(&name("billing")).await.unwrap();
         assert_eq!(history.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(history[1].event, created);
@@ -107,7 +107,7 @@ async fn what_is_appended_is_there_for_the_next_claim_and_in_the_history() {
 
 #[tokio::test]
 async fn of_two_appends_from_one_state_only_the_first_succeeds() {
-    on_both(|journal| async move {
+    on_all(|journal| async move {
         let claim = enrolled(&*journal).await;
         let second = copy(&claim);
         append_all(&*journal, claim, vec![intended(1)]).await;
@@ -119,7 +119,7 @@ async fn of_two_appends_from_one_state_only_the_first_succeeds() {
 
 #[tokio::test]
 async fn an_event_that_does_not_fit_is_refused_and_the_claim_comes_back() {
-    on_both(|journal| async move {
+    on_all(|journal| async move {
         let claim = enrolled(&*journal).await;
         let Err(Refused::Misfit(claim, misfit)) = journal.append(claim, at(0), Event::Completed).await else {
             panic!("accepted");
@@ -132,7 +132,7 @@ async fn an_event_that_does_not_fit_is_refused_and_the_claim_comes_back() {
 
 #[tokio::test]
 async fn credentials_are_due_by_their_wake_and_only_while_they_are_in_the_policy() {
-    on_both(|journal| async move {
+    on_all(|journal| async move {
         let second = |n: i64| Some(Timestamp::from_second(n).unwrap());
         let wakes = vec![
             (name("late"), account(), second(30)),
@@ -142,7 +142,16 @@ async fn credentials_are_due_by_their_wake_and_only_while_they_are_in_the_policy
         journal.enrol(wakes).await.unwrap();
         let due = |now: i64, limit| {
             let journal = journal.clone();
-            async move { journal.due(Timestamp::from_second(now).unwrap(), limit).await.unwrap() }
+            async move {
+                let now = Timestamp::from_second(now).unwrap();
+                let mut names = Vec::new();
+                for claim in journal.take_due(now, limit, &PassOver::default()).await.unwrap().claims {
+                    names.push(claim.name.clone());
+                    let wake = journal.row(&claim.name).await.unwrap().unwrap().wake;
+                    journal.release(claim, wake, "resting").await.unwrap();
+                }
+                names
+            }
         };
         assert_eq!(due(9, 9).await, []);
         assert_eq!(due(10, 9).await, [name("early")]);
@@ -161,13 +170,13 @@ async fn credentials_are_due_by_their_wake_and_only_while_they_are_in_the_policy
 
 #[tokio::test]
 async fn keys_attempts_and_deletes_are_found_without_the_history() {
-    on_both(|journal| async move {
+    on_all(|journal| async move {
         let claim = enrolled(&*journal).await;
         let created = |n| Event::Created { sid: sid(n), created_at: at(0).wall };
         let abandoned = Event::Abandoned { sid: sid(1), cause: Cause::NotAccepted };
         let attempt = AttemptId(Uuid::from_u128(1));
         let fencing = Event::Fencing { attempt, versions: BTreeMap::new() };
-        let evidence = Evidence { places: BTreeMap::new(), proven: 0 };
+        let evidence = Evidence { places: BTreeMap::new(), proven: 0, spent: 0 };
         let claim = append_all(&*journal, claim, vec![intended(1), created(1)]).await;
 
         let known = journal.attempt(attempt).await.unwrap().unwrap();
@@ -196,7 +205,7 @@ async fn keys_attempts_and_deletes_are_found_without_the_history() {
 
 #[tokio::test]
 async fn a_create_that_was_refused_for_certain_is_no_attempt() {
-    on_both(|journal| async move {
+    on_all(|journal| async move {
         let claim = enrolled(&*journal).await;
         let failure = Failure { fault: Fault::Throttled, detail: "429".into() };
         append_all(&*journal, claim, vec![intended(1), Event::CreateRefused { failure }]).await;
@@ -208,7 +217,7 @@ async fn a_create_that_was_refused_for_certain_is_no_attempt() {
 
 #[tokio::test]
 async fn requests_wait_until_they_are_answered() {
-    on_both(|journal| async move {
+    on_all(|journal| async move {
         let forget = BTreeSet::from([place()]);
         let asks = [Ask::Rotate, Ask::Resume { overwrite: true, forget }];
         for ask in asks.clone() {
@@ -224,7 +233,7 @@ async fn requests_wait_until_they_are_answered() {
 
 #[tokio::test]
 async fn the_breakers_last_noted_are_the_ones_that_are_open() {
-    on_both(|journal| async move {
+    on_all(|journal| async move {
         let refused = vec![(account(), Breaker::Clock), (account(), Breaker::MainKeyRefused)];
         journal.note_breakers(refused.clone()).await.unwrap();
         assert_eq!(journal.breakers().await.unwrap(), refused);
@@ -236,200 +245,21 @@ async fn the_breakers_last_noted_are_the_ones_that_are_open() {
 
 #[tokio::test]
 async fn the_same_evidence_holds_deletes_only_once() {
-    on_both(|journal| async move {
+    on_all(|journal| async move {
         journal.hold_deletes("a key nobody knows", Uptime(5000)).await.unwrap();
-        assert_eq!(journal.deletes_held_until(), Some(Uptime(5000)));
+        assert_eq!(journal.deletes_held_until().await.unwrap(), Some(Uptime(5000)));
         journal.hold_deletes("a key nobody knows", Uptime(9000)).await.unwrap();
-        assert_eq!(journal.deletes_held_until(), Some(Uptime(5000)));
+        assert_eq!(journal.deletes_held_until().await.unwrap(), Some(Uptime(5000)));
         journal.hold_deletes("another", Uptime(8000)).await.unwrap();
         journal.hold_deletes("a third", Uptime(7000)).await.unwrap();
-        assert_eq!(journal.deletes_held_until(), Some(Uptime(8000)));
+        assert_eq!(journal.deletes_held_until().await.unwrap(), Some(Uptime(8000)));
     })
     .await;
 }
 
 #[tokio::test]
-async fn many_appends_at_once_share_commits_and_all_are_kept() {
-    let dir = tempfile::tempdir().unwrap();
-    let journal = Arc::new(sqlite(dir.path()).await);
-    let names: Vec<_> = (0..500).map(|n| name(&format!("c{n}"))).collect();
-    journal.enrol(names.iter().map(|name| (name.clone(), account(), None)).collect()).await.unwrap();
-    let appends = names.iter().enumerate().map(|(n, name)| {
-        let journal = journal.clone();
-        async move {
-            let claim = journal.claim(name).await.unwrap().unwrap();
-            journal.append(claim, at(1), intended(n as u128)).await.is_ok()
-        }
-    });
-    assert!(futures_util::future::join_all(appends).await.into_iter().all(|kept| kept));
-    assert!(journal.rows().await.unwrap().iter().all(|row| row.seq == 1));
-}
-
-#[tokio::test]
-async fn the_running_time_and_the_label_key_outlive_the_process() {
-    let dir = tempfile::tempdir().unwrap();
-    let journal = sqlite(dir.path()).await;
-    let label = |journal: &SqliteJournal| {
-        let (instance, attempt) = (Instance::new("test").unwrap(), AttemptId(Uuid::from_u128(1)));
-        let key = journal.label_key();
-        rekeyd::model::key::Label::new(&key, &account(), &instance, &name("billing"), attempt).to_string()
-    };
-    let first = label(&journal);
-    let claim = enrolled(&journal).await;
-    append_all(&journal, claim, vec![intended(1)]).await;
-    journal.close().await;
-    let journal = sqlite(dir.path()).await;
-    assert_eq!(journal.uptime_at_start(), Uptime(1000), "every entry notes it");
-    journal.checkpoint(Uptime(5000)).await.unwrap();
-    journal.checkpoint(Uptime(4000)).await.unwrap();
-    journal.close().await;
-    let journal = sqlite(dir.path()).await;
-    assert_eq!(journal.uptime_at_start(), Uptime(5000), "it never goes back");
-    assert_eq!(label(&journal), first);
-    let elsewhere = tempfile::tempdir().unwrap();
-    assert_ne!(label(&sqlite(elsewhere.path()).await), first);
-}
-
-#[tokio::test]
-async fn a_second_daemon_cannot_open_the_journal_and_a_visitor_can() {
-    let dir = tempfile::tempdir().unwrap();
-    let journal = sqlite(dir.path()).await;
-    enrolled(&journal).await;
-    let refused = try_sqlite(dir.path(), "test").await.err().unwrap();
-    assert!(refused.to_string().contains("another rekeyd has it open"), "{refused}");
-    let visitor =
-        SqliteJournal::open(&dir.path().join("journal.db"), &Instance::new("test").unwrap(), Access::Visitor).await;
-    let visitor = visitor.unwrap();
-    assert_eq!(visitor.rows().await.unwrap().len(), 1);
-    visitor.ask(Request { credential: name("billing"), by: "ada".into(), ask: Ask::Rotate }).await.unwrap();
-    assert_eq!(journal.requests().await.unwrap().len(), 1);
-}
-
-#[tokio::test]
-async fn a_visitor_does_not_create_a_journal() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("journal.db");
-    let visitor = SqliteJournal::open(&path, &Instance::new("test").unwrap(), Access::Visitor).await;
-    assert!(visitor.is_err());
-    assert!(!path.exists());
-}
-
-#[tokio::test]
-async fn another_instance_cannot_open_the_journal() {
-    let dir = tempfile::tempdir().unwrap();
-    sqlite(dir.path()).await.close().await;
-    let refused = try_sqlite(dir.path(), "other").await.err().unwrap();
-    assert!(refused.to_string().contains("belongs to the instance `test`"), "{refused}");
-}
-
-#[tokio::test]
-async fn the_files_are_for_their_owner_only() {
-    use std::os::unix::fs::PermissionsExt;
-    let dir = tempfile::tempdir().unwrap();
-    let journal = sqlite(dir.path()).await;
-    enrolled(&journal).await;
-    for entry in std::fs::read_dir(dir.path()).unwrap() {
-        let entry = entry.unwrap();
-        let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode, 0o600, "{:?}", entry.file_name());
-    }
-}
-
-/// Opens the file with SQL of its own, as somebody would who tampers with it.
-async fn tamper(dir: &Path, sql: &'static str) {
-    use sqlx::Connection;
-    let path = format!("sqlite://{}", dir.join("journal.db").display());
-    let mut connection = sqlx::SqliteConnection::connect(&path).await.unwrap();
-    sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
-    connection.close().await.unwrap();
-}
-
-#[tokio::test]
-async fn a_damaged_journal_is_refused_at_the_start() {
-    let cases = [
-        ("UPDATE event SET chain = x'00'", "is not that of its last entry"),
-        ("DELETE FROM event", "is not that of its last entry"),
-        ("PRAGMA application_id = 1", "not a journal of rekeyd"),
-        ("UPDATE _sqlx_migrations SET version = 99", "does not fit this version"),
-    ];
-    for (sql, expected) in cases {
-        let dir = tempfile::tempdir().unwrap();
-        let journal = sqlite(dir.path()).await;
-        let claim = enrolled(&journal).await;
-        append_all(&journal, claim, vec![intended(1)]).await;
-        journal.close().await;
-        tamper(dir.path(), sql).await;
-        let refused = try_sqlite(dir.path(), "test").await.err().unwrap();
-        assert!(matches!(refused, JournalError::Corrupt(_)), "{sql}: {refused}");
-        assert!(refused.to_string().contains(expected), "{sql}: {refused}");
-    }
-}
-
-#[tokio::test]
-async fn a_file_that_is_no_database_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("journal.db"), "x".repeat(5000)).unwrap();
-    assert!(matches!(try_sqlite(dir.path(), "test").await, Err(JournalError::Corrupt(_))));
-}
-
-#[tokio::test]
-async fn an_entry_that_was_changed_shows_in_the_history() {
-    let dir = tempfile::tempdir().unwrap();
-    let journal = sqlite(dir.path()).await;
-    let claim = enrolled(&journal).await;
-    append_all(&journal, claim, vec![intended(1), Event::Unsettled]).await;
-    journal.close().await;
-    tamper(dir.path(), "UPDATE event SET body = replace(body, 'first', 'aged') WHERE seq = 1").await;
-    let journal = sqlite(dir.path()).await;
-    assert!(matches!(journal.history(&name("billing")).await, Err(JournalError::Corrupt(_))));
-}
-
-#[tokio::test]
-async fn an_entry_of_a_newer_version_is_not_guessed_at() {
-    let dir = tempfile::tempdir().unwrap();
-    let journal = sqlite(dir.path()).await;
-    let claim = enrolled(&journal).await;
-    append_all(&journal, claim, vec![intended(1)]).await;
-    journal.close().await;
-    tamper(dir.path(), r#"UPDATE credential SET state = replace(state, '"issuing"', '"dreaming"')"#).await;
-    let journal = sqlite(dir.path()).await;
-    assert!(matches!(journal.rows().await, Err(JournalError::Corrupt(_))));
-}
-
-#[tokio::test]
-async fn a_restored_journal_holds_deletes_for_a_day() {
-    let dir = tempfile::tempdir().unwrap();
-    let journal = sqlite(dir.path()).await;
-    let claim = enrolled(&journal).await;
-    journal.checkpoint(Uptime(7000)).await.unwrap();
-    journal.close().await;
-    let kept = ["journal.db", "journal.db-wal"];
-    let backup = kept.map(|file| std::fs::read(dir.path().join(file)).unwrap_or_default());
-    let journal = sqlite(dir.path()).await;
-    assert_eq!(journal.deletes_held_until(), None);
-    append_all(&journal, claim, vec![intended(1)]).await;
-    journal.close().await;
-    let _ = std::fs::remove_file(dir.path().join("journal.db-shm"));
-    for (file, content) in kept.iter().zip(backup) {
-        std::fs::write(dir.path().join(file), content).unwrap();
-    }
-    let journal = sqlite(dir.path()).await;
-    assert_eq!(journal.deletes_held_until(), Some(Uptime(7000 + 24 * 3_600_000)));
-    journal.close().await;
-    let journal = sqlite(dir.path()).await;
-    assert_eq!(journal.deletes_held_until(), Some(Uptime(7000 + 24 * 3_600_000)), "and says so only once");
-}
-
-#[tokio::test]
-async fn a_directory_that_cannot_be_written_is_an_error_with_the_path() {
-    let dir = tempfile::tempdir().unwrap();
-    let refused = try_sqlite(&dir.path().join("missing"), "test").await.err().unwrap();
-    assert!(refused.to_string().contains("missing/journal.db.lock"), "{refused}");
-}
-
-#[tokio::test]
 async fn a_failed_step_is_kept_with_its_fault() {
-    on_both(|journal| async move {
+    on_all(|journal| async move {
         let claim = enrolled(&*journal).await;
         let failure = Failure { fault: Fault::Server, detail: "503".into() };
         let claim = append_all(&*journal, claim, vec![Event::Failed { step: StepName::Look, failure }]).await;

@@ -56,7 +56,7 @@ fn intended(n: u128) -> Event {
 
 /// The events of a whole rotation from key n - 1 to key n, in order.
 fn rotation(n: u32) -> Vec<Event> {
-    let evidence = Evidence { places: BTreeMap::new(), proven: 1 };
+    let evidence = Evidence { places: BTreeMap::new(), proven: 1, spent: 0 };
     vec![
         intended(n.into()),
         Event::Created { sid: sid(n), created_at: Timestamp::UNIX_EPOCH },
@@ -117,7 +117,7 @@ fn events() -> Vec<Event> {
         Event::Fencing { attempt: attempt(2), versions: versions(2) },
         Event::Fenced { attempt: attempt(2), place: place(), from: version(2), to: version(3) },
         Event::Revived { attempt: attempt(2) },
-        Event::Condemned { sid: sid(2), evidence: Evidence { places: BTreeMap::new(), proven: 0 } },
+        Event::Condemned { sid: sid(2), evidence: Evidence { places: BTreeMap::new(), proven: 0, spent: 0 } },
         Event::Removed { sid: sid(2) },
         Event::Missing { sid: sid(1) },
         Event::Failed { step: StepName::Look, failure },
@@ -180,7 +180,7 @@ fn a_refused_event_changes_nothing_and_says_what_did_not_fit() {
 fn the_current_key_can_never_be_condemned() {
     for (name, state) in states() {
         let Some(current) = state.current.as_ref().map(|current| current.sid.clone()) else { continue };
-        let evidence = Evidence { places: BTreeMap::new(), proven: 1 };
+        let evidence = Evidence { places: BTreeMap::new(), proven: 1, spent: 0 };
         assert!(apply(state, &entry(Event::Condemned { sid: current, evidence })).is_err(), "{name}");
     }
 }

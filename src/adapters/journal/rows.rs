@@ -1,54 +1,122 @@
-//! How values cross between SQLite and us; what cannot be right there is damage, and is never guessed at.
+//! How values cross between a database and us; what cannot be right there is damage, and is never guessed at.
 
+use super::index::link;
+use crate::model::event::Entry;
 use crate::model::key::{AccountSid, AttemptId, KeySid};
 use crate::model::names::CredentialName;
 use crate::model::reason::Breaker;
 use crate::model::rotation::State;
-use crate::ports::{JournalError, KnownKey, Row as CredentialRow};
+use crate::ports::{Attempts, JournalError, KnownAttempt, KnownKey, Request, Row as CredentialRow};
 use jiff::Timestamp;
 use sqlx::Row;
+use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 
-pub(super) fn credential(row: &SqliteRow) -> Result<CredentialRow, JournalError> {
-    let wake: Option<i64> = row.get(4);
-    let account: String = row.get(1);
+/// The columns of a row, whichever database it came from.
+pub(super) trait Columns {
+    fn text(&self, column: usize) -> String;
+    fn maybe_text(&self, column: usize) -> Option<String>;
+    fn number(&self, column: usize) -> i64;
+    fn maybe_number(&self, column: usize) -> Option<i64>;
+    fn bytes(&self, column: usize) -> Vec<u8>;
+}
+
+macro_rules! columns {
+    ($row:ty) => {
+        impl Columns for $row {
+            fn text(&self, column: usize) -> String {
+                self.get(column)
+            }
+            fn maybe_text(&self, column: usize) -> Option<String> {
+                self.get(column)
+            }
+            fn number(&self, column: usize) -> i64 {
+                self.get(column)
+            }
+            fn maybe_number(&self, column: usize) -> Option<i64> {
+                self.get(column)
+            }
+            fn bytes(&self, column: usize) -> Vec<u8> {
+                self.get(column)
+            }
+        }
+    };
+}
+columns!(SqliteRow);
+columns!(PgRow);
+
+pub(super) fn credential(row: &impl Columns) -> Result<CredentialRow, JournalError> {
     Ok(CredentialRow {
-        name: name(row.get(0))?,
-        account: AccountSid::new(&account).map_err(|error| JournalError::Corrupt(error.to_string()))?,
-        seq: count(row.get(2)),
-        state: json::<State>(&row.get::<String, _>(3))?,
-        wake: wake.and_then(|ms| Timestamp::from_millisecond(ms).ok()),
-        waiting: row.get(5),
+        name: name(row.text(0))?,
+        account: account_sid(&row.text(1))?,
+        seq: count(row.number(2)),
+        state: json::<State>(&row.text(3))?,
+        wake: row.maybe_number(4).and_then(|ms| Timestamp::from_millisecond(ms).ok()),
+        waiting: row.text(5),
     })
 }
 
-pub(super) fn known_key(row: &SqliteRow) -> Result<KnownKey, JournalError> {
-    let attempt: Option<String> = row.get(2);
+/// The entries of one credential, each of which must be linked to the one before it.
+pub(super) fn history(name: &CredentialName, rows: &[impl Columns]) -> Result<Vec<Entry>, JournalError> {
+    let mut before = Vec::new();
+    let mut entries = Vec::with_capacity(rows.len());
+    for row in rows {
+        let (body, chain) = (row.text(0), row.bytes(1));
+        if link(&before, &body) != chain {
+            return Err(JournalError::Corrupt(format!("an entry of `{name}` was changed or is missing")));
+        }
+        before = chain;
+        entries.push(json(&body)?);
+    }
+    Ok(entries)
+}
+
+pub(super) fn known_key(row: &impl Columns) -> Result<KnownKey, JournalError> {
+    let attempt = row.maybe_text(2);
     let attempt = attempt.map(|text| text.parse().map(AttemptId).map_err(|_| corrupt("an attempt is not a UUID")));
     Ok(KnownKey {
-        sid: key_sid(&row.get::<String, _>(0))?,
-        credential: name(row.get(1))?,
+        sid: key_sid(&row.text(0))?,
+        credential: name(row.text(1))?,
         attempt: attempt.transpose()?,
-        gone: row.get(3),
+        gone: row.number(3) != 0,
     })
 }
 
-pub(super) fn open_breaker(row: &SqliteRow) -> Result<(AccountSid, Breaker), JournalError> {
-    let (account, word): (String, String) = (row.get(0), row.get(1));
-    let account = AccountSid::new(&account).map_err(|error| JournalError::Corrupt(error.to_string()))?;
-    let breaker = Breaker::ALL.into_iter().find(|breaker| breaker.word() == word);
-    Ok((account, breaker.ok_or_else(|| corrupt("a breaker is not known"))?))
+pub(super) fn known_attempt(row: &impl Columns) -> Result<KnownAttempt, JournalError> {
+    Ok(KnownAttempt {
+        credential: name(row.text(0))?,
+        intended: json(&row.text(1))?,
+        sid: row.maybe_text(2).map(|sid| key_sid(&sid)).transpose()?,
+    })
 }
 
-pub(super) fn name(text: String) -> Result<CredentialName, JournalError> {
+pub(super) fn attempts(row: &impl Columns) -> Attempts {
+    Attempts { started: clamp(row.number(0)), abandoned: clamp(row.number(1)) }
+}
+
+pub(super) fn request(row: &impl Columns) -> Result<(i64, Request), JournalError> {
+    Ok((row.number(0), json(&row.text(1))?))
+}
+
+pub(super) fn open_breaker(row: &impl Columns) -> Result<(AccountSid, Breaker), JournalError> {
+    let word = row.text(1);
+    let breaker = Breaker::ALL.into_iter().find(|breaker| breaker.word() == word);
+    Ok((account_sid(&row.text(0))?, breaker.ok_or_else(|| corrupt("a breaker is not known"))?))
+}
+
+fn account_sid(text: &str) -> Result<AccountSid, JournalError> {
+    AccountSid::new(text).map_err(|error| JournalError::Corrupt(error.to_string()))
+}
+
+fn name(text: String) -> Result<CredentialName, JournalError> {
     CredentialName::new(&text).map_err(|error| JournalError::Corrupt(format!("`{text}`: {error}")))
 }
 
-pub(super) fn key_sid(text: &str) -> Result<KeySid, JournalError> {
+fn key_sid(text: &str) -> Result<KeySid, JournalError> {
     KeySid::new(text).map_err(|error| JournalError::Corrupt(format!("`{text}`: {error}")))
 }
 
-pub(super) fn json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, JournalError> {
+fn json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, JournalError> {
     // An event or a field that is not known here was written by another version: not to be guessed at.
     serde_json::from_str(text).map_err(|error| JournalError::Corrupt(format!("an entry cannot be read: {error}")))
 }

@@ -42,7 +42,7 @@ fn obeys_the_rules(policy: &Policy) {
     let local = in_127 || ["localhost", "[::1]"].contains(&host);
     assert!(local || (url.scheme() == "https" && host.starts_with("api.") && host.ends_with(".twilio.com")), "{url}");
     assert!(url.path() == "/" && url.query().is_none() && url.username().is_empty() && url.password().is_none());
-    let StateUrl::Sqlite(journal) = &policy.state;
+    let StateUrl::Sqlite(journal) = &policy.state else { panic!("these policies name a file") };
     assert!(journal.is_absolute());
     match &policy.twilio.main_key_secret {
         SecretSource::File(path) => assert!(path.is_absolute()),

@@ -4,6 +4,7 @@ pub(crate) mod emulator;
 pub(crate) mod fake_sink;
 pub(crate) mod openbao;
 pub mod peers;
+pub(crate) mod postgres;
 pub(crate) mod proxy;
 pub(crate) mod server;
 pub mod wire;

@@ -27,11 +27,16 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a program and waits until `path` is answered with this status; the command is made for a port and a folder.
     pub(crate) fn start(command: impl Fn(u16, &TempDir) -> Command, path: &str, status: &str) -> Self {
+        Self::start_until(command, |port| get(port, path).split(' ').nth(1) == Some(status))
+    }
+
+    /// Starts a program and waits until it is ready at its port.
+    pub(crate) fn start_until(command: impl Fn(u16, &TempDir) -> Command, ready: impl Fn(u16) -> bool) -> Self {
         let mut said = String::new();
         for _ in 0..STARTS {
             let folder = tempfile::tempdir().unwrap();
             let port = free_port();
-            match Self::launch(command(port, &folder), port, folder).ready(path, status) {
+            match Self::launch(command(port, &folder), port, folder).ready(&ready) {
                 Ok(server) => return server,
                 Err(log) => said = log,
             }
@@ -53,12 +58,12 @@ impl Server {
         Self { port, folder, program, watchdog }
     }
 
-    fn ready(mut self, path: &str, status: &str) -> Result<Self, String> {
+    fn ready(mut self, ready: impl Fn(u16) -> bool) -> Result<Self, String> {
         for _ in 0..PAUSES {
             if self.program.try_wait().unwrap().is_some() {
                 break;
             }
-            if get(self.port, path).split(' ').nth(1) == Some(status) {
+            if ready(self.port) {
                 return Ok(self);
             }
             std::thread::sleep(PAUSE);

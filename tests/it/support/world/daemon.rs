@@ -49,7 +49,7 @@ impl Daemon {
 
     /// One life; true if it ended in a crash.
     async fn one_life(&self, end: tokio::time::Instant) -> bool {
-        let generation = self.world.generation();
+        let generation = self.world.birth();
         let stop = CancellationToken::new();
         let engine = Engine::new(self.policy.clone(), self.ports(generation), stop.clone());
         let ticking = engine.clone();
@@ -62,7 +62,7 @@ impl Daemon {
         });
         let mut running = tokio::spawn(async move { engine.run().await });
         let crashed = tokio::select! {
-            () = self.world.crash() => true,
+            () = self.world.crash(generation) => true,
             () = tokio::time::sleep_until(end) => false,
         };
         ticker.abort();
@@ -71,11 +71,11 @@ impl Daemon {
             // It may still crash while it stops.
             tokio::select! {
                 ended = &mut running => ended.unwrap().unwrap(),
-                () = self.world.crash() => {}
+                () = self.world.crash(generation) => {}
             }
         }
         running.abort();
-        self.world.bury();
+        self.world.bury(generation);
         crashed
     }
 

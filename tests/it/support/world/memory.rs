@@ -4,45 +4,96 @@ use super::World;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use rekeyd::adapters::journal::index::{Note, notes};
+use rekeyd::adapters::journal::{LEASE, SharedClock};
 use rekeyd::model::apply::apply;
 use rekeyd::model::event::{Entry, Event};
 use rekeyd::model::fault::Outcome;
 use rekeyd::model::key::{AccountSid, AttemptId, KeySid, LabelKey};
 use rekeyd::model::names::CredentialName;
 use rekeyd::model::reason::Breaker;
-use rekeyd::model::rotation::State;
+use rekeyd::model::rotation::{HOUR, State};
 use rekeyd::model::time::{Moment, Uptime};
-use rekeyd::ports::{Attempts, Claim, Journal, JournalError, KnownAttempt, KnownKey, Refused, Request, Row};
+use rekeyd::ports::{
+    Attempts, Claim, Journal, JournalError, KnownAttempt, KnownKey, PassOver, Refused, Request, Row, Taken,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// What a disk would keep.
 #[derive(Default, Clone)]
 pub struct Disk {
     rows: BTreeMap<CredentialName, Row>,
+    leases: BTreeMap<CredentialName, Lease>,
     pub entries: BTreeMap<CredentialName, Vec<Entry>>,
     attempts: BTreeMap<AttemptId, (CredentialName, AccountSid, Moment, bool)>,
     keys: BTreeMap<KeySid, (KnownKey, AccountSid, Option<Uptime>)>,
     requests: BTreeMap<i64, Request>,
     asked: i64,
     uptime: Uptime,
+    ticked: Option<Instant>,
     held: Option<Uptime>,
     evidence: BTreeSet<String>,
     breakers: Vec<(AccountSid, Breaker)>,
 }
 
+/// Who has a credential, where several daemons share the journal.
+#[derive(Default, Clone)]
+struct Lease {
+    token: u64,
+    until: Option<Instant>,
+}
+
 /// The journal as opened by one life of the daemon.
 pub struct MemoryJournal {
     disk: Arc<Mutex<Disk>>,
-    opened_at: Uptime,
+    clock: SharedClock,
+    born: Instant,
+    shared: bool,
     world: Option<(World, u64)>,
 }
 
 impl MemoryJournal {
     /// Opens the disk; with a world, appends are numbered effects that can be crashed.
     pub fn open(disk: Arc<Mutex<Disk>>, world: Option<(World, u64)>) -> Self {
-        let opened_at = disk.lock().unwrap().uptime;
-        Self { disk, opened_at, world }
+        let clock = SharedClock::new(disk.lock().unwrap().uptime, Duration::ZERO);
+        Self { disk, clock, born: Instant::now(), shared: false, world }
+    }
+
+    /// As a journal on a server: others may have it open, too.
+    pub fn shared(self) -> Self {
+        Self { shared: true, ..self }
+    }
+
+    /// Waits while the process is stopped; fails while it is cut off.
+    async fn reach(&self) -> Result<(), JournalError> {
+        let Some((world, generation)) = &self.world else { return Ok(()) };
+        world.alive(*generation).await;
+        if world.is_cut_off(*generation) {
+            return Err(JournalError::Unavailable("cut off".into()));
+        }
+        Ok(())
+    }
+
+    fn leased_until(&self) -> Option<Duration> {
+        self.shared.then(|| self.born.elapsed() + LEASE)
+    }
+
+    /// Takes a lease that is free; only a shared journal has any.
+    fn lease(&self, disk: &mut Disk, row: Row) -> Option<Claim> {
+        let Row { name, account, seq, state, .. } = row;
+        let mut token = 0;
+        if self.shared {
+            let (lease, now) = (disk.leases.entry(name.clone()).or_default(), Instant::now());
+            if lease.until.is_some_and(|until| until > now) {
+                return None;
+            }
+            lease.token += 1;
+            lease.until = Some(now + LEASE);
+            token = lease.token;
+        }
+        Some(Claim { name, account, seq, state, token, leased_until: self.leased_until() })
     }
 
     fn disk<T>(&self, look: impl FnOnce(&mut Disk) -> T) -> T {
@@ -56,18 +107,47 @@ impl MemoryJournal {
     }
 }
 
-fn write(disk: &mut Disk, claim: &Claim, entry: &Entry, state: &State) -> bool {
+/// What became of an append.
+#[derive(PartialEq, Eq)]
+enum Inserted {
+    Fresh,
+    Taken,
+    Overspent,
+}
+
+fn write(disk: &mut Disk, claim: &Claim, entry: &Entry, state: &State) -> Inserted {
     let row = disk.rows.get_mut(&claim.name).unwrap();
     if row.seq != claim.seq {
-        return false;
+        return Inserted::Taken;
     }
+    if claim.leased_until.is_some() {
+        let lease = disk.leases.entry(claim.name.clone()).or_default();
+        let expired = lease.until.is_none_or(|until| until <= Instant::now());
+        if lease.token != claim.token || expired {
+            return Inserted::Taken;
+        }
+        lease.until = Some(Instant::now() + LEASE);
+    }
+    if let Event::Condemned { sid, evidence } = &entry.event
+        && deletes_since(disk, &claim.account, entry.at.uptime.minus(HOUR), Some(sid)) > evidence.spent
+    {
+        return Inserted::Overspent;
+    }
+    let row = disk.rows.get_mut(&claim.name).unwrap();
     (row.seq, row.state) = (entry.seq, state.clone());
     for note in notes(&claim.state, entry) {
         keep(disk, claim, entry, note);
     }
     disk.uptime = disk.uptime.max(entry.at.uptime);
     disk.entries.entry(claim.name.clone()).or_default().push(entry.clone());
-    true
+    Inserted::Fresh
+}
+
+fn deletes_since(disk: &Disk, account: &AccountSid, since: Uptime, except: Option<&KeySid>) -> u32 {
+    let counts = |(key, of, at): &&(KnownKey, AccountSid, Option<Uptime>)| {
+        of == account && at.is_some_and(|at| at > since) && Some(&key.sid) != except
+    };
+    disk.keys.values().filter(counts).count() as u32
 }
 
 fn keep(disk: &mut Disk, claim: &Claim, entry: &Entry, note: Note) {
@@ -92,12 +172,13 @@ impl Journal for MemoryJournal {
         LabelKey::new([9; 32])
     }
 
-    fn uptime_at_start(&self) -> Uptime {
-        self.opened_at
+    fn uptime(&self, running: Duration) -> Uptime {
+        self.clock.at(running)
     }
 
-    fn deletes_held_until(&self) -> Option<Uptime> {
-        self.disk(|disk| disk.held)
+    async fn deletes_held_until(&self) -> Result<Option<Uptime>, JournalError> {
+        self.reach().await?;
+        Ok(self.disk(|disk| disk.held))
     }
 
     async fn enrol(&self, wakes: Vec<(CredentialName, AccountSid, Option<Timestamp>)>) -> Result<(), JournalError> {
@@ -119,6 +200,7 @@ impl Journal for MemoryJournal {
     }
 
     async fn rows(&self) -> Result<Vec<Row>, JournalError> {
+        self.reach().await?;
         Ok(self.disk(|disk| disk.rows.values().cloned().collect()))
     }
 
@@ -126,18 +208,38 @@ impl Journal for MemoryJournal {
         Ok(self.disk(|disk| disk.rows.get(name).cloned()))
     }
 
-    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<CredentialName>, JournalError> {
-        let mut due: Vec<_> = self.disk(|disk| {
-            let rows = disk.rows.values().filter(|row| row.wake.is_some_and(|wake| wake <= now));
-            rows.map(|row| (row.wake, row.name.clone())).collect()
-        });
-        due.sort();
-        Ok(due.into_iter().take(limit).map(|(_, name)| name).collect())
+    async fn take_due(&self, now: Timestamp, limit: usize, but: &PassOver) -> Result<Taken, JournalError> {
+        self.reach().await?;
+        Ok(self.disk(|disk| {
+            let due = |row: &&Row| {
+                let over = but.names.contains(&row.name) || but.accounts.contains(&row.account);
+                row.wake.is_some_and(|wake| wake <= now) && !over
+            };
+            let mut rows: Vec<_> = disk.rows.values().filter(due).cloned().collect();
+            rows.sort_by_key(|row| row.wake);
+            let ends: Vec<_> = rows.iter().filter_map(|row| disk.leases.get(&row.name)?.until).collect();
+            let again = ends.iter().filter_map(|end| end.checked_duration_since(Instant::now())).min();
+            let claims = rows.into_iter().filter_map(|row| self.lease(disk, row)).take(limit).collect();
+            Taken { claims, again: again.filter(|end| !end.is_zero()) }
+        }))
     }
 
     async fn claim(&self, name: &CredentialName) -> Result<Option<Claim>, JournalError> {
-        let row = self.disk(|disk| disk.rows.get(name).cloned());
-        Ok(row.map(|Row { name, account, seq, state, .. }| Claim { name, account, seq, state, token: 0 }))
+        self.reach().await?;
+        Ok(self.disk(|disk| disk.rows.get(name).cloned().and_then(|row| self.lease(disk, row))))
+    }
+
+    async fn renew(&self, claim: &mut Claim) -> Result<bool, JournalError> {
+        self.reach().await?;
+        claim.leased_until = self.leased_until();
+        Ok(self.disk(|disk| {
+            let lease = disk.leases.entry(claim.name.clone()).or_default();
+            let mine = lease.token == claim.token && lease.until.is_some_and(|until| until > Instant::now());
+            if mine {
+                lease.until = Some(Instant::now() + LEASE);
+            }
+            mine || !self.shared
+        }))
     }
 
     async fn append(&self, claim: Claim, at: Moment, event: Event) -> Result<Claim, Refused> {
@@ -154,24 +256,29 @@ impl Journal for MemoryJournal {
             account: claim.account.clone(),
             seq: claim.seq,
             state: claim.state.clone(),
-            token: 0,
+            token: claim.token,
+            leased_until: claim.leased_until,
         };
+        let leased_until = self.leased_until();
         let (disk, result) = (self.disk.clone(), state.clone());
         let seq = entry.seq;
-        let fresh = match &self.world {
+        if let Err(error) = self.reach().await {
+            return Err(Refused::Unavailable(Box::new(claim), error));
+        }
+        let inserted = match &self.world {
             None => write(&mut disk.lock().unwrap(), &copy, &entry, &result),
             Some((world, generation)) => {
                 let shown = world.clone();
                 let outcome = world.effect(*generation, "journal", "append", move |truth| {
                     let mut disk = disk.lock().unwrap();
-                    let fresh = write(&mut disk, &copy, &entry, &result);
+                    let inserted = write(&mut disk, &copy, &entry, &result);
                     truth.journal =
                         disk.rows.iter().map(|(name, row)| (name.as_str().to_owned(), row.state.clone())).collect();
                     drop(shown);
-                    Outcome::Done(fresh)
+                    Outcome::Done(inserted)
                 });
                 match outcome.await {
-                    Outcome::Done(fresh) => fresh,
+                    Outcome::Done(inserted) => inserted,
                     Outcome::NotDone(failure) | Outcome::Unknown(failure) => {
                         let error = JournalError::Unavailable(failure.to_string());
                         return Err(Refused::Unavailable(Box::new(claim), error));
@@ -179,14 +286,23 @@ impl Journal for MemoryJournal {
                 }
             }
         };
-        if fresh { Ok(Claim { seq, state, ..claim }) } else { Err(Refused::Fenced) }
+        match inserted {
+            Inserted::Fresh => Ok(Claim { seq, state, leased_until, ..claim }),
+            Inserted::Taken => Err(Refused::Fenced),
+            Inserted::Overspent => Err(Refused::Overspent(Box::new(claim))),
+        }
     }
 
     async fn release(&self, claim: Claim, wake: Option<Timestamp>, waiting: &str) -> Result<(), JournalError> {
-        if let Some((world, generation)) = &self.world {
-            world.alive(*generation).await;
-        }
+        self.reach().await?;
         self.disk(|disk| {
+            if self.shared {
+                let lease = disk.leases.entry(claim.name.clone()).or_default();
+                if lease.token != claim.token {
+                    return;
+                }
+                lease.until = None;
+            }
             let row = disk.rows.get_mut(&claim.name).unwrap();
             (row.wake, row.waiting) = (wake, waiting.to_owned());
         });
@@ -198,6 +314,7 @@ impl Journal for MemoryJournal {
     }
 
     async fn keys(&self, account: &AccountSid) -> Result<Vec<KnownKey>, JournalError> {
+        self.reach().await?;
         let alive = |(key, of, _): &&(KnownKey, AccountSid, _)| of == account && !key.gone;
         Ok(self.disk(|disk| disk.keys.values().filter(alive).map(|(key, ..)| key.clone()).collect()))
     }
@@ -220,10 +337,8 @@ impl Journal for MemoryJournal {
         since: Uptime,
         except: Option<&KeySid>,
     ) -> Result<u32, JournalError> {
-        let counts = |(key, of, at): &&(KnownKey, AccountSid, Option<Uptime>)| {
-            of == account && at.is_some_and(|at| at > since) && Some(&key.sid) != except
-        };
-        Ok(self.disk(|disk| disk.keys.values().filter(counts).count() as u32))
+        self.reach().await?;
+        Ok(self.disk(|disk| deletes_since(disk, account, since, except)))
     }
 
     async fn attempts_since(&self, account: &AccountSid, since: Uptime) -> Result<Attempts, JournalError> {
@@ -243,6 +358,7 @@ impl Journal for MemoryJournal {
     }
 
     async fn requests(&self) -> Result<Vec<(i64, Request)>, JournalError> {
+        self.reach().await?;
         Ok(self.disk(|disk| disk.requests.iter().map(|(number, request)| (*number, request.clone())).collect()))
     }
 
@@ -251,11 +367,21 @@ impl Journal for MemoryJournal {
         Ok(())
     }
 
-    async fn checkpoint(&self, uptime: Uptime) -> Result<(), JournalError> {
-        if let Some((world, generation)) = &self.world {
-            world.alive(*generation).await;
+    async fn checkpoint(&self, running: Duration) -> Result<(), JournalError> {
+        self.reach().await?;
+        if !self.shared {
+            let uptime = self.clock.at(running);
+            self.disk(|disk| disk.uptime = disk.uptime.max(uptime));
+            return Ok(());
         }
-        self.disk(|disk| disk.uptime = disk.uptime.max(uptime));
+        let ran = self.clock.since_tick(running);
+        let uptime = self.disk(|disk| {
+            // No further than the clock of all, and no further than that of this process.
+            let passed = disk.ticked.replace(Instant::now()).map_or(Duration::ZERO, |ticked| ticked.elapsed());
+            disk.uptime = disk.uptime.plus(passed.min(ran));
+            disk.uptime
+        });
+        let _ = self.clock.tick(uptime, running);
         Ok(())
     }
 

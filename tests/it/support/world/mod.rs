@@ -15,7 +15,6 @@ pub use memory::MemoryJournal;
 
 use rekeyd::model::fault::{Failure, Fault, Outcome};
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -55,7 +54,10 @@ struct Shared {
 
 #[derive(Default)]
 struct Control {
-    generation: u64,
+    born: u64,
+    dead: BTreeSet<u64>,
+    frozen: BTreeMap<u64, tokio::time::Instant>,
+    cut_off: BTreeSet<u64>,
     calls: usize,
     log: Vec<String>,
     fates: BTreeMap<usize, Fate>,
@@ -105,6 +107,8 @@ impl World {
             c.by_name.clear();
             c.down.clear();
             c.slow.clear();
+            c.frozen.clear();
+            c.cut_off.clear();
         });
         self.truth(|truth| {
             (truth.main_key_refused, truth.acceptance) = (false, Duration::ZERO);
@@ -133,18 +137,53 @@ impl World {
         self.control(|c| c.log.clone())
     }
 
-    fn generation(&self) -> u64 {
-        self.control(|c| c.generation)
+    /// A daemon comes to life; this is its number.
+    fn birth(&self) -> u64 {
+        self.control(|c| {
+            c.born += 1;
+            c.born
+        })
     }
 
-    /// The daemon is gone: whatever it still does changes nothing.
-    fn bury(&self) {
-        self.control(|c| c.generation += 1);
+    /// This daemon is gone: whatever it still does changes nothing.
+    fn bury(&self, generation: u64) {
+        self.control(|c| c.dead.insert(generation));
+        self.0.crashed.notify_waiters();
     }
 
-    /// Ends when a crash was played.
-    async fn crash(&self) {
-        self.0.crashed.notified().await;
+    /// Ends when this daemon has crashed.
+    async fn crash(&self, generation: u64) {
+        loop {
+            let crashed = self.0.crashed.notified();
+            if self.control(|c| c.dead.contains(&generation)) {
+                return;
+            }
+            crashed.await;
+        }
+    }
+
+    /// The daemons that live.
+    pub fn living(&self) -> Vec<u64> {
+        self.control(|c| (1..=c.born).filter(|generation| !c.dead.contains(generation)).collect())
+    }
+
+    /// This daemon is killed.
+    pub fn kill(&self, generation: u64) {
+        self.bury(generation);
+    }
+
+    /// This daemon is stopped for a while, between any two of its effects, as by SIGSTOP.
+    pub fn freeze(&self, generation: u64, time: Duration) {
+        self.control(|c| c.frozen.insert(generation, tokio::time::Instant::now() + time));
+    }
+
+    /// This daemon can not reach the journal.
+    pub fn cut_off(&self, generation: u64, cut: bool) {
+        self.control(|c| if cut { c.cut_off.insert(generation) } else { c.cut_off.remove(&generation) });
+    }
+
+    fn is_cut_off(&self, generation: u64) -> bool {
+        self.control(|c| c.cut_off.contains(&generation))
     }
 
     /// The one way in which a daemon touches the world.
@@ -186,27 +225,30 @@ impl World {
                 });
                 unknown()
             }
-            Some(Fate::CrashBefore) => self.die().await,
+            Some(Fate::CrashBefore) => self.die(generation).await,
             Some(Fate::CrashAfter) => {
                 self.truth(apply);
-                self.die().await
+                self.die(generation).await
             }
         }
     }
 
-    async fn die<T>(&self) -> T {
-        self.bury();
-        self.0.crashed.notify_one();
+    async fn die<T>(&self, generation: u64) -> T {
+        self.bury(generation);
         std::future::pending().await
     }
 
-    /// A dead daemon's tasks stand still for ever.
-    fn alive(&self, generation: u64) -> impl Future<Output = ()> + use<> {
-        let dead = self.generation() != generation;
-        async move {
-            if dead {
-                std::future::pending::<()>().await;
+    /// A dead daemon's tasks stand still for ever, a stopped one's until it goes on.
+    async fn alive(&self, generation: u64) {
+        while let Some(until) = self.control(|c| c.frozen.get(&generation).copied()) {
+            if until <= tokio::time::Instant::now() {
+                self.control(|c| c.frozen.remove(&generation));
+            } else {
+                tokio::time::sleep_until(until).await;
             }
+        }
+        if self.control(|c| c.dead.contains(&generation)) {
+            std::future::pending::<()>().await;
         }
     }
 }

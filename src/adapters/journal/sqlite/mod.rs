@@ -3,19 +3,24 @@
 //! One daemon holds the lock file beside it for as long as it runs; the command line reads the same file, and leaves
 //! requests in it, while the daemon works.
 
-use super::index::link;
-use super::opening;
+mod opening;
+mod witness;
+mod write;
+
+use super::Access;
 use super::rows::{
-    clamp, corrupt, count, credential, json, key_sid, known_key, name, open_breaker, signed, unavailable,
+    Columns, attempts, clamp, corrupt, count, credential, history, known_attempt, known_key, open_breaker, request,
+    signed, unavailable,
 };
-use super::write::{Write, Writer};
+use super::sql;
 use crate::model::event::{Entry, Event};
 use crate::model::key::{AccountSid, AttemptId, KeySid, LabelKey};
 use crate::model::names::{CredentialName, Instance};
 use crate::model::reason::Breaker;
 use crate::model::time::{Moment, Uptime};
 use crate::ports::{
-    Attempts, Claim, Journal, JournalError, KnownAttempt, KnownKey, Refused, Request, Row as CredentialRow,
+    Attempts, Claim, Journal, JournalError, KnownAttempt, KnownKey, PassOver, Refused, Request, Row as CredentialRow,
+    Taken,
 };
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -23,17 +28,9 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{ConnectOptions, Connection, Row};
 use std::fs::File;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::sync::Mutex;
-
-/// What the journal is opened for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// To run the daemon: alone, creating it if need be.
-    Daemon,
-    /// To read it, and to leave requests.
-    Visitor,
-}
+use write::{Write, Writer};
 
 /// The journal.
 pub struct SqliteJournal {
@@ -41,22 +38,24 @@ pub struct SqliteJournal {
     writer: Writer,
     label_key: LabelKey,
     uptime: Uptime,
-    held_until: AtomicU64,
     _lock: Option<File>,
 }
 
-const HELD_UNTIL: &str = "SELECT held_until_ms FROM installation";
-
 impl SqliteJournal {
     /// Opens the journal, creates or migrates it for the daemon, and checks that it is whole.
-    pub async fn open(path: &Path, instance: &Instance, access: Access) -> Result<Self, JournalError> {
+    pub async fn open(
+        path: &Path,
+        instance: &Instance,
+        access: Access,
+        key: Option<[u8; 32]>,
+    ) -> Result<Self, JournalError> {
         let daemon = access == Access::Daemon;
         let lock = if daemon { Some(opening::prepare(path).await?) } else { None };
         let mut connection = opening::options(path).connect().await.map_err(unavailable)?;
         if daemon {
             opening::migrate(&mut connection).await?;
             opening::check(&mut connection).await?;
-            opening::found(&mut connection, instance).await?;
+            opening::found(&mut connection, instance, super::label_key(key)?).await?;
         }
         let row = sqlx::query("SELECT instance, label_key, uptime_ms, writes FROM installation");
         let row = row.fetch_one(&mut connection).await.map_err(unavailable)?;
@@ -69,14 +68,12 @@ impl SqliteJournal {
         let label_key = LabelKey::new(label_key.map_err(|_| corrupt("its label key has a wrong length"))?);
         let uptime = Uptime(count(row.get(2)));
         let witness = if daemon { opening::witness(path, &mut connection, uptime, row.get(3)).await? } else { None };
-        let held: Option<i64> = sqlx::query_scalar(HELD_UNTIL).fetch_one(&mut connection).await.map_err(unavailable)?;
         let reader = opening::options(path).connect().await.map_err(unavailable)?;
         Ok(Self {
             reader: Mutex::new(reader),
             writer: Writer::start(connection, witness),
             label_key,
             uptime,
-            held_until: AtomicU64::new(held.map_or(0, count)),
             _lock: lock,
         })
     }
@@ -84,6 +81,11 @@ impl SqliteJournal {
     /// Whether a daemon has the journal at this path open.
     pub fn in_use(path: &Path) -> bool {
         opening::in_use(path)
+    }
+
+    /// Writes an entry of another journal as it is.
+    pub(super) async fn replay(&self, claim: Claim, entry: Entry) -> Result<Claim, Refused> {
+        self.writer.append(claim, entry, false).await
     }
 
     /// Ends the writer when all that was asked of it is written, and folds the log into the file.
@@ -109,13 +111,13 @@ impl Journal for SqliteJournal {
         self.label_key.clone()
     }
 
-    fn uptime_at_start(&self) -> Uptime {
-        self.uptime
+    fn uptime(&self, running: Duration) -> Uptime {
+        self.uptime.plus(running)
     }
 
-    fn deletes_held_until(&self) -> Option<Uptime> {
-        let until = self.held_until.load(Ordering::Relaxed);
-        (until > 0).then_some(Uptime(until))
+    async fn deletes_held_until(&self) -> Result<Option<Uptime>, JournalError> {
+        let rows = self.all(sqlx::query(sql::HELD_UNTIL)).await?;
+        Ok(rows.first().and_then(|row| row.maybe_number(0)).map(|until| Uptime(count(until))))
     }
 
     async fn enrol(&self, wakes: Vec<(CredentialName, AccountSid, Option<Timestamp>)>) -> Result<(), JournalError> {
@@ -123,30 +125,35 @@ impl Journal for SqliteJournal {
     }
 
     async fn rows(&self) -> Result<Vec<CredentialRow>, JournalError> {
-        let query = "SELECT name, account, seq, state, wake_ms, waiting FROM credential ORDER BY name";
-        self.all(sqlx::query(query)).await?.iter().map(credential).collect()
+        self.all(sqlx::query(sql::ROWS)).await?.iter().map(credential).collect()
     }
 
-    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<CredentialName>, JournalError> {
-        let query = "SELECT name FROM credential WHERE wake_ms <= $1 ORDER BY wake_ms LIMIT $2";
-        let rows = self.all(sqlx::query(query).bind(now.as_millisecond()).bind(limit as i64)).await?;
-        rows.iter().map(|row| name(row.get(0))).collect()
+    async fn take_due(&self, now: Timestamp, limit: usize, but: &PassOver) -> Result<Taken, JournalError> {
+        let query = "SELECT name, account, seq, state, wake_ms, waiting FROM credential WHERE wake_ms <= $1 \
+                     AND name NOT IN (SELECT value FROM json_each($2, '$.names')) \
+                     AND account NOT IN (SELECT value FROM json_each($2, '$.accounts')) ORDER BY wake_ms LIMIT $3";
+        let but = serde_json::to_string(but).map_err(|error| JournalError::Unavailable(error.to_string()))?;
+        let due = sqlx::query(query).bind(now.as_millisecond()).bind(but).bind(limit as i64);
+        let claims: Result<_, _> = self.all(due).await?.iter().map(|row| credential(row).map(alone)).collect();
+        Ok(Taken { claims: claims?, again: None })
     }
 
     async fn row(&self, name: &CredentialName) -> Result<Option<CredentialRow>, JournalError> {
-        let query = "SELECT name, account, seq, state, wake_ms, waiting FROM credential WHERE name = $1";
-        let rows = self.all(sqlx::query(query).bind(name.as_str())).await?;
+        let rows = self.all(sqlx::query(sql::ROW).bind(name.as_str())).await?;
         rows.first().map(credential).transpose()
     }
 
     async fn claim(&self, name: &CredentialName) -> Result<Option<Claim>, JournalError> {
-        let row = self.row(name).await?;
-        // One daemon holds the lock file, so there is nobody to fence off: the number of the last entry is enough.
-        Ok(row.map(|CredentialRow { name, account, seq, state, .. }| Claim { name, account, seq, state, token: 0 }))
+        Ok(self.row(name).await?.map(alone))
+    }
+
+    async fn renew(&self, _claim: &mut Claim) -> Result<bool, JournalError> {
+        Ok(true)
     }
 
     async fn append(&self, claim: Claim, at: Moment, event: Event) -> Result<Claim, Refused> {
-        self.writer.append(claim, at, event).await
+        let entry = Entry { seq: claim.seq + 1, at, event };
+        self.writer.append(claim, entry, true).await
     }
 
     async fn release(&self, claim: Claim, wake: Option<Timestamp>, waiting: &str) -> Result<(), JournalError> {
@@ -155,48 +162,22 @@ impl Journal for SqliteJournal {
     }
 
     async fn history(&self, name: &CredentialName) -> Result<Vec<Entry>, JournalError> {
-        let query = "SELECT e.body, e.chain FROM event e JOIN credential c ON c.id = e.credential \
-                     WHERE c.name = $1 ORDER BY e.seq";
-        let mut before = Vec::new();
-        let mut entries = Vec::new();
-        for row in self.all(sqlx::query(query).bind(name.as_str())).await? {
-            let (body, chain): (String, Vec<u8>) = (row.get(0), row.get(1));
-            if link(&before, &body) != chain {
-                return Err(JournalError::Corrupt(format!("an entry of `{name}` was changed or is missing")));
-            }
-            before = chain;
-            entries.push(json(&body)?);
-        }
-        Ok(entries)
+        history(name, &self.all(sqlx::query(sql::HISTORY).bind(name.as_str())).await?)
     }
 
     async fn keys(&self, account: &AccountSid) -> Result<Vec<KnownKey>, JournalError> {
-        let query = "SELECT k.sid, c.name, k.attempt, k.gone FROM key k JOIN credential c ON c.id = k.credential \
-                     WHERE k.account = $1 AND k.gone = 0";
-        let rows = self.all(sqlx::query(query).bind(account.as_str())).await?;
+        let rows = self.all(sqlx::query(sql::KEYS_ALIVE).bind(account.as_str())).await?;
         rows.iter().map(known_key).collect()
     }
 
     async fn key(&self, sid: &KeySid) -> Result<Option<KnownKey>, JournalError> {
-        let query = "SELECT k.sid, c.name, k.attempt, k.gone FROM key k JOIN credential c ON c.id = k.credential \
-                     WHERE k.sid = $1";
-        let rows = self.all(sqlx::query(query).bind(sid.as_str())).await?;
+        let rows = self.all(sqlx::query(sql::KEY).bind(sid.as_str())).await?;
         rows.first().map(known_key).transpose()
     }
 
     async fn attempt(&self, attempt: AttemptId) -> Result<Option<KnownAttempt>, JournalError> {
-        let query = "SELECT c.name, a.intended, k.sid FROM attempt a JOIN credential c ON c.id = a.credential \
-                     LEFT JOIN key k ON k.attempt = a.id WHERE a.id = $1";
-        let rows = self.all(sqlx::query(query).bind(attempt.to_string())).await?;
-        let known = |row: &SqliteRow| {
-            let sid: Option<String> = row.get(2);
-            Ok(KnownAttempt {
-                credential: name(row.get(0))?,
-                intended: json(&row.get::<String, _>(1))?,
-                sid: sid.map(|sid| key_sid(&sid)).transpose()?,
-            })
-        };
-        rows.first().map(known).transpose()
+        let rows = self.all(sqlx::query(sql::ATTEMPT).bind(attempt.to_string())).await?;
+        rows.first().map(known_attempt).transpose()
     }
 
     async fn deletes_since(
@@ -205,17 +186,14 @@ impl Journal for SqliteJournal {
         since: Uptime,
         except: Option<&KeySid>,
     ) -> Result<u32, JournalError> {
-        let query = "SELECT count(*) FROM key WHERE account = $1 AND condemned_ms > $2 AND sid <> $3";
-        let except = except.map_or("", KeySid::as_str);
-        let rows = self.all(sqlx::query(query).bind(account.as_str()).bind(signed(since.0)).bind(except)).await?;
-        Ok(rows.first().map_or(0, |row| clamp(row.get(0))))
+        let query = sqlx::query(sql::DELETES_SINCE).bind(account.as_str()).bind(signed(since.0));
+        let rows = self.all(query.bind(except.map_or("", KeySid::as_str))).await?;
+        Ok(rows.first().map_or(0, |row| clamp(row.number(0))))
     }
 
     async fn attempts_since(&self, account: &AccountSid, since: Uptime) -> Result<Attempts, JournalError> {
-        let query = "SELECT count(*), coalesce(sum(abandoned), 0) FROM attempt WHERE account = $1 AND intended_ms > $2";
-        let rows = self.all(sqlx::query(query).bind(account.as_str()).bind(signed(since.0))).await?;
-        let attempts = |row: &SqliteRow| Attempts { started: clamp(row.get(0)), abandoned: clamp(row.get(1)) };
-        Ok(rows.first().map(attempts).unwrap_or_default())
+        let query = sqlx::query(sql::ATTEMPTS_SINCE).bind(account.as_str()).bind(signed(since.0));
+        Ok(self.all(query).await?.first().map(attempts).unwrap_or_default())
     }
 
     async fn ask(&self, request: Request) -> Result<(), JournalError> {
@@ -223,15 +201,15 @@ impl Journal for SqliteJournal {
     }
 
     async fn requests(&self) -> Result<Vec<(i64, Request)>, JournalError> {
-        let rows = self.all(sqlx::query("SELECT number, body FROM request ORDER BY number")).await?;
-        rows.iter().map(|row| Ok((row.get(0), json(&row.get::<String, _>(1))?))).collect()
+        self.all(sqlx::query(sql::REQUESTS)).await?.iter().map(request).collect()
     }
 
     async fn answered(&self, number: i64) -> Result<(), JournalError> {
         self.writer.write(|done| Write::Answered(number, done)).await
     }
 
-    async fn checkpoint(&self, uptime: Uptime) -> Result<(), JournalError> {
+    async fn checkpoint(&self, running: Duration) -> Result<(), JournalError> {
+        let uptime = self.uptime.plus(running);
         self.writer.write(|done| Write::Checkpoint(uptime, done)).await
     }
 
@@ -245,10 +223,12 @@ impl Journal for SqliteJournal {
     }
 
     async fn hold_deletes(&self, evidence: &str, until: Uptime) -> Result<(), JournalError> {
-        self.writer.write(|done| Write::Hold(evidence.to_owned(), until, done)).await?;
-        let rows = self.all(sqlx::query(HELD_UNTIL)).await?;
-        let held: Option<i64> = rows.first().and_then(|row| row.get(0));
-        self.held_until.store(held.map_or(0, count), Ordering::Relaxed);
-        Ok(())
+        self.writer.write(|done| Write::Hold(evidence.to_owned(), until, done)).await
     }
+}
+
+/// One daemon holds the lock file, so there is nobody to fence off: the number of the last entry is enough.
+fn alone(row: CredentialRow) -> Claim {
+    let CredentialRow { name, account, seq, state, .. } = row;
+    Claim { name, account, seq, state, token: 0, leased_until: None }
 }

@@ -1,15 +1,17 @@
 //! The one writer: what arrives while a commit is under way shares the next one.
 
-use super::index::{Note, link, notes};
-use super::rows::{signed, unavailable};
+use super::super::append::{Append, Inserted};
+use super::super::index::{Note, link};
+use super::super::rows::{count, signed, unavailable};
+use super::super::sql;
 use super::witness::Witness;
 use crate::model::apply::apply;
-use crate::model::event::{Entry, Event};
+use crate::model::event::Entry;
 use crate::model::key::AccountSid;
 use crate::model::names::CredentialName;
 use crate::model::reason::Breaker;
 use crate::model::rotation::State;
-use crate::model::time::{Moment, Uptime};
+use crate::model::time::Uptime;
 use crate::ports::{Claim, JournalError, Refused, Request};
 use jiff::Timestamp;
 use sqlx::Connection;
@@ -21,7 +23,7 @@ type Done = oneshot::Sender<Result<(), JournalError>>;
 
 /// One thing to write, and where to tell that it is written.
 pub(super) enum Write {
-    Append(Box<Append>, oneshot::Sender<Result<bool, JournalError>>),
+    Append(Box<Append>, oneshot::Sender<Result<Inserted, JournalError>>),
     Release(CredentialName, Option<Timestamp>, String, Done),
     Enrol(Vec<(CredentialName, AccountSid, Option<Timestamp>)>, Done),
     Ask(Request, Done),
@@ -29,17 +31,6 @@ pub(super) enum Write {
     Checkpoint(Uptime, Done),
     Hold(String, Uptime, Done),
     Breakers(Vec<(AccountSid, Breaker)>, Done),
-}
-
-/// An entry ready to be written: the state after it, and what to note beside it.
-pub(super) struct Append {
-    name: CredentialName,
-    account: AccountSid,
-    seq: u64,
-    at: Moment,
-    body: String,
-    state: String,
-    notes: Vec<Note>,
 }
 
 /// A handle to the writer's task, which ends with the last handle.
@@ -69,14 +60,14 @@ impl Writer {
         written.await.map_err(|_| stopped())?
     }
 
-    pub(super) async fn append(&self, claim: Claim, at: Moment, event: Event) -> Result<Claim, Refused> {
-        let entry = Entry { seq: claim.seq + 1, at, event };
+    /// Writes an entry; one of another journal is not checked against what the account has spent.
+    pub(super) async fn append(&self, claim: Claim, entry: Entry, new: bool) -> Result<Claim, Refused> {
         let state = match apply(claim.state.clone(), &entry) {
             Ok(state) => state,
             Err(misfit) => return Err(Refused::Misfit(Box::new(claim), misfit)),
         };
-        let append = match prepare(&claim, &entry, &state) {
-            Ok(append) => append,
+        let append = match Append::new(&claim, &entry, &state) {
+            Ok(append) => append.checked(new),
             Err(error) => return Err(Refused::Unavailable(Box::new(claim), error)),
         };
         let (done, written) = oneshot::channel();
@@ -86,8 +77,9 @@ impl Writer {
             Err(_) => Err(stopped()),
         };
         match ended {
-            Ok(true) => Ok(Claim { seq: entry.seq, state, ..claim }),
-            Ok(false) => Err(Refused::Fenced),
+            Ok(Inserted::Fresh) => Ok(Claim { seq: entry.seq, state, ..claim }),
+            Ok(Inserted::Taken) => Err(Refused::Fenced),
+            Ok(Inserted::Overspent) => Err(Refused::Overspent(Box::new(claim))),
             Err(error) => Err(Refused::Unavailable(Box::new(claim), error)),
         }
     }
@@ -95,19 +87,6 @@ impl Writer {
 
 fn stopped() -> JournalError {
     JournalError::Unavailable("the writer has stopped".into())
-}
-
-fn prepare(claim: &Claim, entry: &Entry, state: &State) -> Result<Append, JournalError> {
-    let text = |error: serde_json::Error| JournalError::Unavailable(error.to_string());
-    Ok(Append {
-        name: claim.name.clone(),
-        account: claim.account.clone(),
-        seq: entry.seq,
-        at: entry.at,
-        body: serde_json::to_string(entry).map_err(text)?,
-        state: serde_json::to_string(state).map_err(text)?,
-        notes: notes(&claim.state, entry),
-    })
 }
 
 async fn run(mut connection: SqliteConnection, witness: Option<Witness>, mut arriving: mpsc::Receiver<Write>) {
@@ -123,7 +102,7 @@ async fn run(mut connection: SqliteConnection, witness: Option<Witness>, mut arr
 }
 
 /// Writes everything in one transaction. Answers the count of writes, and which appends found their number taken.
-async fn commit(connection: &mut SqliteConnection, batch: &[Write]) -> Result<(i64, Vec<bool>), sqlx::Error> {
+async fn commit(connection: &mut SqliteConnection, batch: &[Write]) -> Result<(i64, Vec<Inserted>), sqlx::Error> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     let mut fresh = Vec::new();
     for write in batch {
@@ -138,11 +117,10 @@ async fn commit(connection: &mut SqliteConnection, batch: &[Write]) -> Result<(i
             Write::Enrol(wakes, _) => enrol(&mut transaction, wakes).await?,
             Write::Ask(request, _) => {
                 let body = serde_json::to_string(request).map_err(|error| sqlx::Error::Encode(error.into()))?;
-                sqlx::query("INSERT INTO request (body) VALUES ($1)").bind(body).execute(&mut *transaction).await?;
+                sqlx::query(sql::ASK).bind(body).execute(&mut *transaction).await?;
             }
             Write::Answered(number, _) => {
-                let delete = sqlx::query("DELETE FROM request WHERE number = $1").bind(number);
-                delete.execute(&mut *transaction).await?;
+                sqlx::query(sql::ANSWERED).bind(number).execute(&mut *transaction).await?;
             }
             Write::Checkpoint(uptime, _) => {
                 let query = "UPDATE installation SET uptime_ms = max(uptime_ms, $1)";
@@ -161,15 +139,22 @@ async fn commit(connection: &mut SqliteConnection, batch: &[Write]) -> Result<(i
     Ok((count, fresh))
 }
 
-/// The compare-and-set on (credential, seq): false if the credential is not at the number before.
-async fn insert(connection: &mut SqliteConnection, append: &Append) -> Result<bool, sqlx::Error> {
+/// The compare-and-set on (credential, seq), and on what the account has spent.
+async fn insert(connection: &mut SqliteConnection, append: &Append) -> Result<Inserted, sqlx::Error> {
     let query = "SELECT id, chain FROM credential WHERE name = $1 AND seq = $2";
     let found: Option<(i64, Vec<u8>)> = sqlx::query_as(query)
         .bind(append.name.as_str())
         .bind(signed(append.seq - 1))
         .fetch_optional(&mut *connection)
         .await?;
-    let Some((id, before)) = found else { return Ok(false) };
+    let Some((id, before)) = found else { return Ok(Inserted::Taken) };
+    if let Some(spent) = &append.spent {
+        let deletes = sqlx::query_scalar(sql::DELETES_SINCE).bind(append.account.as_str());
+        let deletes = deletes.bind(signed(spent.since.0)).bind(spent.but.as_str());
+        if count(deletes.fetch_one(&mut *connection).await?) > u64::from(spent.known) {
+            return Ok(Inserted::Overspent);
+        }
+    }
     let chain = link(&before, &append.body);
     sqlx::query("INSERT INTO event (credential, seq, body, chain) VALUES ($1, $2, $3, $4)")
         .bind(id)
@@ -188,7 +173,7 @@ async fn insert(connection: &mut SqliteConnection, append: &Append) -> Result<bo
     for note in &append.notes {
         keep(connection, id, append, note).await?;
     }
-    Ok(true)
+    Ok(Inserted::Fresh)
 }
 
 async fn keep(connection: &mut SqliteConnection, id: i64, append: &Append, note: &Note) -> Result<(), sqlx::Error> {
@@ -196,25 +181,17 @@ async fn keep(connection: &mut SqliteConnection, id: i64, append: &Append, note:
     let query = match note {
         Note::Attempt(attempt) => {
             let moment = serde_json::to_string(&append.at).map_err(|error| sqlx::Error::Encode(error.into()))?;
-            let query =
-                "INSERT INTO attempt (id, credential, account, intended, intended_ms) VALUES ($1, $2, $3, $4, $5)";
-            let insert = sqlx::query(query).bind(attempt.to_string()).bind(id).bind(append.account.as_str());
+            let insert = sqlx::query(sql::NEW_ATTEMPT).bind(attempt.to_string()).bind(id).bind(append.account.as_str());
             insert.bind(moment).bind(uptime)
         }
-        Note::Unmade(attempt) => sqlx::query("DELETE FROM attempt WHERE id = $1").bind(attempt.to_string()),
-        Note::Abandoned(attempt) => {
-            sqlx::query("UPDATE attempt SET abandoned = 1 WHERE id = $1").bind(attempt.to_string())
-        }
+        Note::Unmade(attempt) => sqlx::query(sql::UNMADE).bind(attempt.to_string()),
+        Note::Abandoned(attempt) => sqlx::query(sql::ABANDONED).bind(attempt.to_string()),
         Note::Key(sid, attempt) => {
-            let query = "INSERT INTO key (sid, credential, account, attempt) VALUES ($1, $2, $3, $4) \
-                         ON CONFLICT (sid) DO UPDATE SET gone = 0";
-            let insert = sqlx::query(query).bind(sid.as_str()).bind(id).bind(append.account.as_str());
+            let insert = sqlx::query(sql::NEW_KEY).bind(sid.as_str()).bind(id).bind(append.account.as_str());
             insert.bind(attempt.map(|attempt| attempt.to_string()))
         }
-        Note::Condemned(sid) => {
-            sqlx::query("UPDATE key SET condemned_ms = $2 WHERE sid = $1").bind(sid.as_str()).bind(uptime)
-        }
-        Note::Gone(sid) => sqlx::query("UPDATE key SET gone = 1 WHERE sid = $1").bind(sid.as_str()),
+        Note::Condemned(sid) => sqlx::query(sql::CONDEMNED).bind(sid.as_str()).bind(uptime),
+        Note::Gone(sid) => sqlx::query(sql::GONE).bind(sid.as_str()),
     };
     query.execute(connection).await.map(drop)
 }
@@ -230,7 +207,7 @@ async fn breakers(connection: &mut SqliteConnection, open: &[(AccountSid, Breake
 
 /// Only what was never told before moves the end of the hold.
 async fn hold(connection: &mut SqliteConnection, evidence: &str, until: Uptime) -> Result<(), sqlx::Error> {
-    let insert = sqlx::query("INSERT INTO evidence (body) VALUES ($1) ON CONFLICT DO NOTHING").bind(evidence);
+    let insert = sqlx::query(sql::NEW_EVIDENCE).bind(evidence);
     if insert.execute(&mut *connection).await?.rows_affected() > 0 {
         let query = "UPDATE installation SET held_until_ms = max(coalesce(held_until_ms, 0), $1)";
         sqlx::query(query).bind(signed(until.0)).execute(&mut *connection).await?;
@@ -255,7 +232,7 @@ async fn enrol(
     Ok(())
 }
 
-fn tell(batch: impl Iterator<Item = Write>, ended: Result<(i64, Vec<bool>), sqlx::Error>) {
+fn tell(batch: impl Iterator<Item = Write>, ended: Result<(i64, Vec<Inserted>), sqlx::Error>) {
     let (mut fresh, error) = match ended {
         Ok((_, fresh)) => (fresh.into_iter(), None),
         Err(error) => (Vec::new().into_iter(), Some(unavailable(error).to_string())),
@@ -264,8 +241,8 @@ fn tell(batch: impl Iterator<Item = Write>, ended: Result<(i64, Vec<bool>), sqlx
     for write in batch {
         match write {
             Write::Append(_, done) => {
-                let was_fresh = fresh.next().unwrap_or(false);
-                let _ = done.send(result().map(|()| was_fresh));
+                let inserted = fresh.next().unwrap_or(Inserted::Taken);
+                let _ = done.send(result().map(|()| inserted));
             }
             Write::Release(.., done)
             | Write::Enrol(_, done)

@@ -1,6 +1,7 @@
 //! Opening the SQLite file: the lock, the schema, the checks that it is whole and ours, and its witness.
 
-use super::rows::{corrupt, count, signed, unavailable};
+use super::super::rows::{corrupt, count, signed, unavailable};
+use super::super::sql::BROKEN;
 use super::witness::Witness;
 use crate::model::names::Instance;
 use crate::model::rotation::DAY;
@@ -93,9 +94,7 @@ pub(super) async fn check(connection: &mut SqliteConnection) -> Result<(), Journ
     if id != APPLICATION_ID {
         return Err(corrupt("it is not a journal of rekeyd"));
     }
-    let query = "SELECT c.name FROM credential c LEFT JOIN event e ON e.credential = c.id AND e.seq = c.seq \
-                 WHERE c.seq > 0 AND (e.chain IS NULL OR e.chain <> c.chain) LIMIT 1";
-    let broken: Option<String> = sqlx::query_scalar(query).fetch_optional(connection).await.map_err(unavailable)?;
+    let broken: Option<String> = sqlx::query_scalar(BROKEN).fetch_optional(connection).await.map_err(unavailable)?;
     match broken {
         Some(name) => Err(JournalError::Corrupt(format!("the state of `{name}` is not that of its last entry"))),
         None => Ok(()),
@@ -103,9 +102,11 @@ pub(super) async fn check(connection: &mut SqliteConnection) -> Result<(), Journ
 }
 
 /// A new journal gets its name and its own key for labels.
-pub(super) async fn found(connection: &mut SqliteConnection, instance: &Instance) -> Result<(), JournalError> {
-    let mut key = [0; 32];
-    aws_lc_rs::rand::fill(&mut key).map_err(|_| JournalError::Unavailable("no random numbers".into()))?;
+pub(super) async fn found(
+    connection: &mut SqliteConnection,
+    instance: &Instance,
+    key: [u8; 32],
+) -> Result<(), JournalError> {
     let query = "INSERT INTO installation (id, instance, label_key, uptime_ms, writes) VALUES (1, $1, $2, 0, 0) \
                  ON CONFLICT DO NOTHING";
     let insert = sqlx::query(query).bind(instance.as_str()).bind(key.to_vec());

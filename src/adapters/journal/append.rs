@@ -1,0 +1,70 @@
+//! An entry on its way into a journal, whichever it is.
+
+use super::index::{Note, notes};
+use crate::model::event::{Entry, Event};
+use crate::model::key::{AccountSid, KeySid};
+use crate::model::names::CredentialName;
+use crate::model::rotation::{HOUR, State};
+use crate::model::time::{Moment, Uptime};
+use crate::ports::{Claim, JournalError};
+
+/// An entry ready to be written: the state after it, and what to note beside it.
+pub(super) struct Append {
+    pub(super) name: CredentialName,
+    pub(super) account: AccountSid,
+    pub(super) seq: u64,
+    pub(super) at: Moment,
+    pub(super) body: String,
+    pub(super) state: String,
+    pub(super) notes: Vec<Note>,
+    pub(super) spent: Option<Spent>,
+}
+
+/// What became of an append.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Inserted {
+    /// It is written.
+    Fresh,
+    /// Another entry has its number, or another process the credential.
+    Taken,
+    /// More deletes were decided in the account than it knows of.
+    Overspent,
+}
+
+/// What a decision to delete knew of the account: the journal refuses it if there is more (S12).
+pub(super) struct Spent {
+    /// Deletes decided since then,
+    pub(super) since: Uptime,
+    /// other than of this key,
+    pub(super) but: KeySid,
+    /// were so many.
+    pub(super) known: u32,
+}
+
+impl Append {
+    pub(super) fn new(claim: &Claim, entry: &Entry, state: &State) -> Result<Self, JournalError> {
+        let text = |error: serde_json::Error| JournalError::Unavailable(error.to_string());
+        Ok(Self {
+            name: claim.name.clone(),
+            account: claim.account.clone(),
+            seq: entry.seq,
+            at: entry.at,
+            body: serde_json::to_string(entry).map_err(text)?,
+            state: serde_json::to_string(state).map_err(text)?,
+            notes: notes(&claim.state, entry),
+            spent: Spent::of(entry),
+        })
+    }
+
+    /// The same, to be checked against what the account has spent or not: history is not.
+    pub(super) fn checked(self, spending: bool) -> Self {
+        Self { spent: self.spent.filter(|_| spending), ..self }
+    }
+}
+
+impl Spent {
+    fn of(entry: &Entry) -> Option<Self> {
+        let Event::Condemned { sid, evidence } = &entry.event else { return None };
+        Some(Self { since: entry.at.uptime.minus(HOUR), but: sid.clone(), known: evidence.spent })
+    }
+}

@@ -1,0 +1,47 @@
+//! The statements that SQLite and PostgreSQL understand alike.
+
+/// The columns that a credential is read from.
+macro_rules! credentials {
+    ($rest:literal) => {
+        concat!("SELECT name, account, seq, state, wake_ms, waiting FROM credential ", $rest)
+    };
+}
+
+/// The columns that a key is read from.
+macro_rules! keys {
+    ($rest:literal) => {
+        concat!("SELECT k.sid, c.name, k.attempt, k.gone FROM key k JOIN credential c ON c.id = k.credential ", $rest)
+    };
+}
+
+pub(super) const ROWS: &str = credentials!("ORDER BY name");
+pub(super) const ROW: &str = credentials!("WHERE name = $1");
+/// A credential whose state was not made from its last entry.
+pub(super) const BROKEN: &str = "SELECT c.name FROM credential c \
+                                 LEFT JOIN event e ON e.credential = c.id AND e.seq = c.seq \
+                                 WHERE c.seq > 0 AND (e.chain IS NULL OR e.chain <> c.chain) LIMIT 1";
+pub(super) const HELD_UNTIL: &str = "SELECT held_until_ms FROM installation";
+pub(super) const HISTORY: &str = "SELECT e.body, e.chain FROM event e JOIN credential c ON c.id = e.credential \
+                                  WHERE c.name = $1 ORDER BY e.seq";
+pub(super) const KEYS_ALIVE: &str = keys!("WHERE k.account = $1 AND k.gone = 0");
+pub(super) const KEY: &str = keys!("WHERE k.sid = $1");
+pub(super) const ATTEMPT: &str = "SELECT c.name, a.intended, k.sid FROM attempt a \
+                                  JOIN credential c ON c.id = a.credential LEFT JOIN key k ON k.attempt = a.id \
+                                  WHERE a.id = $1";
+pub(super) const DELETES_SINCE: &str =
+    "SELECT count(*) FROM key WHERE account = $1 AND condemned_ms > $2 AND sid <> $3";
+pub(super) const ATTEMPTS_SINCE: &str = "SELECT count(*), CAST(coalesce(sum(abandoned), 0) AS BIGINT) FROM attempt \
+                                         WHERE account = $1 AND intended_ms > $2";
+pub(super) const ASK: &str = "INSERT INTO request (body) VALUES ($1)";
+pub(super) const REQUESTS: &str = "SELECT number, body FROM request ORDER BY number";
+pub(super) const ANSWERED: &str = "DELETE FROM request WHERE number = $1";
+pub(super) const NEW_EVIDENCE: &str = "INSERT INTO evidence (body) VALUES ($1) ON CONFLICT DO NOTHING";
+
+pub(super) const NEW_ATTEMPT: &str =
+    "INSERT INTO attempt (id, credential, account, intended, intended_ms) VALUES ($1, $2, $3, $4, $5)";
+pub(super) const UNMADE: &str = "DELETE FROM attempt WHERE id = $1";
+pub(super) const ABANDONED: &str = "UPDATE attempt SET abandoned = 1 WHERE id = $1";
+pub(super) const NEW_KEY: &str = "INSERT INTO key (sid, credential, account, attempt) VALUES ($1, $2, $3, $4) \
+                                  ON CONFLICT (sid) DO UPDATE SET gone = 0";
+pub(super) const CONDEMNED: &str = "UPDATE key SET condemned_ms = $2 WHERE sid = $1";
+pub(super) const GONE: &str = "UPDATE key SET gone = 1 WHERE sid = $1";
