@@ -2,6 +2,7 @@
 
 use super::address::is_loopback;
 use super::reader::{Field, Table};
+use super::state::state;
 use crate::model::key::{AccountSid, KeySid};
 use crate::model::names::Instance;
 use crate::model::policy::{SecretSource, StateUrl};
@@ -9,7 +10,6 @@ use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
 use url::Url;
 
-const STATE: &str = "sqlite:// and an absolute path, such as \"sqlite:///var/lib/rekeyd/journal.db\"";
 const PATH: &str = "the path of a file, beginning with /";
 const VARIABLE: &str = "the name of an environment variable, of A-Z, a-z, 0-9 and _";
 
@@ -44,8 +44,7 @@ pub(super) fn daemon(root: &Table<'_>) -> Daemon {
     let instance = table.need("instance", Instance::ACCEPTS, |field| {
         field.parse(Instance::ACCEPTS, |text| Instance::new(text).map_err(|_| "this is no name for an installation"))
     });
-    let usual = StateUrl::Sqlite("/var/lib/rekeyd/journal.db".into());
-    let state = table.or("state", usual, state);
+    let state = state(&table);
     let listen = table.or("listen", SocketAddr::from(([127, 0, 0, 1], 9849)), listen);
     table.finish();
     Daemon { instance, state, listen }
@@ -74,6 +73,12 @@ pub(super) fn account_sid(field: Field<'_>) -> Option<AccountSid> {
 /// The SID of a key.
 pub(super) fn key_sid(field: Field<'_>) -> Option<KeySid> {
     field.parse(KeySid::ACCEPTS, |text| KeySid::new(text).map_err(|_| "this is not the SID of an API key"))
+}
+
+/// Where a secret comes from that may be missing: a file or an environment variable, not both.
+pub(super) fn maybe_secret(table: &Table<'_>, file: &'static str, env: &'static str) -> Option<SecretSource> {
+    let given = table.field(file).or(table.field(env));
+    given.and_then(|_| secret(table, file, env))
 }
 
 /// Where a secret comes from: exactly one of a file and an environment variable.
@@ -114,26 +119,6 @@ fn variable(field: Field<'_>) -> Option<String> {
         let letters = |c: char| c.is_ascii_alphanumeric() || c == '_';
         let fits = text.chars().all(letters) && !text.is_empty() && !text.starts_with(|c: char| c.is_ascii_digit());
         if fits { Ok(text.to_owned()) } else { Err("this is not the name of an environment variable") }
-    })
-}
-
-fn state(field: Field<'_>) -> Option<StateUrl> {
-    let text = field.value().as_str().unwrap_or_default();
-    if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-        field.wrong("PostgreSQL is not supported by this version", STATE);
-        return None;
-    }
-    field.parse(STATE, |text| {
-        let path = text.strip_prefix("sqlite://").ok_or("this is not the place of a journal")?;
-        if !path.starts_with('/') {
-            return Err("the path of the journal must be absolute: three slashes behind `sqlite:`");
-        }
-        let file =
-            matches!(Path::new(path).components().next_back(), Some(Component::Normal(_))) && !path.ends_with('/');
-        if !file || path.contains(['?', '#', '%']) || path.contains(char::is_control) {
-            return Err("this is not the path of a file; options (`?`, `#`, `%`) are not known here");
-        }
-        Ok(StateUrl::Sqlite(PathBuf::from(path)))
     })
 }
 

@@ -284,7 +284,13 @@ fn user_info(text: &str, at: usize) -> Option<usize> {
         .take(LOOK)
         .take_while(|byte| !byte.is_ascii_whitespace() && **byte != b'"')
         .count();
-    text.as_bytes()[at..at + length].iter().rposition(|byte| *byte == b'@').filter(|length| *length > 0)
+    let length =
+        text.as_bytes()[at..at + length].iter().rposition(|byte| *byte == b'@').filter(|length| *length > 0)?;
+    // A database has users with names; elsewhere a name alone may be a token.
+    let database = text[..at].ends_with("postgres://") || text[..at].ends_with("postgresql://");
+    let name =
+        text.as_bytes()[at..at + length].iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte));
+    (!(database && name && length <= 32)).then_some(length)
 }
 
 /// What stands behind the `?` of a URL.

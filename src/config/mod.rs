@@ -17,6 +17,7 @@ mod path;
 mod places;
 mod reader;
 mod sinks;
+mod state;
 mod suggest;
 mod syntax;
 mod timing;
@@ -169,6 +170,9 @@ fn own_files(
         }
     };
     add(twilio.main_key_secret.as_ref(), "the secret of the Main key");
+    if let Some(StateUrl::Postgres(server)) = &daemon.state {
+        add(server.password.as_ref(), "the password of the journal's server");
+    }
     for sink in sinks.right.values() {
         let SinkPolicy::Vault { auth, ca_file, .. } = sink else { continue };
         match auth {

@@ -22,6 +22,7 @@ fn variants() -> Vec<String> {
         let rival = match key(now).unwrap().as_str() {
             "main_key_secret_env" => "main_key_secret_file".to_owned(),
             "schedule" => "rotate_every".to_owned(),
+            "state_password_env" => "state_password_file".to_owned(),
             same => same.to_owned(),
         };
         let mut variant: Vec<&str> = Vec::new();
@@ -35,7 +36,12 @@ fn variants() -> Vec<String> {
                 line
             });
         }
-        variants.push(variant.join("\n"));
+        let variant = variant.join("\n");
+        // A password is for a server only.
+        let server = lines.iter().find_map(|line| line.strip_prefix("# state = ")).unwrap();
+        let file = lines.iter().find(|line| line.starts_with("state = ")).unwrap();
+        let needs_server = now.starts_with("state_password");
+        variants.push(if needs_server { variant.replace(file, &format!("state = {server}")) } else { variant });
     }
     variants
 }
