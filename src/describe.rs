@@ -13,13 +13,17 @@ pub fn describe(event: &Event) -> String {
         Event::CreateRefused { failure } => format!("Twilio made no key: {failure}"),
         Event::Created { sid, .. } => format!("Twilio made {sid}"),
         Event::Unsettled => "the create was not answered; its key may still turn up".into(),
-        Event::Ambiguous { sids } => format!("several keys carry the label; left alone: {}", list(sids)),
+        Event::Ambiguous { sids } => {
+            format!("can not be told to be ours although labelled so; left alone: {}", list(sids))
+        }
         Event::Verified { successes, refusals } => {
             format!("the new key works: {successes} calls in a row accepted, {refusals} not before that")
         }
         Event::Publishing { place, base } => format!("writing {place} over version {base}"),
         Event::Written { place, version } => format!("{place} holds the new pair, version {version}"),
-        Event::Rebased { place, base } => format!("{place} will be replaced at version {base}, as an operator allowed"),
+        Event::Rebased { place, base } => {
+            format!("{place} will be replaced at version {base}, which is not the one it had")
+        }
         Event::Widened { bases } => format!("{} added", places(bases.len())),
         Event::Published { versions } => {
             format!("{} read back, and what is served works", places(versions.len()))

@@ -98,10 +98,15 @@ fn health(policy: &Policy, engine: &Arc<Engine>, metrics: Arc<Metrics>, clock: A
 /// The journal as others see it while a daemon may have it, and whether one works with it now.
 pub(super) async fn visit(policy: &Policy) -> Result<(Arc<dyn Journal>, bool), CliError> {
     let opened = journal(policy, Access::Visitor, Arc::new(SystemClock::new())).await?;
-    let running = match (&opened, &policy.state) {
-        (_, StateUrl::Sqlite(path)) => SqliteJournal::in_use(path),
-        (AnyJournal::Postgres(journal), _) => journal.in_use().await.map_err(CliError::journal)?,
-        (AnyJournal::Sqlite(_), StateUrl::Postgres(_)) => false,
-    };
+    let running = in_use(&opened, policy).await?;
     Ok((opened.port(), running))
+}
+
+/// Whether a daemon works with the journal now.
+pub(super) async fn in_use(opened: &AnyJournal, policy: &Policy) -> Result<bool, CliError> {
+    match (opened, &policy.state) {
+        (_, StateUrl::Sqlite(path)) => Ok(SqliteJournal::in_use(path)),
+        (AnyJournal::Postgres(journal), _) => journal.in_use().await.map_err(CliError::journal),
+        (AnyJournal::Sqlite(_), StateUrl::Postgres(_)) => Ok(false),
+    }
 }

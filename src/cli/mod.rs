@@ -5,6 +5,7 @@ mod check;
 mod daemon;
 mod demo;
 mod history;
+mod journal;
 mod out;
 mod plan;
 mod request;
@@ -46,6 +47,7 @@ enum Command {
     Rotate(request::RotateArgs),
     Resume(request::ResumeArgs),
     History(history::Args),
+    Journal(journal::Args),
     Sandbox(sandbox::Args),
     Demo(demo::Args),
 }
@@ -133,6 +135,7 @@ async fn execute(args: Args) -> Result<(), CliError> {
         Command::Rotate(args) => request::rotate(&config, args).await,
         Command::Resume(args) => request::resume(&config, args).await,
         Command::History(args) => history::run(&config, args).await,
+        Command::Journal(args) => journal::run(&config, args).await,
         Command::Sandbox(args) => {
             telemetry::start(log);
             sandbox::run(args).await

@@ -7,6 +7,7 @@ use crate::model::event::Evidence;
 use crate::model::key::KeySid;
 use crate::model::names::Place;
 use crate::model::rotation::{Rotation, Stray};
+use crate::model::rule::Rule;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The condition that does not hold, in words.
@@ -64,14 +65,17 @@ fn predecessor_may_go(view: &View<'_>, rotation: &Rotation, sid: &KeySid) -> Res
     }
     let Some(published) = &rotation.published else { return blocked("the new key is not published") };
     let missing = view.now.missing(published, rotation.grace.max(view.rules.grace));
-    if !missing.is_zero() {
+    if !missing.is_zero() && Rule::Grace.holds() {
         return blocked(format!("grace has {} s to go", missing.as_secs_f32().ceil()));
     }
     let current = view.state.current.as_ref().map(|current| &current.sid);
     if current.is_none() || current != rotation.successor.as_ref() {
         return blocked("the successor is not the current key");
     }
-    let targets: BTreeSet<&Place> = rotation.targets.keys().chain(&view.rules.places).collect();
+    let mut targets: BTreeSet<&Place> = rotation.targets.keys().chain(&view.rules.places).collect();
+    if !Rule::EverySink.holds() {
+        targets.retain(|place| rotation.targets.keys().next() == Some(place));
+    }
     let mut evidence = Evidence { places: BTreeMap::new(), proven: 0, spent: view.weather.deletes.1 };
     for place in targets {
         let Some(seen) = view.seen(place, INTERLOCK) else { return blocked(format!("{place} was not read just now")) };
@@ -112,8 +116,11 @@ pub(super) fn may_serve(seen: &Seen, sid: &KeySid) -> bool {
 /// A stray: every place is past its fence and serves something else. Whether that something works is not asked: a
 /// stray was never served, so its end cannot hurt anybody.
 fn stray_may_go(view: &View<'_>, stray: &Stray) -> Result<Evidence, Blocked> {
-    let Some(fence) = &stray.fence else { return blocked("its fence was not begun") };
     let mut evidence = Evidence { places: BTreeMap::new(), proven: 0, spent: view.weather.deletes.1 };
+    if !Rule::Fence.holds() {
+        return Ok(evidence);
+    }
+    let Some(fence) = &stray.fence else { return blocked("its fence was not begun") };
     for (place, before) in fence {
         let Some(seen) = view.seen(place, INTERLOCK) else { return blocked(format!("{place} was not read just now")) };
         if seen.content.sid() == Some(&stray.sid) {

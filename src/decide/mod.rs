@@ -23,6 +23,7 @@ use crate::model::names::{CredentialName, Instance, Place, SinkName, Version};
 use crate::model::policy::{Limits, Rules, Timing};
 use crate::model::reason::{Breaker, Halt, StepName};
 use crate::model::rotation::State;
+use crate::model::rule::Rule;
 use crate::model::time::{Moment, Uptime};
 use crate::ports::Standing;
 use std::collections::{BTreeMap, BTreeSet};
@@ -63,6 +64,8 @@ pub struct View<'a> {
 pub struct Hand {
     /// The attempt whose secret is in memory.
     pub secret_of: Option<AttemptId>,
+    /// A sink has it too: it was read back from there.
+    pub recalled: bool,
     /// How the new key was accepted so far.
     pub tally: Tally,
 }
@@ -257,7 +260,7 @@ impl View<'_> {
     /// The look at a place, if it is not older than this.
     fn seen(&self, place: &Place, within: Duration) -> Option<&Seen> {
         let (seen, at) = self.sight.places.get(place)?;
-        (self.now.uptime.since(*at) <= within).then_some(seen)
+        (self.now.uptime.since(*at) <= within || !Rule::FreshRead.holds()).then_some(seen)
     }
 
     /// A step that looks at those of the places whose last look is older than this; none if all are fresh.

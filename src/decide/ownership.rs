@@ -2,6 +2,7 @@
 
 use super::View;
 use crate::model::key::{AttemptId, KeyFacts, KeySid};
+use crate::model::rule::Rule;
 use crate::model::time::Moment;
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
@@ -22,6 +23,7 @@ pub fn ownership(keys: &[KeyFacts], intended: &Moment, settle: Duration) -> Owne
     match keys {
         [] => Ownership::None,
         [key] if in_window(key.created_at, intended, settle) => Ownership::Ours(key.sid.clone()),
+        [.., key] if keys.len() > 1 && !Rule::Unique.holds() => Ownership::Ours(key.sid.clone()),
         keys => Ownership::Unclear(keys.iter().map(|key| key.sid.clone()).collect()),
     }
 }
@@ -33,7 +35,7 @@ fn in_window(created: Timestamp, intended: &Moment, settle: Duration) -> bool {
     let intent = intended.twilio.unwrap_or(intended.wall);
     let settle = SignedDuration::try_from(settle).unwrap_or(SignedDuration::MAX);
     let distance = created.duration_since(intent);
-    distance >= -WINDOW_BEFORE && distance <= settle
+    !Rule::Window.holds() || distance >= -WINDOW_BEFORE && distance <= settle
 }
 
 /// The labels of creates that are still unsettled, for a look at the list.

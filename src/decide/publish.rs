@@ -8,7 +8,7 @@ use crate::model::event::Event;
 use crate::model::key::KeySid;
 use crate::model::names::Place;
 use crate::model::reason::{Cause, Halt, Reason};
-use crate::model::rotation::{Phase, Rotation, Target};
+use crate::model::rotation::{Phase, Rotation};
 use std::collections::BTreeMap;
 
 /// A secret that no sink has yet is not kept in memory for ever (protocol, fault 29); without it the key is given up.
@@ -17,6 +17,7 @@ pub(super) fn held_too_long(view: &View<'_>) -> bool {
         rotation.phase == Phase::Publishing
             && view.holds(rotation.attempt)
             && !rotation.escrowed()
+            && !view.hand.recalled
             && view.now.uptime.since(rotation.since.uptime) > HOLD
     })
 }
@@ -53,12 +54,13 @@ pub(super) fn publishing(view: &View<'_>, rotation: &Rotation) -> Step {
     match view.seen(place, FRESH) {
         None if target.asked => Step::Look(vec![place.clone()]),
         None => Step::Publish { place: place.clone(), base: target.base.clone() },
-        Some(seen) => judged(view, place, target, seen, successor),
+        Some(seen) => judged(view, rotation, place, seen, successor),
     }
 }
 
 /// The place was looked at: our write is there, or it can be sent again on the same base, or somebody else wrote.
-fn judged(view: &View<'_>, place: &Place, target: &Target, seen: &Seen, successor: &KeySid) -> Step {
+fn judged(view: &View<'_>, rotation: &Rotation, place: &Place, seen: &Seen, successor: &KeySid) -> Step {
+    let target = &rotation.targets[place];
     if seen.content.sid() == Some(successor) {
         return Step::Record(Event::Written { place: place.clone(), version: seen.version.clone() });
     }
@@ -72,6 +74,8 @@ fn judged(view: &View<'_>, place: &Place, target: &Target, seen: &Seen, successo
     let served = view.state.current.as_ref().is_some_and(|current| current.places.contains_key(place));
     match drift::check(view, place, seen, &allowed, served) {
         Err(drift) => drift.step(),
+        // It shows what it showed, at another version: what a fence of ours that arrived late leaves behind.
+        Ok(()) if rotation.fenced => Step::Record(Event::Rebased { place: place.clone(), base: seen.version.clone() }),
         Ok(()) => halt(
             Halt::Drift,
             format!("{place} is at version {}, {} expected: somebody wrote there", seen.version, target.base),

@@ -5,10 +5,12 @@ use super::gate::{gate, main_key};
 use super::ownership::{Ownership, ownership, unsettled_now};
 use super::{FRESH, Step, View, halt, plan, stray, wait};
 use crate::model::event::{Event, Intent};
+use crate::model::key::AttemptId;
 use crate::model::names::Place;
 use crate::model::reason::{Halt, Reason};
-use crate::model::rotation::{DAY, HOUR, Rotation};
-use crate::model::time::elapsed;
+use crate::model::rotation::{DAY, HOUR, Rotation, Unsettled};
+use crate::model::rule::Rule;
+use crate::model::time::{Moment, elapsed};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -34,7 +36,13 @@ pub(super) fn step(view: &View<'_>) -> Step {
 
 /// Creates that nobody answered: look whether their key has turned up.
 fn unsettled(view: &View<'_>) -> Option<Step> {
-    for (attempt, intended) in unsettled_now(view) {
+    let young = unsettled_now(view);
+    find(view, young)
+}
+
+/// Looks for the keys of these creates.
+fn find<'a>(view: &View<'_>, creates: impl Iterator<Item = (AttemptId, &'a Moment)>) -> Option<Step> {
+    for (attempt, intended) in creates {
         if let Err(bar) = main_key(view) {
             return Some(bar.into());
         }
@@ -50,6 +58,11 @@ fn unsettled(view: &View<'_>) -> Option<Step> {
 pub(super) fn start(view: &View<'_>, reason: Reason) -> Result<Step, Step> {
     gate(view)?;
     allowance(view)?;
+    // A create whose time is up is looked for once more before the next is sent: its key may have come since the last look.
+    let lost = view.state.unsettled.iter().filter(|create| !create.ambiguous);
+    if let Some(step) = find(view, lost.map(|create| (create.attempt, &create.intended))) {
+        return Ok(step);
+    }
     if view.state.current.is_none() && reason == Reason::Adopted {
         return adopt(view);
     }
@@ -94,6 +107,9 @@ pub(super) fn superseded(view: &View<'_>, rotation: &Rotation) -> Option<Step> {
 /// The most keys of a credential that are alive (S5), but for the need that `on_top` answers.
 const MOST_ALIVE: usize = 3;
 
+/// So many creates a day may end without anybody knowing which key they made.
+const MOST_UNCLEAR: usize = 2;
+
 /// A rotation on top of the one in flight, because nothing that works can be served without it. Strays go first. How many
 /// keys that can make is bounded by the limits on creates alone.
 pub(super) fn on_top(view: &View<'_>, reason: Reason) -> Step {
@@ -105,6 +121,9 @@ pub(super) fn on_top(view: &View<'_>, reason: Reason) -> Step {
 
 /// The limits on creates hold in every state, the ones nobody thought of included.
 fn allowance(view: &View<'_>) -> Result<(), Step> {
+    if !Rule::Limits.holds() {
+        return Ok(());
+    }
     if let Some((_, intended)) = unsettled_now(view).next() {
         let age = view.now.uptime.since(intended.uptime);
         let left = view.timing.settle.saturating_sub(age);
@@ -113,6 +132,12 @@ fn allowance(view: &View<'_>) -> Result<(), Step> {
         return Err(wait(left.min(pause), "a create was not answered and its key may still turn up"));
     }
     let (spent, now) = (&view.state.spent, view.now.uptime);
+    // Each of them has left keys that nobody but a person can remove.
+    let unclear = |create: &&Unsettled| create.ambiguous && now.since(create.intended.uptime) < DAY;
+    if view.state.unsettled.iter().filter(unclear).count() >= MOST_UNCLEAR {
+        let why = format!("limit: {MOST_UNCLEAR} creates a day that leave keys which can not be told to be ours");
+        return Err(wait(Duration::from_secs(600), why));
+    }
     let hourly = view.limits.creates_per_hour as usize;
     // As in the protocol's figures, six a day for three an hour.
     let daily = hourly.saturating_mul(2);

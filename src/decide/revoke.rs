@@ -9,6 +9,7 @@ use crate::model::event::Event;
 use crate::model::key::KeySid;
 use crate::model::reason::Halt;
 use crate::model::rotation::Rotation;
+use crate::model::rule::Rule;
 use crate::model::time::Moment;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ pub(super) fn step(view: &View<'_>, rotation: &Rotation) -> Step {
     }
     let Some(victim) = rotation.predecessors.first() else { return Step::Record(Event::Completed) };
     let Some(start) = &rotation.published else { return halt(Halt::Guard, "grace without a beginning") };
-    let grace = rotation.grace.max(view.rules.grace);
+    let grace = if Rule::Grace.holds() { rotation.grace.max(view.rules.grace) } else { Duration::ZERO };
     let left = view.now.missing(&Moment { twilio: None, ..*start }, grace);
     // What stands in the way of the delete is asked before anything is read: waiting must not cost calls.
     if left.is_zero()

@@ -8,6 +8,7 @@ use crate::model::fault::Fault;
 use crate::model::policy::Verify;
 use crate::model::reason::{Cause, Halt, StepName};
 use crate::model::rotation::{Phase, Rotation};
+use crate::model::rule::Rule;
 use crate::model::time::Uptime;
 use crate::ports::Standing;
 use std::time::Duration;
@@ -101,7 +102,7 @@ fn verifying(view: &View<'_>, rotation: &Rotation) -> Step {
         return Step::Record(Event::Abandoned { sid, cause: Cause::SecretLost });
     }
     let (tally, rules, now) = (view.hand.tally, &view.rules.verify, view.now.uptime);
-    if passed(&tally, rules) {
+    if passed(&tally, rules) || !Rule::VerifyFirst.holds() {
         return Step::Record(Event::Verified { successes: tally.successes, refusals: tally.misses });
     }
     if now.since(rotation.since.uptime) > ACCEPTANCE + rules.over {

@@ -8,6 +8,7 @@ use crate::model::event::Event;
 use crate::model::names::Place;
 use crate::model::reason::Halt;
 use crate::model::rotation::{State, Stray};
+use crate::model::rule::Rule;
 use std::collections::BTreeSet;
 
 /// The next step for the first stray; none if there is no stray.
@@ -43,8 +44,16 @@ fn fence(view: &View<'_>, stray: &Stray) -> Step {
         if seen.content.sid() == Some(&stray.sid) || (seen.staged && !stray.condemned) {
             return revive(view, stray, place);
         }
+        // Another one that was given up, and whose write has arrived only now.
+        let other = view.state.strays.iter().find(|other| seen.content.sid() == Some(&other.sid));
+        if let Some(other) = other.filter(|other| revivable(view, other)) {
+            return revive(view, other, place);
+        }
     }
     if stray.condemned {
+        return delete(view, stray, &places);
+    }
+    if !Rule::Fence.holds() {
         return delete(view, stray, &places);
     }
     let Some(fence) = &stray.fence else {
@@ -72,10 +81,14 @@ fn drifted(view: &View<'_>, place: &Place, seen: &Seen) -> Option<Step> {
 
 /// The sink has the key after all: its write had succeeded.
 fn revive(view: &View<'_>, stray: &Stray, place: &Place) -> Step {
-    if view.state.rotation.is_none() && stray.rotation.is_some() && !stray.condemned {
+    if revivable(view, stray) {
         return Step::Record(Event::Revived { attempt: stray.attempt });
     }
     halt(Halt::Drift, format!("{place} serves {}, which was given up", stray.sid))
+}
+
+fn revivable(view: &View<'_>, stray: &Stray) -> bool {
+    view.state.rotation.is_none() && stray.rotation.is_some() && !stray.condemned
 }
 
 fn delete(view: &View<'_>, stray: &Stray, places: &BTreeSet<Place>) -> Step {

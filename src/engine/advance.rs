@@ -11,6 +11,7 @@ use crate::model::names::{CredentialName, Place, Version};
 use crate::model::policy::Rules;
 use crate::model::reason::{Halt, StepName};
 use crate::model::rotation::{DAY, Phase};
+use crate::model::rule::Rule;
 use crate::model::secret::Secret;
 use crate::model::time::later;
 use crate::ports::{Claim, JournalError, Refused};
@@ -45,6 +46,8 @@ impl Work {
 pub(super) struct Held {
     /// The new key's secret.
     pub(super) secret: Option<(AttemptId, Secret)>,
+    /// A sink has that secret too.
+    pub(super) recalled: bool,
     /// How the new key was accepted so far.
     pub(super) tally: Tally,
     /// What the places served when they were last read, for a trial.
@@ -125,8 +128,14 @@ impl Engine {
             }
             Step::Issue(intent) => {
                 let attempt = intent.attempt;
-                work = self.append(account, work, Event::Intended(intent)).await?;
-                self.perform_issue(rules, account, &mut work, attempt).await?
+                if Rule::DecisionFirst.holds() {
+                    work = self.append(account, work, Event::Intended(intent)).await?;
+                    self.perform_issue(rules, account, &mut work, attempt).await?
+                } else {
+                    let created = self.perform_issue(rules, account, &mut work, attempt).await?;
+                    work = self.append(account, work, Event::Intended(intent)).await?;
+                    created
+                }
             }
             Step::Publish { place, base } => {
                 let decision = Event::Publishing { place: place.clone(), base: base.clone() };
@@ -170,7 +179,11 @@ impl Engine {
             sinks: &self.sinks,
             now: self.now(),
             fresh: self.ports.clock.attempt(),
-            hand: Hand { secret_of: work.held.secret.as_ref().map(|(attempt, _)| *attempt), tally: work.held.tally },
+            hand: Hand {
+                secret_of: work.held.secret.as_ref().map(|(attempt, _)| *attempt),
+                recalled: work.held.recalled,
+                tally: work.held.tally,
+            },
             sight: &work.sight,
             weather,
         }
@@ -194,13 +207,15 @@ impl Engine {
         let wait = wait?;
         work.held.secret.as_ref()?;
         let escrowed = work.claim.state.rotation.as_ref().is_some_and(|rotation| rotation.escrowed());
-        (!escrowed || wait <= NAP).then_some(wait.min(NAP))
+        (!(escrowed || work.held.recalled) || wait <= NAP).then_some(wait.min(NAP))
     }
 
     pub(super) async fn doze(&self, nap: Duration) {
+        // In this order, not in one by chance: the same calls in the same order have the same outcome.
         tokio::select! {
-            () = self.ports.clock.sleep(nap) => {}
+            biased;
             () = self.stop.cancelled() => {}
+            () = self.ports.clock.sleep(nap) => {}
         }
     }
 

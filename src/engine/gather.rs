@@ -146,7 +146,7 @@ impl Engine {
         };
         let probe = self.ports.issuer.probe(&rules.account, &sid, &secret);
         match self.twilio(account, "probe", probe).await.answer()? {
-            Verdict::Works => work.held.secret = Some((rotation.attempt, secret)),
+            Verdict::Works => (work.held.secret, work.held.recalled) = (Some((rotation.attempt, secret)), true),
             Verdict::Refused => {
                 let detail = format!("Twilio refuses the pair {sid} that {place} has");
                 return Err(Failure::new(Fault::PairRefused, &detail));

@@ -111,6 +111,7 @@ impl Engine {
         while !self.stop.is_cancelled() {
             let again = self.pass(&mut memory).await;
             tokio::select! {
+                biased;
                 () = self.nudge.notified() => {}
                 () = self.ports.clock.sleep(again.map_or(fallback, |again| again.clamp(LEAST, fallback))) => {}
                 () = self.stop.cancelled() => {}

@@ -14,6 +14,7 @@ use crate::model::key::{AttemptId, KeySid, Label};
 use crate::model::names::{Place, Version};
 use crate::model::policy::Rules;
 use crate::model::reason::StepName;
+use crate::model::rule::Rule;
 use crate::ports::{NewKey, Written};
 
 impl Engine {
@@ -49,7 +50,7 @@ impl Engine {
             let failure = Failure::new(Fault::Malformed, "the answer to a create names a key that was not asked for");
             return Ok(failed(StepName::Issue, failure));
         }
-        work.held.secret = Some((attempt, secret));
+        (work.held.secret, work.held.recalled) = (Some((attempt, secret)), false);
         work.held.tally = Tally::default();
         Ok(Event::Created { sid: facts.sid, created_at: facts.created_at })
     }
@@ -84,6 +85,8 @@ impl Engine {
         let names = work.claim.state.names(&rules.members);
         let turn = self.sink_turn(&place.sink).await;
         self.hold(work).await?;
+        let whatever = Version("whatever".into());
+        let base = if Rule::SinkBase.holds() { base } else { &whatever };
         let outcome = self.sink_in_turn(&place.sink, "publish", sink.publish(place, &names, &pair, base)).await;
         drop(turn);
         work.changed();

@@ -14,6 +14,7 @@ use crate::model::key::{AccountSid, AttemptId, KeyFacts, KeySid, Label};
 use crate::model::names::CredentialName;
 use crate::model::reason::Breaker;
 use crate::model::rotation::DAY;
+use crate::model::rule::Rule;
 use crate::model::time::{Moment, Uptime};
 use crate::ports::{Claim, JournalError, KnownKey};
 use jiff::Timestamp;
@@ -78,8 +79,13 @@ impl Engine {
         let listed: BTreeSet<&KeySid> = listing.keys.iter().map(|key| &key.sid).collect();
         let mut missing = BTreeSet::new();
         for key in known.iter().filter(|key| !listed.contains(&key.sid)) {
-            let outcome = self.twilio(account, "fetch", self.ports.issuer.fetch(&account.sid, &key.sid)).await;
-            if self.judge(account, outcome)?.is_none() {
+            let gone = if Rule::FetchNotList.holds() {
+                let outcome = self.twilio(account, "fetch", self.ports.issuer.fetch(&account.sid, &key.sid)).await;
+                self.judge(account, outcome)?.is_none()
+            } else {
+                true
+            };
+            if gone {
                 missing.insert(key.sid.clone());
             }
         }

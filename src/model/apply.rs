@@ -9,6 +9,7 @@ use super::key::{AccountSid, KeySid};
 use super::names::{Place, Version};
 use super::reason::{Halt, Reason, StepName};
 use super::rotation::{Current, Halted, Phase, Requested, Rotation, State, Target, Trouble};
+use super::rule::Rule;
 use super::time::Moment;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -162,8 +163,9 @@ fn confirm_if_written(rotation: &mut Rotation, at: Moment) {
 }
 
 fn rebased(state: &mut State, place: &Place, base: &Version, at: Moment) -> Option<()> {
-    state.overwrite.then_some(())?;
+    let overwrite = state.overwrite;
     let rotation = in_phase(state, &[Phase::Publishing, Phase::Confirming, Phase::Grace, Phase::Revoking])?;
+    (overwrite || (rotation.fenced && rotation.phase == Phase::Publishing)).then_some(())?;
     *rotation.targets.get_mut(place)? = target(base);
     enter(rotation, Phase::Publishing, at);
     Some(())
@@ -187,6 +189,7 @@ fn widened(state: &mut State, bases: &BTreeMap<Place, Version>, at: Moment) -> O
             served: true,
             lost: current.gone,
             spoiled: false,
+            fenced: false,
             members: current.members.clone(),
             grace: std::time::Duration::ZERO,
             condemned: None,
@@ -237,7 +240,7 @@ fn condemned(state: &mut State, sid: &KeySid, at: Moment) -> Option<()> {
         return None;
     }
     if let Some(stray) = state.strays.iter_mut().find(|stray| &stray.sid == sid) {
-        stray.fence.as_ref()?;
+        (stray.fence.is_some() || !Rule::Fence.holds()).then_some(())?;
         stray.condemned = true;
     } else {
         let rotation = in_phase(state, &[Phase::Grace, Phase::Revoking])?;

@@ -132,6 +132,11 @@ impl LabelKey {
         Self(bytes)
     }
 
+    /// The bytes, to take them to another journal.
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     fn prove(
         &self,
         account: &AccountSid,

@@ -9,6 +9,7 @@ pub mod names;
 pub mod policy;
 pub mod reason;
 pub mod rotation;
+pub mod rule;
 pub mod secret;
 pub mod spent;
 pub mod time;

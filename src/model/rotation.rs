@@ -5,6 +5,7 @@ use super::fault::Failure;
 use super::key::{AccountSid, AttemptId, KeySid};
 use super::names::{Place, Version};
 use super::reason::{Cause, Halt, Reason, StepName};
+use super::rule::Rule;
 pub use super::spent::{DAY, HOUR, Spent};
 use super::time::Moment;
 use jiff::Timestamp;
@@ -98,6 +99,9 @@ pub struct Rotation {
     pub lost: bool,
     /// Twilio refused the successor as the places serve it, and an operator has said that it may be replaced.
     pub spoiled: bool,
+    /// It was given up and taken up again after fences had been sent: one of them may still arrive and move a place.
+    #[serde(default)]
+    pub fenced: bool,
     /// How the members are called there.
     pub members: Members,
     /// How long the predecessors live on after every place serves the successor.
@@ -299,8 +303,8 @@ impl State {
 impl Rotation {
     /// The first place, in the order given, that has not been written.
     pub fn unwritten<'a>(&self, order: impl Iterator<Item = &'a Place>) -> Option<&'a Place> {
-        let mut order = order;
-        order.find(|place| self.targets.get(place).is_some_and(|target| target.written.is_none()))
+        let first = |place: &&Place| Rule::EverySink.holds() || self.targets.keys().next() == Some(*place);
+        order.filter(first).find(|place| self.targets.get(place).is_some_and(|target| target.written.is_none()))
     }
 
     /// Whether some place has the new pair, so that its secret can be read back from there.

@@ -3,14 +3,15 @@
 
 use crate::support::world::{Daemon, Fate, World, policy};
 use rekeyd::model::policy::Policy;
+use std::fmt::Debug;
 use std::time::Duration;
 
 const HOUR: Duration = Duration::from_secs(3600);
 /// The first rotation, the second with its grace, and time to clean up; the third comes at 48 h.
-const LIFE: Duration = Duration::from_secs(40 * 3600);
+pub(crate) const LIFE: Duration = Duration::from_secs(40 * 3600);
 
 /// Rare looks around, so that the calls are those of the rotations.
-fn quiet() -> Policy {
+pub(crate) fn quiet() -> Policy {
     let mut policy = policy();
     policy.timing.tick = Duration::from_secs(300);
     policy.timing.sweep = 8 * HOUR;
@@ -29,20 +30,39 @@ async fn one_life(faults: &[(usize, Fate)]) -> Daemon {
     daemon
 }
 
-fn run(faults: &[(usize, Fate)]) -> Daemon {
+/// Plays something in virtual time.
+pub(crate) fn play<T>(story: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(one_life(faults))
+    runtime.block_on(story)
 }
 
-/// Runs every set of faults on all cores and reports the first that fails.
+fn run(faults: &[(usize, Fate)]) -> Daemon {
+    play(one_life(faults))
+}
+
+/// Every fault at every call of an undisturbed life, but for a create that is delivered twice: its twins can not be told
+/// apart and are left to people, which is a case of its own.
+pub(crate) fn every_fault(undisturbed: &World) -> impl Iterator<Item = (usize, Fate)> {
+    let calls = undisturbed.log().into_iter().enumerate();
+    calls.flat_map(|(call, name)| {
+        let fates = Fate::ALL.into_iter().filter(move |fate| *fate != Fate::Twice || name != "twilio create");
+        fates.map(move |fate| (call, fate))
+    })
+}
+
 fn all(sets: impl Iterator<Item = Vec<(usize, Fate)>>) -> usize {
+    on_all_cores(sets, |set| run(set).converged())
+}
+
+/// Tells every story on all cores and reports the first that fails; answers how many there were.
+pub(crate) fn on_all_cores<S: Debug + Sync + Send>(sets: impl Iterator<Item = S>, tell: impl Fn(&S) + Sync) -> usize {
     let sets: Vec<_> = sets.collect();
     let next = std::sync::atomic::AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(2, Into::into) {
             scope.spawn(|| {
                 while let Some(set) = sets.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
-                    let checked = std::panic::catch_unwind(|| run(set).converged());
+                    let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| tell(set)));
                     assert!(checked.is_ok(), "with the faults {set:?}");
                 }
             });
@@ -57,7 +77,7 @@ fn one_fault_at_any_call_breaks_nothing_and_heals() {
     undisturbed.converged();
     let calls = undisturbed.world.calls();
     assert!(calls > 50, "{:?}", undisturbed.world.log());
-    let sets = (0..calls).flat_map(|call| Fate::ALL.map(|fate| vec![(call, fate)]));
+    let sets = every_fault(&undisturbed.world).map(|fault| vec![fault]);
     let runs = all(sets);
     println!("{calls} calls, {runs} lives with one fault each");
 }
@@ -65,8 +85,8 @@ fn one_fault_at_any_call_breaks_nothing_and_heals() {
 /// A crash can follow on a crash, and on anything else; the second may hit the recovery from the first.
 #[test]
 fn a_crash_after_any_other_fault_breaks_nothing_and_heals() {
-    let calls = run(&[]).world.calls();
-    let firsts = (0..calls).flat_map(|call| Fate::ALL.map(|fate| (call, fate)));
+    let undisturbed = run(&[]);
+    let firsts = every_fault(&undisturbed.world);
     // Recovery makes some more calls; from there on the second fault is one that the test above has had alone.
     let seconds = |first: usize| {
         (first + 1..first + 13).flat_map(|call| [Fate::CrashBefore, Fate::CrashAfter].map(|fate| (call, fate)))

@@ -103,7 +103,7 @@ impl Scene {
     }
 
     fn holding(mut self, n: u128, tally: Tally) -> Self {
-        self.hand = Hand { secret_of: Some(attempt(n)), tally };
+        self.hand = Hand { secret_of: Some(attempt(n)), recalled: false, tally };
         self
     }
 

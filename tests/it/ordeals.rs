@@ -1,7 +1,7 @@
 //! Lives in which operators, strangers and bad luck do their worst at the worst time: what somebody tried who wanted to
 //! break the protocol. Most of it once did.
 
-mod chance;
+pub(crate) mod chance;
 mod lies;
 mod pairs;
 mod places;

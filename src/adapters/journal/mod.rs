@@ -6,11 +6,15 @@ mod postgres;
 mod rows;
 mod sql;
 mod sqlite;
+pub mod transfer;
 mod uptime;
+pub mod verify;
 
+use crate::model::event::Entry;
 use crate::model::names::Instance;
 use crate::model::policy::StateUrl;
-use crate::ports::{Clock, Journal, JournalError};
+use crate::model::time::Uptime;
+use crate::ports::{Claim, Clock, Journal, JournalError, Refused};
 pub use postgres::PostgresJournal;
 pub use sqlite::SqliteJournal;
 use std::sync::Arc;
@@ -60,6 +64,27 @@ impl AnyJournal {
         match self {
             Self::Sqlite(journal) => journal.clone(),
             Self::Postgres(journal) => journal.clone(),
+        }
+    }
+
+    async fn replay(&self, claim: Claim, entry: Entry) -> Result<Claim, Refused> {
+        match self {
+            Self::Sqlite(journal) => journal.replay(claim, entry).await,
+            Self::Postgres(journal) => journal.replay(claim, entry).await,
+        }
+    }
+
+    async fn go_on_from(&self, uptime: Uptime) -> Result<(), JournalError> {
+        match self {
+            Self::Sqlite(journal) => journal.go_on_from(uptime).await,
+            Self::Postgres(journal) => journal.go_on_from(uptime).await,
+        }
+    }
+
+    async fn evidence(&self) -> Result<Vec<String>, JournalError> {
+        match self {
+            Self::Sqlite(journal) => journal.evidence().await,
+            Self::Postgres(journal) => journal.evidence().await,
         }
     }
 

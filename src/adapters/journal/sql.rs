@@ -35,6 +35,7 @@ pub(super) const ATTEMPTS_SINCE: &str = "SELECT count(*), CAST(coalesce(sum(aban
 pub(super) const ASK: &str = "INSERT INTO request (body) VALUES ($1)";
 pub(super) const REQUESTS: &str = "SELECT number, body FROM request ORDER BY number";
 pub(super) const ANSWERED: &str = "DELETE FROM request WHERE number = $1";
+pub(super) const EVIDENCE: &str = "SELECT body FROM evidence ORDER BY body";
 pub(super) const NEW_EVIDENCE: &str = "INSERT INTO evidence (body) VALUES ($1) ON CONFLICT DO NOTHING";
 
 pub(super) const NEW_ATTEMPT: &str =

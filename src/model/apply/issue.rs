@@ -50,6 +50,7 @@ pub(super) fn intended(state: &mut State, intent: &Intent, at: Moment) -> Option
         served: false,
         lost: false,
         spoiled: false,
+        fenced: false,
         members: intent.members.clone(),
         grace: intent.grace,
         condemned: None,

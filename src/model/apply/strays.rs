@@ -69,7 +69,9 @@ fn moved(state: &mut State, place: &Place, from: &Version, to: &Version) {
 pub(super) fn revived(state: &mut State, attempt: AttemptId, at: Moment) -> Option<()> {
     state.rotation.is_none().then_some(())?;
     let index = state.strays.iter().position(|s| s.attempt == attempt && !s.condemned && s.rotation.is_some())?;
-    let mut rotation = *state.strays.remove(index).rotation?;
+    let stray = state.strays.remove(index);
+    let mut rotation = *stray.rotation?;
+    rotation.fenced |= stray.fence.is_some();
     state.leftovers.retain(|sid| !rotation.predecessors.contains(sid));
     // The write that turned out to have succeeded will be found by the look that publishing begins with.
     rotation.targets.values_mut().for_each(|target| target.asked = true);

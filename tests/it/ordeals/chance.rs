@@ -4,34 +4,8 @@
 //! A seed is a life. `CHANCE=17 tests/run chance` plays life 17 and tells its story; `CHANCE=0..5000` many.
 
 use super::*;
+use crate::support::dice::Dice;
 use std::fmt::Write as _;
-
-/// SplitMix64: a seed is a life.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % sides
-    }
-
-    fn pick<T: Clone>(&mut self, from: &[T]) -> T {
-        from[self.roll(from.len() as u64) as usize].clone()
-    }
-
-    fn one_in(&mut self, sides: u64) -> bool {
-        self.roll(sides) == 0
-    }
-
-    /// From milliseconds to hours, so that every phase is hit now and then.
-    fn pause(&mut self) -> Duration {
-        let longest = self.pick(&[100, 5_000, 60_000, 60_000, 900_000, 900_000, 5_000_000, 40_000_000]);
-        Duration::from_millis(1 + self.roll(longest))
-    }
-}
 
 /// One life.
 struct Life {
@@ -71,8 +45,11 @@ impl Life {
     fn new(seed: u64) -> Self {
         let world = World::new();
         world.truth(|truth| truth.foreign_key(None));
+        let mut dice = Dice::new(seed);
         let daemon = Daemon::new(&world, policy());
-        Self { dice: Dice(seed), world, daemon, told: Default::default(), seen: vec![], hidden: vec![], lied: false }
+        // Half of the daemons have a journal of their own; the others share one, some with themselves alone.
+        let daemon = if dice.one_in(2) { daemon } else { daemon.replicated(1 + dice.roll(3) as usize) };
+        Self { dice, world, daemon, told: Default::default(), seen: vec![], hidden: vec![], lied: false }
     }
 
     fn tell(&self, what: impl std::fmt::Display) {
@@ -211,6 +188,8 @@ impl Life {
                 policy: self.daemon.policy.clone(),
                 events: self.daemon.events.clone(),
                 disk: self.daemon.disk.clone(),
+                replicas: self.daemon.replicas,
+                shared: self.daemon.shared,
             };
             let living = daemon.live(time);
             tokio::pin!(living);
@@ -219,9 +198,10 @@ impl Life {
                 std::future::pending::<()>().await;
             };
             tokio::select! {
-                _ = &mut living => {}
-                () = odd => {}
-            }
+            biased;
+                            _ = &mut living => {}
+                            () = odd => {}
+                        }
             self.world.doom_all_none();
             if self.dice.one_in(3) {
                 let policy = any_policy(&mut self.dice);
@@ -288,9 +268,11 @@ impl Life {
                 return Err(format!("L1: {sink} serves {:?}, not {current:?}", serves(&self.world, sink)));
             }
         }
-        let ours = self.world.truth(|truth| truth.ours());
+        // What can not be told to be ours is reported, and left to people.
+        let ours = self.world.truth(|truth| truth.tellable());
         let left = ours.iter().filter(|sid| Some(*sid) != current.as_ref() && !state.leftovers.contains(sid)).count();
-        if left > 0 || !current.is_some_and(|sid| ours.contains(&sid)) {
+        let lives = self.world.truth(|truth| current.is_some_and(|sid| truth.ours().contains(&sid)));
+        if left > 0 || !lives {
             return Err(format!("L1: alive are {ours:?}, {} left over", state.leftovers.len()));
         }
         Ok(())
@@ -307,7 +289,7 @@ fn with_secret(mut value: Map<String, Value>, secret: Option<&str>) -> Map<Strin
 }
 
 /// Plays one life; whether all was well, and the story.
-fn tell(seed: u64) -> (Result<(), String>, String) {
+pub(crate) fn tell(seed: u64) -> (Result<(), String>, String) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
         let mut life = Life::new(seed);

@@ -1,5 +1,6 @@
 //! What several tests share.
 
+pub(crate) mod dice;
 pub(crate) mod emulator;
 pub(crate) mod fake_sink;
 pub(crate) mod openbao;

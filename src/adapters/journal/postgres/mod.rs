@@ -171,6 +171,17 @@ impl PostgresJournal {
         }
     }
 
+    /// A new journal goes on from the running time of another.
+    pub(super) async fn go_on_from(&self, uptime: Uptime) -> Result<(), JournalError> {
+        let query = "UPDATE installation SET uptime_ms = greatest(uptime_ms, $1)";
+        self.all(sqlx::query(query).bind(signed(uptime.0))).await.map(drop)
+    }
+
+    /// What showed that the journal had been restored, each with its own word.
+    pub(super) async fn evidence(&self) -> Result<Vec<String>, JournalError> {
+        Ok(self.all(sqlx::query(sql::EVIDENCE)).await?.iter().map(|row| row.text(0)).collect())
+    }
+
     /// Writes an entry of another journal as it is.
     pub(super) async fn replay(&self, claim: Claim, entry: Entry) -> Result<Claim, Refused> {
         self.fenced(claim, entry, false).await

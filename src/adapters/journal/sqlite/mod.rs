@@ -88,6 +88,16 @@ impl SqliteJournal {
         self.writer.append(claim, entry, false).await
     }
 
+    /// A new journal goes on from the running time of another.
+    pub(super) async fn go_on_from(&self, uptime: Uptime) -> Result<(), JournalError> {
+        self.writer.write(|done| Write::Checkpoint(uptime, done)).await
+    }
+
+    /// What showed that the journal had been restored, each with its own word.
+    pub(super) async fn evidence(&self) -> Result<Vec<String>, JournalError> {
+        Ok(self.all(sqlx::query(sql::EVIDENCE)).await?.iter().map(|row| row.text(0)).collect())
+    }
+
     /// Ends the writer when all that was asked of it is written, and folds the log into the file.
     pub async fn close(self) {
         let Self { reader, writer, _lock: lock, .. } = self;

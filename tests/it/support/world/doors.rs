@@ -4,7 +4,7 @@ use super::World;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use rekeyd::model::document::{self, Content, Names, Pair, Seen, Stamp};
-use rekeyd::model::event::Entry;
+use rekeyd::model::event::{Entry, Event};
 use rekeyd::model::fault::{Failure, Fault, Outcome};
 use rekeyd::model::key::{AccountSid, AttemptId, KeyFacts, KeySid, Label};
 use rekeyd::model::names::{CredentialName, Place, Version};
@@ -29,7 +29,7 @@ impl FakeIssuer {
     async fn call<T: Send + 'static>(
         &self,
         name: &'static str,
-        apply: impl FnOnce(&mut super::Truth) -> Outcome<T> + Send + 'static,
+        apply: impl Fn(&mut super::Truth) -> Outcome<T> + Send + 'static,
     ) -> Outcome<T> {
         let outcome = self.world.effect(self.generation, "twilio", name, apply).await;
         if matches!(outcome, Outcome::Done(_)) {
@@ -43,7 +43,7 @@ impl FakeIssuer {
     async fn managed<T: Send + 'static>(
         &self,
         name: &'static str,
-        apply: impl FnOnce(&mut super::Truth) -> T + Send + 'static,
+        apply: impl Fn(&mut super::Truth) -> T + Send + 'static,
     ) -> Outcome<T> {
         self.call(name, move |truth| {
             if truth.main_key_refused {
@@ -74,6 +74,7 @@ impl Issuer for FakeIssuer {
 
     async fn delete(&self, _account: &AccountSid, sid: &KeySid) -> Outcome<()> {
         let sid = sid.clone();
+        self.world.truth(|truth| truth.about_to_delete(&sid));
         self.managed("delete", move |truth| truth.delete(&sid)).await
     }
 
@@ -99,11 +100,16 @@ impl Issuer for FakeIssuer {
 pub(super) struct FakeSink {
     pub(super) world: World,
     pub(super) generation: u64,
+    pub(super) stages: bool,
 }
 
 #[async_trait]
 impl Sink for FakeSink {
-    async fn read(&self, place: &Place, names: &Names, _attempt: Option<AttemptId>) -> Outcome<Reading> {
+    fn stages(&self) -> bool {
+        self.stages
+    }
+
+    async fn read(&self, place: &Place, names: &Names, attempt: Option<AttemptId>) -> Outcome<Reading> {
         let (place, names) = (place.clone(), names.clone());
         let peer = place.sink.as_str().to_owned();
         let read = move |truth: &mut super::Truth| {
@@ -112,7 +118,8 @@ impl Sink for FakeSink {
                 None => (Content::Absent, None),
                 Some(value) => document::read(value, &names),
             };
-            Outcome::Done(Reading { seen: Seen { version, content, staged: false }, secret, staged: None })
+            let staged = attempt.and_then(|attempt| truth.staged(&place, attempt)).map(Secret::new);
+            Outcome::Done(Reading { seen: Seen { version, content, staged: staged.is_some() }, secret, staged })
         };
         self.world.effect(self.generation, &peer, "read", read).await
     }
@@ -126,6 +133,19 @@ impl Sink for FakeSink {
             stamp: Stamp { ..pair.stamp.clone() },
         };
         let peer = place.sink.as_str().to_owned();
+        if self.stages {
+            let (at, staged) = (place.clone(), pair.secret.expose().to_owned());
+            let (sid, attempt) = (pair.sid.clone(), pair.stamp.attempt);
+            let stage = move |truth: &mut super::Truth| {
+                truth.stage(&at, attempt, &sid, &staged);
+                Outcome::Done(())
+            };
+            match self.world.effect(self.generation, &peer, "stage", stage).await {
+                Outcome::Done(()) => {}
+                Outcome::NotDone(failure) => return Outcome::NotDone(failure),
+                Outcome::Unknown(failure) => return Outcome::Unknown(failure),
+            }
+        }
         let write = move |truth: &mut super::Truth| {
             Outcome::Done(truth.publish(&place, &names, &pair, &base).map_or(Written::Conflict, Written::At))
         };
@@ -136,7 +156,7 @@ impl Sink for FakeSink {
         let (place, base, reserve) = (place.clone(), base.clone(), document::reservation(names, token));
         let peer = place.sink.as_str().to_owned();
         let write = move |truth: &mut super::Truth| {
-            Outcome::Done(truth.fence(&place, reserve, &base).map_or(Written::Conflict, Written::At))
+            Outcome::Done(truth.fence(&place, reserve.clone(), &base).map_or(Written::Conflict, Written::At))
         };
         self.world.effect(self.generation, &peer, "fence", write).await
     }
@@ -147,21 +167,22 @@ pub(super) struct FakeClock {
     pub(super) world: World,
     pub(super) born: tokio::time::Instant,
     pub(super) ids: AtomicU64,
+    pub(super) haste: u32,
     pub(super) generation: u64,
 }
 
 #[async_trait]
 impl Clock for FakeClock {
     fn wall(&self) -> Timestamp {
-        self.world.truth(|truth| truth.date(truth.wall_ahead))
+        self.world.truth(super::Truth::wall)
     }
 
     fn running(&self) -> Duration {
-        self.born.elapsed()
+        self.born.elapsed() * self.haste
     }
 
     async fn sleep(&self, duration: Duration) {
-        tokio::time::sleep(duration).await;
+        tokio::time::sleep(duration / self.haste).await;
     }
 
     fn attempt(&self) -> AttemptId {
@@ -179,6 +200,9 @@ pub(super) struct Watcher {
 impl Observer for Watcher {
     fn recorded(&self, name: &CredentialName, _before: &State, entry: &Entry, _after: &State) {
         self.events.lock().unwrap().push((name.clone(), entry.clone()));
+        if let Event::Missing { sid } = &entry.event {
+            self.world.truth(|truth| truth.believed_gone(sid));
+        }
         self.world.truth(super::Truth::consumers_are_served);
     }
 
@@ -190,5 +214,7 @@ impl Observer for Watcher {
 
     fn breaker(&self, _account: &AccountSid, _breaker: Breaker, _open: bool) {}
 
-    fn unexplained(&self, _account: &AccountSid, _keys: usize) {}
+    fn unexplained(&self, _account: &AccountSid, keys: usize) {
+        self.world.truth(|truth| truth.reported = keys);
+    }
 }

@@ -12,6 +12,7 @@ use rekeyd::model::key::{AccountSid, AttemptId, KeySid, LabelKey};
 use rekeyd::model::names::CredentialName;
 use rekeyd::model::reason::Breaker;
 use rekeyd::model::rotation::{HOUR, State};
+use rekeyd::model::rule::Rule;
 use rekeyd::model::time::{Moment, Uptime};
 use rekeyd::ports::{
     Attempts, Claim, Journal, JournalError, KnownAttempt, KnownKey, PassOver, Refused, Request, Row, Taken,
@@ -36,6 +37,8 @@ pub struct Disk {
     held: Option<Uptime>,
     evidence: BTreeSet<String>,
     breakers: Vec<(AccountSid, Breaker)>,
+    /// Broken invariants of the journal, in words.
+    pub broken: Vec<String>,
 }
 
 /// Who has a credential, where several daemons share the journal.
@@ -117,14 +120,21 @@ enum Inserted {
 
 fn write(disk: &mut Disk, claim: &Claim, entry: &Entry, state: &State) -> Inserted {
     let row = disk.rows.get_mut(&claim.name).unwrap();
-    if row.seq != claim.seq {
-        return Inserted::Taken;
+    if row.seq != claim.seq && Rule::Sequence.holds() {
+        // A server is asked again whether it is our own entry that is there.
+        let last = disk.entries.get(&claim.name).and_then(|entries| entries.last());
+        let token = disk.leases.get(&claim.name).map(|lease| lease.token);
+        let ours = claim.leased_until.is_some() && last == Some(entry) && token == Some(claim.token);
+        return if ours { Inserted::Fresh } else { Inserted::Taken };
     }
     if claim.leased_until.is_some() {
         let lease = disk.leases.entry(claim.name.clone()).or_default();
         let expired = lease.until.is_none_or(|until| until <= Instant::now());
-        if lease.token != claim.token || expired {
+        if (lease.token != claim.token || expired) && Rule::Token.holds() {
             return Inserted::Taken;
+        }
+        if lease.token != claim.token {
+            disk.broken.push(format!("S10: {} was written by a process that had lost it", claim.name));
         }
         lease.until = Some(Instant::now() + LEASE);
     }
@@ -134,6 +144,9 @@ fn write(disk: &mut Disk, claim: &Claim, entry: &Entry, state: &State) -> Insert
         return Inserted::Overspent;
     }
     let row = disk.rows.get_mut(&claim.name).unwrap();
+    if row.seq + 1 != entry.seq {
+        disk.broken.push(format!("S10: entry {} of {} follows on {}", entry.seq, claim.name, row.seq));
+    }
     (row.seq, row.state) = (entry.seq, state.clone());
     for note in notes(&claim.state, entry) {
         keep(disk, claim, entry, note);
@@ -268,13 +281,12 @@ impl Journal for MemoryJournal {
         let inserted = match &self.world {
             None => write(&mut disk.lock().unwrap(), &copy, &entry, &result),
             Some((world, generation)) => {
-                let shown = world.clone();
                 let outcome = world.effect(*generation, "journal", "append", move |truth| {
                     let mut disk = disk.lock().unwrap();
                     let inserted = write(&mut disk, &copy, &entry, &result);
+                    truth.broken.append(&mut disk.broken);
                     truth.journal =
                         disk.rows.iter().map(|(name, row)| (name.as_str().to_owned(), row.state.clone())).collect();
-                    drop(shown);
                     Outcome::Done(inserted)
                 });
                 match outcome.await {

@@ -13,6 +13,7 @@ pub use daemon::{Daemon, policy, policy_with};
 pub use ghost::Truth;
 pub use memory::MemoryJournal;
 
+use crate::support::dice::Dice;
 use rekeyd::model::fault::{Failure, Fault, Outcome};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -35,11 +36,27 @@ pub enum Fate {
     Late,
     /// Takes effect ten minutes after the daemon has given up on it.
     VeryLate,
+    /// Is delivered twice.
+    Twice,
+    /// Takes effect, and is answered, after twenty seconds.
+    Slow,
+    /// The process is stopped for two minutes, just before the call leaves: longer than any claim lasts.
+    Stop,
 }
 
 impl Fate {
-    pub const ALL: [Fate; 7] =
-        [Fate::CrashBefore, Fate::CrashAfter, Fate::Refuse, Fate::Lose, Fate::LoseAnswer, Fate::Late, Fate::VeryLate];
+    pub const ALL: [Fate; 10] = [
+        Fate::CrashBefore,
+        Fate::CrashAfter,
+        Fate::Refuse,
+        Fate::Lose,
+        Fate::LoseAnswer,
+        Fate::Late,
+        Fate::VeryLate,
+        Fate::Twice,
+        Fate::Slow,
+        Fate::Stop,
+    ];
 }
 
 /// The world that outlives the daemon.
@@ -64,6 +81,25 @@ struct Control {
     by_name: BTreeMap<&'static str, Fate>,
     down: BTreeSet<String>,
     slow: BTreeMap<&'static str, Duration>,
+    chaos: Option<Chaos>,
+}
+
+/// Faults by chance.
+struct Chaos {
+    dice: Dice,
+    one_in: u64,
+    left: u32,
+}
+
+impl Chaos {
+    /// What happens to the next call, if something does.
+    fn next(&mut self) -> Option<Fate> {
+        let hit = self.left > 0 && self.dice.one_in(self.one_in);
+        hit.then(|| {
+            self.left -= 1;
+            self.dice.pick(&Fate::ALL)
+        })
+    }
 }
 
 impl World {
@@ -109,12 +145,24 @@ impl World {
             c.slow.clear();
             c.frozen.clear();
             c.cut_off.clear();
+            c.chaos = None;
         });
         self.truth(|truth| {
             (truth.main_key_refused, truth.acceptance) = (false, Duration::ZERO);
-            (truth.twilio_ahead, truth.wall_ahead) = (0, 0);
+            (truth.twilio_ahead, truth.wall_ahead, truth.wall_frozen, truth.wall_hurries) = (0, 0, None, false);
+            truth.haste = 1;
             truth.unlisted.clear();
         });
+    }
+
+    /// One in so many calls meets a fault, up to this number of faults.
+    pub fn chaos(&self, seed: u64, one_in: u64, faults: u32) {
+        self.control(|c| c.chaos = Some(Chaos { dice: Dice::new(seed), one_in, left: faults }));
+    }
+
+    /// How many of the faults by chance have not happened yet.
+    pub fn faults_left(&self) -> u32 {
+        self.control(|c| c.chaos.as_ref().map_or(0, |chaos| chaos.left))
     }
 
     /// Takes a peer down: calls to it cannot even connect.
@@ -192,7 +240,7 @@ impl World {
         generation: u64,
         peer: &str,
         name: &'static str,
-        apply: impl FnOnce(&mut Truth) -> Outcome<T> + Send + 'static,
+        apply: impl Fn(&mut Truth) -> Outcome<T> + Send + 'static,
     ) -> Outcome<T> {
         self.alive(generation).await;
         let slow = self.control(|c| c.slow.get(name).copied()).unwrap_or(Duration::from_millis(5));
@@ -200,6 +248,7 @@ impl World {
         self.alive(generation).await;
         let (fate, down) = self.control(|c| {
             let fate = c.fates.remove(&c.calls).or_else(|| c.by_name.get(name).copied());
+            let fate = fate.or_else(|| c.chaos.as_mut().and_then(Chaos::next));
             c.calls += 1;
             c.log.push(format!("{peer} {name}"));
             (fate, c.down.contains(peer))
@@ -210,6 +259,21 @@ impl World {
         let unknown = || Outcome::Unknown(Failure::new(Fault::Timeout, "no answer"));
         match fate {
             None => self.truth(apply),
+            // What a database is asked twice in a row it answers as if it had been asked once.
+            Some(Fate::Twice) if peer == "journal" => self.truth(apply),
+            Some(Fate::Twice) => {
+                self.truth(&apply);
+                self.truth(apply)
+            }
+            Some(Fate::Slow) => {
+                tokio::time::sleep(Duration::from_secs(20)).await;
+                self.truth(apply)
+            }
+            Some(Fate::Stop) => {
+                self.freeze(generation, Duration::from_secs(120));
+                self.alive(generation).await;
+                self.truth(apply)
+            }
             Some(Fate::Refuse) => Outcome::NotDone(Failure::new(Fault::Throttled, "too many requests")),
             Some(Fate::Lose) => unknown(),
             Some(Fate::LoseAnswer) => {

@@ -1,0 +1,151 @@
+//! Schedules by chance: a first rotation, a second and perhaps a third, by one daemon or several, while ten and more faults
+//! happen to calls of all kinds and the clocks go wrong. Then the faults stop, and all must be well.
+//!
+//! A seed is a schedule. `SEEDS=17 tests/run schedules` plays schedule 17 and tells its story, `SEEDS=0..100000` many.
+
+use crate::crash::{on_all_cores, play, quiet};
+use crate::life::HOUR;
+use crate::support::dice::Dice;
+use crate::support::world::{Daemon, World};
+use rekeyd::model::names::{CredentialName, Place, SinkName};
+use rekeyd::model::policy::{Policy, SinkPolicy};
+use rekeyd::ports::Ask;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+const YEAR: i64 = 365 * 86_400;
+
+fn any_policy(dice: &mut Dice) -> Policy {
+    let mut policy = quiet();
+    let sinks: &[&str] = dice.pick(&[&["one", "two"][..], &["one", "two"], &["aws", "one"], &["one", "aws"], &["aws"]]);
+    let sink = |name: &&str| SinkName::new(name).unwrap();
+    policy.sinks = sinks.iter().map(|name| (sink(name), SinkPolicy::Directory { path: "/nowhere".into() })).collect();
+    for rules in policy.credentials.values_mut() {
+        rules.places = sinks.iter().map(|name| Place::new(sink(name), "billing")).collect();
+    }
+    policy
+}
+
+/// What goes wrong with the clocks. Those of the daemon may all be wrong, and so may Twilio's, but not both: an hour that
+/// every clock in the world says has passed can not be told from one that has.
+#[derive(Clone, Copy, Debug)]
+enum Clocks {
+    Right,
+    Jumps,
+    Frozen,
+    DoubleSpeed,
+    TwilioWrong,
+}
+
+async fn clocks_go_wrong(world: &World, clocks: Clocks, dice: &mut Dice) {
+    match clocks {
+        Clocks::Right => std::future::pending().await,
+        Clocks::DoubleSpeed => world.truth(|truth| (truth.haste, truth.wall_hurries, truth.hurried) = (2, true, true)),
+        Clocks::Frozen => {
+            tokio::time::sleep(dice.pause()).await;
+            world.truth(|truth| truth.wall_frozen = Some(truth.wall()));
+        }
+        Clocks::TwilioWrong => {
+            world.truth(|truth| truth.twilio_ahead = dice.pick(&[-86_400, -400, -200, 200, 400, YEAR]))
+        }
+        Clocks::Jumps => loop {
+            tokio::time::sleep(dice.pause()).await;
+            let jump = dice.pick(&[-10 * YEAR, -YEAR, -4000, -301, -1, 0, 1, 299, 4000, YEAR, 10 * YEAR]);
+            world.truth(|truth| truth.wall_ahead = jump);
+        },
+    }
+    std::future::pending().await
+}
+
+/// Plays one schedule; the daemon at the end of it, how many faults there were, and what the clocks did.
+async fn schedule(seed: u64) -> (Daemon, u64, Clocks) {
+    let mut dice = Dice::new(seed);
+    let world = World::new();
+    let daemon = Daemon::new(&world, any_policy(&mut dice));
+    let replicas = dice.pick(&[0, 0, 1, 2, 3]);
+    let daemon = if replicas == 0 { daemon } else { daemon.replicated(replicas) };
+    let clocks = dice.pick(&[
+        Clocks::Right,
+        Clocks::Right,
+        Clocks::Jumps,
+        Clocks::Frozen,
+        Clocks::DoubleSpeed,
+        Clocks::TwilioWrong,
+    ]);
+    world.truth(|truth| truth.acceptance = dice.pick(&[Duration::ZERO, Duration::ZERO, Duration::from_secs(7)]));
+    let faults = 10 + dice.roll(15) as u32;
+    world.chaos(dice.roll(u64::MAX), dice.pick(&[2, 3, 5, 8]), faults);
+    {
+        let wrong = clocks_go_wrong(&world, clocks, &mut dice);
+        tokio::pin!(wrong);
+        for _ in 0..12 {
+            tokio::select! {
+            biased;
+                            _ = daemon.live(3 * HOUR) => {}
+                            () = &mut wrong => {}
+                        }
+            if world.faults_left() == 0 {
+                break;
+            }
+            // Another rotation, so that there is something to disturb.
+            daemon.ask("billing", Ask::Rotate);
+        }
+    }
+    let happened = u64::from(faults - world.faults_left());
+    world.calm();
+    // Long enough for what is left over to be found, and for one more rotation to come to its end.
+    for _ in 0..10 {
+        daemon.live(5 * HOUR).await;
+        if daemon.verdict().is_ok() {
+            break;
+        }
+    }
+    (daemon, happened, clocks)
+}
+
+/// Plays one schedule; what was wrong, if something was.
+pub(crate) fn verdict(seed: u64) -> Result<(), String> {
+    play(async { schedule(seed).await.0.verdict() })
+}
+
+fn story(seed: u64) -> String {
+    play(async {
+        let (daemon, _, clocks) = schedule(seed).await;
+        let name = CredentialName::new("billing").unwrap();
+        let entries = daemon.disk.lock().unwrap().entries.get(&name).map(|entries| serde_json::to_string(entries));
+        format!("{clocks:?}\n{}\n{:?}\n{entries:?}", daemon.story(), daemon.world.log())
+    })
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace_byte_for_byte() {
+    for seed in 0..40 {
+        let told = story(seed);
+        assert!(told.len() > 2000 && told == story(seed), "schedule {seed} went otherwise the second time");
+    }
+    assert_ne!(story(1), story(2));
+}
+
+#[test]
+fn ten_faults_and_more_in_any_order_break_nothing_and_heal() {
+    let asked = std::env::var("SEEDS").unwrap_or_else(|_| "0..3000".into());
+    let seeds = match asked.split_once("..") {
+        Some((from, to)) => from.parse().unwrap()..to.parse().unwrap(),
+        None => asked.parse().unwrap()..asked.parse::<u64>().unwrap() + 1,
+    };
+    if seeds.end - seeds.start == 1 {
+        println!("{}", story(seeds.start));
+    }
+    let (faults, calls) = (AtomicU64::new(0), AtomicU64::new(0));
+    let schedules = on_all_cores(seeds, |seed| {
+        play(async {
+            let (daemon, happened, _) = schedule(*seed).await;
+            daemon.converged();
+            faults.fetch_add(happened, Ordering::Relaxed);
+            calls.fetch_add(daemon.world.calls() as u64, Ordering::Relaxed);
+        });
+    });
+    println!("counted: schedules {schedules}");
+    println!("counted: faults in schedules {}", faults.into_inner());
+    println!("counted: calls in schedules {}", calls.into_inner());
+}
