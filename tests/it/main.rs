@@ -11,6 +11,7 @@ mod edges;
 mod http;
 mod journal;
 mod life;
+mod matrix;
 mod mutants;
 mod ordeals;
 mod policy;

@@ -1,11 +1,14 @@
 //! Each safety rule is switched off in turn, and the simulation must notice: what no test misses is not kept by tests.
 
-use crate::crash::play;
+use crate::crash::on_all_cores;
 use crate::ordeals::chance;
 use crate::schedules;
-use crate::support::world::{Daemon, World, policy};
 use rekeyd::model::rule::Rule;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+
+/// So many stories are told before a rule counts as one that nobody misses.
+const MOST: u64 = 3000;
 
 /// Switches a rule off for as long as it lives.
 struct Without;
@@ -23,50 +26,29 @@ impl Drop for Without {
     }
 }
 
-/// What noticed that a rule is missing, and after how many stories.
+/// Both kinds of story with this seed; what was wrong, if something was.
+fn stories(seed: u64) -> Result<(), String> {
+    let schedule = catch_unwind(AssertUnwindSafe(|| schedules::verdict(seed)));
+    schedule.unwrap_or_else(|_| Err("a panic".into()))?;
+    if seed % 4 == 0 { chance::tell(seed / 4).0 } else { Ok(()) }
+}
+
+/// What noticed that a rule is missing, and in which story.
 fn caught(rule: Rule) -> Option<(String, u64)> {
     let _without = Without::rule(rule);
-    for seed in 0..400 {
-        if let Err(what) =
-            catch_unwind(AssertUnwindSafe(|| schedules::verdict(seed))).unwrap_or_else(|_| Err("panic".into()))
-        {
-            return Some((what, seed + 1));
-        }
-        if seed % 4 == 0
-            && let Err(what) = chance::tell(seed / 4).0
-        {
-            return Some((what, seed + 1));
-        }
-    }
-    None
+    (0..MOST).find_map(|seed| stories(seed).err().map(|what| (what, seed)))
 }
 
 #[test]
 fn every_rule_that_is_switched_off_is_missed() {
-    let mut survived = Vec::new();
-    let rules = Rule::ALL.iter();
-    std::thread::scope(|scope| {
-        let hunts: Vec<_> = rules.map(|rule| (rule, scope.spawn(|| caught(*rule)))).collect();
-        for (rule, hunt) in hunts {
-            match hunt.join().unwrap() {
-                Some((what, stories)) => {
-                    println!("{rule:?} was missed in story {stories}: {}", what.lines().next().unwrap_or(""))
-                }
-                None => survived.push(*rule),
-            }
-        }
+    let missed = Mutex::new(Vec::new());
+    on_all_cores(Rule::ALL.into_iter(), |rule| {
+        let Some((what, seed)) = caught(*rule) else { panic!("nobody misses {rule:?}") };
+        println!("{rule:?} was missed in story {seed}: {}", what.lines().next().unwrap_or_default());
+        missed.lock().unwrap().push(seed);
     });
-    println!("counted: rules switched off {}", Rule::ALL.len());
-    assert!(survived.is_empty(), "nobody misses {survived:?}");
-}
-
-#[test]
-fn with_every_rule_on_nothing_is_missed() {
-    let daemon = play(async {
-        let world = World::new();
-        let daemon = Daemon::new(&world, policy());
-        daemon.live(std::time::Duration::from_secs(86_400)).await;
-        daemon
-    });
-    daemon.converged();
+    let missed = missed.into_inner().unwrap();
+    println!("counted: rules switched off {}", missed.len());
+    // It is the missing rule that was noticed: with all of them the same stories end well.
+    on_all_cores(missed.into_iter(), |seed| assert_eq!(stories(*seed), Ok(())));
 }

@@ -6,7 +6,7 @@
 use crate::crash::{on_all_cores, play, quiet};
 use crate::life::HOUR;
 use crate::support::dice::Dice;
-use crate::support::world::{Daemon, World};
+use crate::support::world::{Daemon, Fate, World};
 use rekeyd::model::names::{CredentialName, Place, SinkName};
 use rekeyd::model::policy::{Policy, SinkPolicy};
 use rekeyd::ports::Ask;
@@ -57,11 +57,58 @@ async fn clocks_go_wrong(world: &World, clocks: Clocks, dice: &mut Dice) {
     std::future::pending().await
 }
 
+/// What goes on in the account beside the faults of single calls.
+#[derive(Clone, Copy, Debug)]
+enum Oddity {
+    None,
+    /// A person duplicates keys that the daemon has just made, label and all, and deletes some that it does not know of.
+    Copies,
+    /// Lists leave out every key, for hours.
+    ListHides,
+    /// Creates take effect ten minutes after they were given up on.
+    CreatesCrawl,
+}
+
+async fn odd_things(world: &World, oddity: Oddity, dice: &mut Dice) {
+    match oddity {
+        Oddity::None => {}
+        Oddity::Copies => loop {
+            tokio::time::sleep(Duration::from_secs(1 + dice.roll(1500))).await;
+            let label = world.truth(|truth| {
+                let newest = truth.ours().pop()?;
+                let known = truth.journal.values().any(|state| state.keys().any(|sid| *sid == newest));
+                let label = truth.keys[&newest].label.clone();
+                if !known && dice.one_in(2) {
+                    truth.human_deletes(&newest);
+                }
+                label
+            });
+            label.inspect(|label| drop(world.truth(|truth| truth.foreign_key(Some(label)))));
+        },
+        Oddity::ListHides => loop {
+            tokio::time::sleep(dice.pause()).await;
+            let hide = dice.one_in(2);
+            world.truth(|truth| truth.list_hides = hide);
+        },
+        Oddity::CreatesCrawl => {
+            world.doom_all("create", Some(Fate::VeryLate));
+            tokio::time::sleep(2 * HOUR).await;
+            world.doom_all("create", None);
+        }
+    }
+    std::future::pending().await
+}
+
 /// Plays one schedule; the daemon at the end of it, how many faults there were, and what the clocks did.
 async fn schedule(seed: u64) -> (Daemon, u64, Clocks) {
     let mut dice = Dice::new(seed);
     let world = World::new();
-    let daemon = Daemon::new(&world, any_policy(&mut dice));
+    let oddity = dice.pick(&[Oddity::None, Oddity::None, Oddity::Copies, Oddity::ListHides, Oddity::CreatesCrawl]);
+    let mut policy = any_policy(&mut dice);
+    if matches!(oddity, Oddity::ListHides) {
+        policy.timing.sweep = HOUR / 4;
+    }
+    let daemon = Daemon::new(&world, policy);
     let replicas = dice.pick(&[0, 0, 1, 2, 3]);
     let daemon = if replicas == 0 { daemon } else { daemon.replicated(replicas) };
     let clocks = dice.pick(&[
@@ -76,13 +123,16 @@ async fn schedule(seed: u64) -> (Daemon, u64, Clocks) {
     let faults = 10 + dice.roll(15) as u32;
     world.chaos(dice.roll(u64::MAX), dice.pick(&[2, 3, 5, 8]), faults);
     {
+        let mut other = Dice::new(dice.roll(u64::MAX));
+        let odd = odd_things(&world, oddity, &mut other);
         let wrong = clocks_go_wrong(&world, clocks, &mut dice);
-        tokio::pin!(wrong);
+        tokio::pin!(wrong, odd);
         for _ in 0..12 {
             tokio::select! {
             biased;
                             _ = daemon.live(3 * HOUR) => {}
                             () = &mut wrong => {}
+                () = &mut odd => {}
                         }
             if world.faults_left() == 0 {
                 break;
@@ -94,8 +144,8 @@ async fn schedule(seed: u64) -> (Daemon, u64, Clocks) {
     let happened = u64::from(faults - world.faults_left());
     world.calm();
     // Long enough for what is left over to be found, and for one more rotation to come to its end.
-    for _ in 0..10 {
-        daemon.live(5 * HOUR).await;
+    for _ in 0..3 {
+        daemon.live(20 * HOUR).await;
         if daemon.verdict().is_ok() {
             break;
         }

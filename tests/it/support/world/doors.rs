@@ -88,7 +88,7 @@ impl Issuer for FakeIssuer {
     }
 
     async fn standing(&self, _account: &AccountSid) -> Outcome<Standing> {
-        self.managed("standing", |_| Standing::Active).await
+        self.managed("standing", |truth| truth.standing.unwrap_or(Standing::Active)).await
     }
 
     fn date(&self) -> Option<(Timestamp, Duration)> {

@@ -4,9 +4,10 @@ use jiff::Timestamp;
 use rekeyd::model::document::{self, Members, Names, Pair};
 use rekeyd::model::key::{AccountSid, AttemptId, KeyFacts, KeySid, Label};
 use rekeyd::model::names::{Place, Version};
-use rekeyd::model::rotation::State;
+use rekeyd::model::rotation::{Phase, State};
 use rekeyd::model::rule::Rule;
 use rekeyd::model::time::later;
+use rekeyd::ports::Standing;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -38,6 +39,17 @@ pub struct Truth {
     pub hurried: bool,
     /// How many keys were last reported that look like ours and can not be told to be.
     pub reported: usize,
+    /// What Twilio says of the account, if it is not active.
+    pub standing: Option<Standing>,
+    /// One of Twilio's edges refuses every other trial of a pair.
+    pub one_edge_refuses: bool,
+    /// Lists leave out every key.
+    pub list_hides: bool,
+    /// Sinks show what they held before the last write.
+    pub stale_reads: bool,
+    /// Twilio neither lists nor shows any key.
+    pub all_vanish: bool,
+    trials: u64,
     /// Keys that lists leave out.
     pub unlisted: BTreeSet<KeySid>,
     /// Deletes applied, and when.
@@ -76,6 +88,8 @@ pub struct Slot {
     pub by_human: bool,
     /// When the daemon first read the present key here.
     pub read_back: Option<(KeySid, Duration)>,
+    /// What was there before the last write of the daemon.
+    pub before: Option<(u64, Option<Map<String, Value>>)>,
 }
 
 const EPOCH: i64 = 1_800_000_000;
@@ -89,6 +103,22 @@ impl Truth {
     /// True time as a date, ahead by so many seconds.
     pub fn date(&mut self, ahead: i64) -> Timestamp {
         later(Timestamp::from_second(EPOCH + ahead).unwrap(), self.now())
+    }
+
+    /// The step that the credential `billing` is at, as its journal has it: a column of the fault matrix.
+    pub fn step(&mut self) -> char {
+        let date = self.date(0);
+        let Some(state) = self.journal.get("billing") else { return 'I' };
+        let Some(rotation) = &state.rotation else { return if state.strays.is_empty() { 'I' } else { 'O' } };
+        let over = rotation.published.is_some_and(|start| later(start.wall, rotation.grace) <= date);
+        match rotation.phase {
+            Phase::Issuing => 'C',
+            Phase::Verifying => 'V',
+            Phase::Publishing => 'W',
+            Phase::Confirming => 'B',
+            Phase::Grace if !over => 'G',
+            Phase::Grace | Phase::Revoking => 'D',
+        }
     }
 
     /// What the daemon's wall clock shows.
@@ -207,8 +237,10 @@ impl Truth {
     /// Whether a pair is accepted now.
     pub fn accepts(&mut self, sid: &KeySid, secret: &str) -> bool {
         let (now, acceptance) = (self.now(), self.acceptance);
+        self.trials += 1;
+        let refused = self.one_edge_refuses && self.trials % 2 == 0;
         let Some(made) = self.keys.get_mut(sid) else { return false };
-        let accepted = made.live && made.secret == secret && now.saturating_sub(made.created) >= acceptance;
+        let accepted = !refused && made.live && made.secret == secret && now.saturating_sub(made.created) >= acceptance;
         made.proven |= accepted;
         accepted
     }
@@ -232,7 +264,7 @@ impl Truth {
 
     /// The daemon believes that somebody else has deleted the key.
     pub fn believed_gone(&mut self, sid: &KeySid) {
-        let gone = self.keys.get(sid).is_none_or(|made| !made.live);
+        let gone = self.all_vanish || self.keys.get(sid).is_none_or(|made| !made.live);
         self.check(gone, || format!("rule 16: {sid} is believed gone and is not"));
     }
 
@@ -240,7 +272,11 @@ impl Truth {
     pub fn read(&mut self, place: &Place) -> (Version, Option<Map<String, Value>>) {
         let now = self.now();
         self.looked.insert(place.clone(), now);
+        let stale = self.stale_reads;
         let slot = self.places.entry(place.clone()).or_insert(empty());
+        if let Some((version, value)) = slot.before.clone().filter(|_| stale) {
+            return (Version(version.to_string()), value);
+        }
         let sid = slot.value.as_ref().and_then(sid_of);
         if slot.read_back.as_ref().map(|(sid, _)| sid) != sid.as_ref() {
             slot.read_back = sid.map(|sid| (sid, now));
@@ -267,6 +303,7 @@ impl Truth {
         let alive = made.as_ref().is_some_and(|made| made.live || made.killed_by_human);
         self.check(alive, || format!("S1: {place} was made to serve {}, which we had deleted", pair.sid));
         let slot = self.places.get_mut(place).unwrap();
+        slot.before = Some((slot.version, slot.value.clone()));
         document::write(slot.value.get_or_insert_default(), names, pair);
         let sids = slot.value.iter().flat_map(|value| value.values()).filter_map(Value::as_str);
         let sids = sids.filter(|text| KeySid::new(text).is_ok()).count();
@@ -297,6 +334,12 @@ impl Truth {
         slot.version += 1;
     }
 
+    /// A person writes again what is there.
+    pub fn human_touches(&mut self, place: &Place) {
+        let value = self.places.get(place).and_then(|slot| slot.value.clone());
+        self.human_writes(place, value);
+    }
+
     /// A person deletes a key in the Console.
     pub fn human_deletes(&mut self, sid: &KeySid) {
         let made = self.keys.get_mut(sid).unwrap();
@@ -305,12 +348,13 @@ impl Truth {
 
     /// What Twilio shows of a live key.
     pub fn fetch(&self, sid: &KeySid) -> Option<KeyFacts> {
-        self.keys.get(sid).filter(|made| made.live).map(|made| facts(sid, made))
+        self.keys.get(sid).filter(|made| made.live && !self.all_vanish).map(|made| facts(sid, made))
     }
 
     /// What Twilio lists.
     pub fn list(&self) -> Vec<KeyFacts> {
-        let shown = self.keys.iter().filter(|(sid, made)| made.live && !self.unlisted.contains(*sid));
+        let hidden = self.list_hides || self.all_vanish;
+        let shown = self.keys.iter().filter(|(sid, made)| made.live && !hidden && !self.unlisted.contains(*sid));
         shown.map(|(sid, made)| facts(sid, made)).collect()
     }
 
@@ -336,7 +380,7 @@ impl Truth {
 }
 
 fn empty() -> Slot {
-    Slot { version: 0, value: None, by_human: false, read_back: None }
+    Slot { version: 0, value: None, by_human: false, read_back: None, before: None }
 }
 
 fn facts(sid: &KeySid, made: &Made) -> KeyFacts {

@@ -14,7 +14,9 @@ pub use ghost::Truth;
 pub use memory::MemoryJournal;
 
 use crate::support::dice::Dice;
+use memory::Disk;
 use rekeyd::model::fault::{Failure, Fault, Outcome};
+use rekeyd::model::policy::Policy;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -42,9 +44,18 @@ pub enum Fate {
     Slow,
     /// The process is stopped for two minutes, just before the call leaves: longer than any claim lasts.
     Stop,
+    /// Takes effect; the other side says that it has failed (5xx).
+    Broken,
+    /// Takes effect; the answer can not be understood.
+    Garble,
+    /// Refused for certain: not allowed (403).
+    Forbid,
+    /// Refused for certain: no more keys (error 70151).
+    Quota,
 }
 
 impl Fate {
+    /// Those that anybody's network may have, and that nobody need be told of.
     pub const ALL: [Fate; 10] = [
         Fate::CrashBefore,
         Fate::CrashAfter,
@@ -82,7 +93,15 @@ struct Control {
     down: BTreeSet<String>,
     slow: BTreeMap<&'static str, Duration>,
     chaos: Option<Chaos>,
+    ambush: Option<(char, &'static [&'static str], Strike)>,
+    ambushed: Option<tokio::time::Instant>,
+    orphan: bool,
+    backup: Option<(Arc<Mutex<Disk>>, Disk)>,
+    policy: Option<Policy>,
 }
+
+/// What an ambush does, and to the call that ran into it.
+pub type Strike = Arc<dyn Fn(&World, u64) -> Option<Fate> + Send + Sync>;
 
 /// Faults by chance.
 struct Chaos {
@@ -152,6 +171,9 @@ impl World {
             (truth.twilio_ahead, truth.wall_ahead, truth.wall_frozen, truth.wall_hurries) = (0, 0, None, false);
             truth.haste = 1;
             truth.unlisted.clear();
+            (truth.one_edge_refuses, truth.list_hides, truth.stale_reads, truth.all_vanish) =
+                (false, false, false, false);
+            truth.standing = None;
         });
     }
 
@@ -163,6 +185,56 @@ impl World {
     /// How many of the faults by chance have not happened yet.
     pub fn faults_left(&self) -> u32 {
         self.control(|c| c.chaos.as_ref().map_or(0, |chaos| chaos.left))
+    }
+
+    /// At the first of these calls (of any, if there is none) in this step of a rotation something happens.
+    pub fn ambush(&self, step: char, calls: &'static [&'static str], strike: Strike) {
+        self.control(|c| c.ambush = Some((step, calls, strike)));
+    }
+
+    /// How long ago somebody ran into the ambush.
+    pub fn ambushed(&self) -> Option<Duration> {
+        self.control(|c| c.ambushed.map(|at| at.elapsed()))
+    }
+
+    /// Whether this call runs into the ambush, and what becomes of it.
+    fn struck(&self, generation: u64, name: &'static str) -> Option<Fate> {
+        self.control(|c| c.ambush.as_ref().map(drop))?;
+        let step = self.truth(Truth::step);
+        let here = |(at, calls, _): &mut (char, &'static [&'static str], Strike)| {
+            *at == step && (calls.is_empty() || calls.contains(&name))
+        };
+        let (_, _, strike) = self.control(|c| c.ambush.take_if(here))?;
+        self.control(|c| c.ambushed = Some(tokio::time::Instant::now()));
+        strike(self, generation)
+    }
+
+    /// The daemon dies before its next publication, and leaves a key behind.
+    pub fn orphan_the_next(&self) {
+        self.control(|c| c.orphan = true);
+    }
+
+    /// This is the backup of the journal that `restore` puts back.
+    pub fn remember(&self, disk: &Arc<Mutex<Disk>>) {
+        let backup = disk.lock().unwrap().clone();
+        self.control(|c| c.backup = Some((disk.clone(), backup)));
+    }
+
+    /// Somebody puts the backup of the journal in place of it.
+    pub fn restore(&self) {
+        if let Some((disk, backup)) = self.control(|c| c.backup.clone()) {
+            *disk.lock().unwrap() = backup;
+        }
+    }
+
+    /// The policy is another one from the next start on.
+    pub fn change_policy(&self, policy: Policy) {
+        self.control(|c| c.policy = Some(policy));
+    }
+
+    /// The new policy, if there is one that was not told yet.
+    pub fn new_policy(&self) -> Option<Policy> {
+        self.control(|c| c.policy.take())
     }
 
     /// Takes a peer down: calls to it cannot even connect.
@@ -246,9 +318,14 @@ impl World {
         let slow = self.control(|c| c.slow.get(name).copied()).unwrap_or(Duration::from_millis(5));
         tokio::time::sleep(slow).await;
         self.alive(generation).await;
+        let struck = self.struck(generation, name);
         let (fate, down) = self.control(|c| {
             let fate = c.fates.remove(&c.calls).or_else(|| c.by_name.get(name).copied());
-            let fate = fate.or_else(|| c.chaos.as_mut().and_then(Chaos::next));
+            let fate = struck.or(fate).or_else(|| c.chaos.as_mut().and_then(Chaos::next));
+            if c.orphan && name == "publish" {
+                c.orphan = false;
+                return (Some(Fate::CrashBefore), false);
+            }
             c.calls += 1;
             c.log.push(format!("{peer} {name}"));
             (fate, c.down.contains(peer))
@@ -275,6 +352,16 @@ impl World {
                 self.truth(apply)
             }
             Some(Fate::Refuse) => Outcome::NotDone(Failure::new(Fault::Throttled, "too many requests")),
+            Some(Fate::Forbid) => Outcome::NotDone(Failure::new(Fault::Forbidden, "permission denied")),
+            Some(Fate::Quota) => Outcome::NotDone(Failure::new(Fault::Quota, "70151: no more keys")),
+            Some(Fate::Broken) => {
+                self.truth(apply);
+                Outcome::Unknown(Failure::new(Fault::Server, "500: internal error"))
+            }
+            Some(Fate::Garble) => {
+                self.truth(apply);
+                Outcome::Unknown(Failure::new(Fault::Malformed, "not JSON"))
+            }
             Some(Fate::Lose) => unknown(),
             Some(Fate::LoseAnswer) => {
                 self.truth(apply);
