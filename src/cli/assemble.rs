@@ -50,7 +50,7 @@ async fn door(sink: &SinkPolicy, purpose: Purpose) -> Result<Arc<dyn Sink>, Box<
     Ok(match sink {
         SinkPolicy::Vault { address, mount, namespace, ca_file, auth } => {
             let base = http::Base::new(address)?;
-            let client = http::client(&base, ca_file.as_deref(), Deadlines::default(), Connections::Kept)?;
+            let client = http::client(&base, ca_file.as_deref(), Deadlines::default(), Connections::Fresh)?;
             Arc::new(vault::Vault::new(client, address, mount, namespace.as_deref(), auth.clone())?)
         }
         SinkPolicy::SecretsManager { region, endpoint_url } => {

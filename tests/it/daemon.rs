@@ -5,4 +5,5 @@ mod canary;
 mod cli;
 mod kill;
 mod main_job;
+mod memory;
 mod rig;

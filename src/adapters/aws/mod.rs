@@ -36,6 +36,8 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_lc_rs::digest;
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::config::retry::RetryConfig;
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use held::{CURRENT, Held, State, Stored, held, version};
 use std::time::Duration;
 use trouble::Trouble;
@@ -76,10 +78,13 @@ impl SecretsManager {
         Self::new(&loader.load().await)
     }
 
-    /// Uses a configuration made elsewhere, without its repetitions.
+    /// Uses a configuration made elsewhere, without its repetitions, and with a new connection for each call: nearly
+    /// every call carries a secret, and a kept connection keeps its buffers too.
     pub fn new(config: &SdkConfig) -> Self {
+        let connections = aws_smithy_http_client::Builder::new().pool_max_idle_per_host(0);
+        let connections = connections.tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https();
         let config = aws_sdk_secretsmanager::config::Builder::from(config).retry_config(RetryConfig::disabled());
-        Self { client: Client::from_conf(config.build()) }
+        Self { client: Client::from_conf(config.http_client(connections).build()) }
     }
 
     async fn look(&self, name: &str, names: &Names, attempt: Option<AttemptId>) -> Result<Reading, Trouble> {

@@ -1,7 +1,10 @@
 //! What several tests share.
 
+pub(crate) mod authority;
+pub(crate) mod disguise;
 pub(crate) mod emulator;
 pub(crate) mod fake_sink;
+pub(crate) mod memory;
 pub(crate) mod openbao;
 pub mod peers;
 pub(crate) mod proxy;
