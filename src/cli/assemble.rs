@@ -43,7 +43,10 @@ pub(super) async fn doors(policy: &Policy, purpose: Purpose) -> Result<Doors, Cl
         let error = |error: &dyn std::fmt::Display| CliError::new(Kind::Failed, format!("sink `{name}`: {error}"));
         sinks.insert(name.clone(), door(sink, purpose).await.map_err(|e| error(&e))?);
     }
-    Ok(Doors { issuer: Arc::new(issuer), sinks, clock })
+    let issuer: Arc<dyn Issuer> = Arc::new(issuer);
+    #[cfg(debug_assertions)]
+    let issuer = super::ordeal::wrap(issuer);
+    Ok(Doors { issuer, sinks, clock })
 }
 
 async fn door(sink: &SinkPolicy, purpose: Purpose) -> Result<Arc<dyn Sink>, Box<dyn std::error::Error>> {

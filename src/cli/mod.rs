@@ -5,6 +5,8 @@ mod check;
 mod daemon;
 mod demo;
 mod history;
+#[cfg(debug_assertions)]
+mod ordeal;
 mod out;
 mod plan;
 mod request;

@@ -3,6 +3,8 @@
 
 mod canary;
 mod cli;
+mod echo;
+mod hardened;
 mod kill;
 mod main_job;
 mod memory;

@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 
 /// What was seen of an installation: the name of each place, and its bytes at each look.
 #[derive(Default)]
-struct Seen(Vec<(String, Vec<u8>)>);
+pub(super) struct Seen(Vec<(String, Vec<u8>)>);
 
 impl Seen {
     fn add(&mut self, place: &str, bytes: Vec<u8>) {
@@ -23,7 +23,7 @@ impl Seen {
     }
 
     /// Every file under a folder but the ones that are allowed to hold a secret.
-    fn files(&mut self, dir: &Path) {
+    pub(super) fn files(&mut self, dir: &Path) {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap();
@@ -37,7 +37,7 @@ impl Seen {
     }
 
     /// All that can be looked at while the daemon runs.
-    async fn look(&mut self, rig: &Rig, daemon: &Process) {
+    pub(super) async fn look(&mut self, rig: &Rig, daemon: &Process) {
         let pid = daemon.child.id();
         for file in ["cmdline", "environ"] {
             self.add(file, fs::read(format!("/proc/{pid}/{file}")).unwrap());
@@ -55,6 +55,7 @@ impl Seen {
             &["history", name, "--json"],
             &["rotate", name],
             &["rotate", "nobody"],
+            &["rotate", name, "--log", "shout"],
             &["resume", name],
             &["run"],
         ] {
@@ -71,7 +72,7 @@ impl Seen {
     }
 
     /// Fails if one of the secrets of the installation lies anywhere.
-    fn expect_no_secret(&self, rig: &Rig) {
+    pub(super) fn expect_no_secret(&self, rig: &Rig) {
         let secrets = secrets(rig);
         let search = Search::new(secrets.iter().map(|(name, secret)| (name.clone(), secret.as_str())));
         let of_aws = Search::new([("the secret of AWS".to_owned(), AWS_SECRET)]);
@@ -113,6 +114,22 @@ fn left_a_core(mut process: Process) -> bool {
     let status = process.child.wait().unwrap();
     assert_eq!(status.signal(), Some(Signal::ABORT.as_raw()));
     status.core_dumped()
+}
+
+/// In a debug build, which is what tests run, a panic can be asked for; its text holds the secret of the key just made.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_with_a_secret_in_hand_says_where_it_was_and_not_what_it_held() {
+    let mut rig = Rig::new(&["billing-sms"], QUICK).await;
+    rig.environment.push(("REKEYD_ORDEAL", "panic".to_owned()));
+    let daemon = rig.start();
+    rig.until("it panics", || rig.log().contains("rekeyd has a defect")).await;
+    assert!(rig.log().contains("src/cli/ordeal.rs:"), "{}", rig.log());
+    let mut seen = Seen::default();
+    seen.files(rig.dir.path());
+    drop(daemon);
+    seen.files(rig.dir.path());
+    assert!(secrets(&rig).len() >= 3, "no key was made");
+    seen.expect_no_secret(&rig);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -168,7 +185,11 @@ async fn no_secret_is_left_anywhere_but_in_the_sinks() {
     seen.expect_no_secret(&rig);
     // At its loudest it has every call of ours; libraries are held at WARN, for what they say may hold requests.
     let log = fs::read_to_string(home.join("stderr")).unwrap();
-    assert!(log.contains("\"DEBUG\""), "{log}");
+    let mut loud = log.lines().filter(|line| line.contains("\"DEBUG\"") || line.contains("\"TRACE\"")).peekable();
+    assert!(loud.peek().is_some(), "{log}");
+    let ours =
+        |line: &&str| ["peer", "credential", "account"].iter().any(|field| line.contains(&format!("\"{field}\":")));
+    assert_eq!(loud.find(|line| !ours(line)), None, "a library says more than its warnings");
     let places = seen.places();
     for place in ["stderr", "journal.db", "journal.db-wal", "journal.db-shm", "journal.db.witness", "rekeyd plan"] {
         assert!(places.get(place).is_some_and(|size| *size > 0), "{place} was not searched: {places:?}");
