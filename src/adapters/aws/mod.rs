@@ -35,6 +35,7 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_lc_rs::digest;
 use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::config::SharedHttpClient;
 use aws_sdk_secretsmanager::config::retry::RetryConfig;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
@@ -70,6 +71,7 @@ impl SecretsManager {
     pub async fn connect(region: &str, endpoint_url: Option<&Url>) -> Self {
         let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_timeout(TOTAL).build();
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            .http_client(connections())
             .region(Region::new(region.to_owned()))
             .timeout_config(timeouts);
         if let Some(url) = endpoint_url {
@@ -78,13 +80,10 @@ impl SecretsManager {
         Self::new(&loader.load().await)
     }
 
-    /// Uses a configuration made elsewhere, without its repetitions, and with a new connection for each call: nearly
-    /// every call carries a secret, and a kept connection keeps its buffers too.
+    /// Uses a configuration made elsewhere, without its repetitions and with connections of our own.
     pub fn new(config: &SdkConfig) -> Self {
-        let connections = aws_smithy_http_client::Builder::new().pool_max_idle_per_host(0);
-        let connections = connections.tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https();
         let config = aws_sdk_secretsmanager::config::Builder::from(config).retry_config(RetryConfig::disabled());
-        Self { client: Client::from_conf(config.http_client(connections).build()) }
+        Self { client: Client::from_conf(config.http_client(connections()).build()) }
     }
 
     async fn look(&self, name: &str, names: &Names, attempt: Option<AttemptId>) -> Result<Reading, Trouble> {
@@ -231,6 +230,13 @@ impl Sink for SecretsManager {
     fn stages(&self) -> bool {
         true
     }
+}
+
+/// A new connection for each call: nearly every call carries a secret, and a kept connection keeps its buffers too. And
+/// no proxy from the environment, as for all our calls.
+fn connections() -> SharedHttpClient {
+    let builder = aws_smithy_http_client::Builder::new().pool_max_idle_per_host(0);
+    builder.tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https()
 }
 
 impl Draft<'_> {

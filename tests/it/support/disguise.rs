@@ -36,10 +36,10 @@ fn written(secret: &[u8], ways: &[&dyn Fn(u8) -> String]) -> Vec<Vec<u8>> {
     ways.iter().map(|way| secret.iter().map(|byte| way(*byte)).collect::<String>().into_bytes()).collect()
 }
 
-/// In both byte orders.
+/// In both byte orders, and as it looks where control characters are shown as blanks.
 fn utf16(secret: &[u8]) -> Vec<Vec<u8>> {
-    let pairs = |of: fn(u8) -> [u8; 2]| secret.iter().flat_map(|byte| of(*byte)).collect();
-    vec![pairs(|byte| [byte, 0]), pairs(|byte| [0, byte])]
+    let pairs = |of: fn(u8) -> [u8; 2]| secret.iter().flat_map(|byte| of(*byte)).collect::<Vec<u8>>();
+    vec![pairs(|byte| [byte, 0]), pairs(|byte| [0, byte]), pairs(|byte| [byte, b' ']).trim_ascii_end().to_vec()]
 }
 
 fn list(secret: &[u8], between: &str) -> Vec<u8> {
@@ -139,6 +139,7 @@ mod tests {
             ("percent-encoded", "''.join('%%%02x' % c for c in s.encode()).encode()"),
             ("UTF-16", "s.encode('utf-16-le')"),
             ("UTF-16", "s.encode('utf-16-be')"),
+            ("UTF-16", "s.encode('utf-16-be').replace(b'\\0', b' ')"),
             ("JSON escapes", "''.join('\\\\u%04x' % c for c in s.encode()).encode()"),
             ("JSON escapes", "''.join('\\\\u%04X' % c for c in s.encode()).encode()"),
             ("decimal", "repr(list(s.encode())).encode()"),
