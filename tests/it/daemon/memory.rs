@@ -1,7 +1,7 @@
 //! A secret is in memory while it is used and no longer: the whole memory of the real binary is searched for those of
 //! finished rotations (protocol, S6).
 
-use super::rig::{AWS_SECRET, Figures, Process, QUICK, Rig};
+use super::rig::{AWS_SECRET, Figures, Process, QUICK, Rig, by_hand, private};
 use crate::support::authority::{Authority, Front};
 use crate::support::disguise::{Hits, Search, told};
 use crate::support::{emulator, memory, openbao};
@@ -85,6 +85,15 @@ async fn a_second_after_a_rotation_its_secrets_are_nowhere_in_memory() {
         encodings.contains(&"clear") && encodings.contains(&"base64")
     })
     .await;
+    // An attempt that comes to nothing lets go of it too.
+    let theirs = rig.foreign("hers");
+    let hers = by_hand(&theirs, "a-secret-of-her-own").to_string();
+    private(&rig.path("secrets").join(format!("{}.json", names[0])), &hers);
+    rig.sandbox.world().lock().script.clear();
+    rig.until("halted", || rig.credential(names[0]).is_some_and(|line| line["phase"] == "halted")).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let hits = sealed.found(&daemon);
+    assert!(hits.is_empty(), "after it was halted:\n{}", told(&hits));
     // What the daemon can not do without stays.
     let (main, bytes) = (rig.sandbox.main_key().1, memory::writable(daemon.child.id()));
     for (name, secret) in [("Main key", main.expose()), ("AWS", AWS_SECRET)] {
