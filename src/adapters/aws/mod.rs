@@ -18,6 +18,8 @@
 //! **Permissions** on the secret: `GetSecretValue`, `DescribeSecret`, `CreateSecret`, `PutSecretValue`,
 //! `UpdateSecretVersionStage`; with a KMS key of one's own also `kms:Decrypt` and `kms:GenerateDataKey`.
 //!
+//! Calls go through no proxy that the environment names (decision 8).
+//!
 //! The SDK's own repetition is switched off: when to repeat what is decided by the engine, from the journal.
 
 mod held;
