@@ -185,6 +185,20 @@ fn the_architecture_is_short_and_names_every_part() {
 }
 
 #[test]
+fn the_ordeal_is_in_debug_builds_only() {
+    let mut mentions = 0;
+    for (file, text) in files("src").iter().filter(|(file, _)| *file != "src/cli/ordeal.rs") {
+        let lines: Vec<&str> = text.lines().collect();
+        for (number, line) in lines.iter().enumerate().filter(|(_, line)| line.to_lowercase().contains("ordeal")) {
+            let before = number.checked_sub(1).map(|before| lines[before].trim());
+            assert_eq!(before, Some("#[cfg(debug_assertions)]"), "{file}: a release build would have it: {line}");
+            mentions += 1;
+        }
+    }
+    assert!(mentions >= 2, "{mentions} mentions were found");
+}
+
+#[test]
 fn decisions_are_numbered_without_gaps() {
     let mut names: Vec<_> = std::fs::read_dir(root().join("docs/decisions"))
         .unwrap()

@@ -119,7 +119,8 @@ impl Default for Deadlines {
 pub enum Connections {
     /// One that was used before, if there is one.
     Kept,
-    /// A new one each time, for calls where "unknown" is costly: a kept connection may be closing just now.
+    /// A new one each time. For calls where "unknown" is costly: a kept connection may be closing just now. And for calls
+    /// that carry the secret of a key: a kept connection keeps its buffers too, with what went through them last.
     Fresh,
 }
 

@@ -42,14 +42,17 @@ pub(super) async fn doors(policy: &Policy, purpose: Purpose) -> Result<Doors, Cl
         let error = |error: &dyn std::fmt::Display| CliError::new(Kind::Failed, format!("sink `{name}`: {error}"));
         sinks.insert(name.clone(), door(sink, purpose).await.map_err(|e| error(&e))?);
     }
-    Ok(Doors { issuer: Arc::new(issuer), sinks, clock })
+    let issuer: Arc<dyn Issuer> = Arc::new(issuer);
+    #[cfg(debug_assertions)]
+    let issuer = super::ordeal::wrap(issuer);
+    Ok(Doors { issuer, sinks, clock })
 }
 
 async fn door(sink: &SinkPolicy, purpose: Purpose) -> Result<Arc<dyn Sink>, Box<dyn std::error::Error>> {
     Ok(match sink {
         SinkPolicy::Vault { address, mount, namespace, ca_file, auth } => {
             let base = http::Base::new(address)?;
-            let client = http::client(&base, ca_file.as_deref(), Deadlines::default(), Connections::Kept)?;
+            let client = http::client(&base, ca_file.as_deref(), Deadlines::default(), Connections::Fresh)?;
             Arc::new(vault::Vault::new(client, address, mount, namespace.as_deref(), auth.clone())?)
         }
         SinkPolicy::SecretsManager { region, endpoint_url } => {

@@ -65,7 +65,8 @@ impl Daemon {
         match (&mut self.engine).await {
             Ok(Ok(())) => CliError::new(Kind::Failed, "the engine stopped"),
             Ok(Err(error)) => CliError::journal(error),
-            Err(error) => CliError::new(Kind::Failed, format!("the engine stopped: {error}")),
+            // Not with the text of the panic, which may quote what it failed on; where it was is in the log.
+            Err(_) => CliError::new(Kind::Failed, "the engine stopped by a defect"),
         }
     }
 

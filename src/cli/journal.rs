@@ -6,7 +6,6 @@ use crate::adapters::clock::SystemClock;
 use crate::adapters::journal::transfer::{Text, TransferError, export};
 use crate::adapters::journal::verify::verify;
 use crate::adapters::journal::{Access, AnyJournal};
-use crate::hardening::harden;
 use crate::model::policy::Policy;
 use std::fs::{File, OpenOptions};
 use std::io::{BufReader, BufWriter};
@@ -41,7 +40,6 @@ enum Action {
 }
 
 pub(super) async fn run(config: &Path, args: Args) -> Result<(), CliError> {
-    harden().map_err(CliError::failed)?;
     let policy = load(config)?.policy;
     match args.action {
         Action::Export { file } => export_to(&policy, &file).await,

@@ -6,6 +6,8 @@ mod daemon;
 mod demo;
 mod history;
 mod journal;
+#[cfg(debug_assertions)]
+mod ordeal;
 mod out;
 mod plan;
 mod request;
@@ -14,6 +16,7 @@ mod sandbox;
 mod status;
 
 use crate::config::{self, Loaded};
+use crate::hardening::harden;
 use crate::telemetry;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -98,6 +101,11 @@ impl CliError {
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
+    // Before anything is read, whatever the command: most of them come to hold a secret.
+    if let Err(error) = harden() {
+        out::error(&format!("error: core files and ptrace could not be turned off: {error}"));
+        return ExitCode::from(Kind::Failed as u8);
+    }
     let args = Args::parse();
     telemetry::quiet_panics();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

@@ -3,7 +3,6 @@
 use super::daemon::Daemon;
 use super::{CliError, Kind, load};
 use crate::config::Loaded;
-use crate::hardening::harden;
 use crate::model::policy::Policy;
 use crate::telemetry::EventLog;
 use std::path::Path;
@@ -18,8 +17,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(super) struct Args {}
 
 pub(super) async fn run(config: &Path, Args {}: Args) -> Result<(), CliError> {
-    // Before any secret is read.
-    harden().map_err(|error| failed("core files could not be turned off", &error))?;
     let signals = Signals::listen()?;
     let loaded = load(config)?;
     warn_of(&loaded);

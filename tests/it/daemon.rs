@@ -3,6 +3,9 @@
 
 mod canary;
 mod cli;
+mod echo;
+mod hardened;
 mod kill;
 mod main_job;
+mod memory;
 mod rig;

@@ -1,7 +1,8 @@
 //! The shared HTTP client: whom it trusts, and that the environment moves nothing.
 
+use crate::support::authority::Authority;
 use crate::support::wire::{Wire, json};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::KeyPair;
 use rekeyd::adapters::http::{self, Base, Connections, Deadlines, Miss};
 use rekeyd::model::fault::Fault;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -12,40 +13,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tempfile::NamedTempFile;
 use tokio::process::Command;
 use url::Url;
-
-/// An authority of our own.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    file: NamedTempFile,
-}
-
-impl Authority {
-    fn new(name: &str) -> Self {
-        Self::with_key(name, KeyPair::generate().unwrap())
-    }
-
-    /// The same name and the same key make the same authority, also in another process.
-    fn with_key(name: &str, key: KeyPair) -> Self {
-        let mut params = CertificateParams::new([]).unwrap();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let file = NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), params.self_signed(&key).unwrap().pem()).unwrap();
-        Self { issuer: Issuer::new(params, key), file }
-    }
-
-    /// A certificate for that name, good until the end of that year.
-    fn certify(&self, name: &str, year: i32) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
-        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
-        params.not_after = rcgen::date_time_ymd(year, 12, 31);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        (certificate.der().clone(), key.serialize_der().try_into().unwrap())
-    }
-}
 
 /// Takes one connection, and returns what was said on it inside TLS; nothing if TLS did not come about.
 fn serve(

@@ -18,6 +18,8 @@
 //! **Permissions** on the secret: `GetSecretValue`, `DescribeSecret`, `CreateSecret`, `PutSecretValue`,
 //! `UpdateSecretVersionStage`; with a KMS key of one's own also `kms:Decrypt` and `kms:GenerateDataKey`.
 //!
+//! Calls go through no proxy that the environment names (decision 8).
+//!
 //! The SDK's own repetition is switched off: when to repeat what is decided by the engine, from the journal.
 
 mod held;
@@ -35,7 +37,10 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_lc_rs::digest;
 use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::config::SharedHttpClient;
 use aws_sdk_secretsmanager::config::retry::RetryConfig;
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use held::{CURRENT, Held, State, Stored, held, version};
 use std::time::Duration;
 use trouble::Trouble;
@@ -68,6 +73,7 @@ impl SecretsManager {
     pub async fn connect(region: &str, endpoint_url: Option<&Url>) -> Self {
         let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_timeout(TOTAL).build();
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            .http_client(connections())
             .region(Region::new(region.to_owned()))
             .timeout_config(timeouts);
         if let Some(url) = endpoint_url {
@@ -76,10 +82,10 @@ impl SecretsManager {
         Self::new(&loader.load().await)
     }
 
-    /// Uses a configuration made elsewhere, without its repetitions.
+    /// Uses a configuration made elsewhere, without its repetitions and with connections of our own.
     pub fn new(config: &SdkConfig) -> Self {
         let config = aws_sdk_secretsmanager::config::Builder::from(config).retry_config(RetryConfig::disabled());
-        Self { client: Client::from_conf(config.build()) }
+        Self { client: Client::from_conf(config.http_client(connections()).build()) }
     }
 
     async fn look(&self, name: &str, names: &Names, attempt: Option<AttemptId>) -> Result<Reading, Trouble> {
@@ -226,6 +232,13 @@ impl Sink for SecretsManager {
     fn stages(&self) -> bool {
         true
     }
+}
+
+/// A new connection for each call: nearly every call carries a secret, and a kept connection keeps its buffers too. And
+/// no proxy from the environment, as for all our calls.
+fn connections() -> SharedHttpClient {
+    let builder = aws_smithy_http_client::Builder::new().pool_max_idle_per_host(0);
+    builder.tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https()
 }
 
 impl Draft<'_> {

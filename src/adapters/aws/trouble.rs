@@ -1,5 +1,6 @@
 //! How a call to AWS can fail, and whether it is certain that nothing was done.
 
+use super::super::redact::redact;
 use crate::model::fault::{Failure, Fault, Outcome};
 use crate::model::secret::Secret;
 use aws_credential_types::provider::error::CredentialsError;
@@ -28,9 +29,13 @@ impl Trouble {
             SdkError::ServiceError(said) => {
                 let status = said.raw().status().as_u16();
                 let code = said.err().code().unwrap_or("no code").to_owned();
-                let text = format!("AWS answered {status} {code}: {}", said.err().message().unwrap_or("no message"));
-                let text = hide.map(|secret| secret.scrub(&text)).unwrap_or(text);
                 let fault = fault(&code, status);
+                let message = match said.err().message() {
+                    // It may repeat the whole request as AWS would have signed it, session token and all.
+                    Some(_) if fault == Fault::Unauthorized => "the credentials were not accepted".to_owned(),
+                    message => redact(message.unwrap_or("no message"), hide),
+                };
+                let text = format!("AWS answered {status} {}: {message}", word(&code));
                 // A code and a 4xx status: AWS itself refused. Anything else may come from in between.
                 let certain = said.err().code().is_some() && (400..500).contains(&status);
                 Self { code: Some(code), certain, failure: Failure::new(fault, &text) }
@@ -118,6 +123,11 @@ fn fault(code: &str, status: u16) -> Fault {
         _ if status >= 500 => Fault::Server,
         _ => Fault::Refused,
     }
+}
+
+/// The code, which AWS writes in letters only; anything else is not AWS's own.
+fn word(code: &str) -> &str {
+    if code.bytes().all(|b| b.is_ascii_alphabetic() || b == b' ') { code } else { "with an unusual code" }
 }
 
 /// Finds an error of this type among the causes.

@@ -26,9 +26,10 @@ use std::time::Duration;
 /// Twilio, managed with one Main key.
 pub struct TwilioClient {
     base: Base,
-    /// For all calls but one: connections are used again.
+    /// For calls that the Main key signs: connections are used again.
     kept: reqwest::Client,
-    /// For creates: each unknown outcome costs a key, so none is risked on a connection that may be closing.
+    /// For creates: each unknown outcome costs a key, so none is risked on a connection that may be closing. For them and
+    /// for probes: their connections do not outlive the secret that travels on them.
     fresh: reqwest::Client,
     main_key: KeySid,
     main_secret: Secret,

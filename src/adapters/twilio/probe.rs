@@ -39,7 +39,7 @@ impl TwilioClient {
     async fn ask<'a>(&'a self, account: &AccountSid, resource: &str, pair: Pair<'a>) -> Result<Answer<'a>, Miss> {
         let mut url = self.address(account, [resource]);
         url.set_query(Some("PageSize=1"));
-        self.call(self.kept.get(url), pair).await
+        self.call(self.fresh.get(url), pair).await
     }
 }
 

@@ -55,11 +55,11 @@ impl Session {
             Ok(ready) => ready,
             Err(failure) => return Outcome::NotDone(failure),
         };
-        match (wire.send(request, Some(&pass.token)).await, again) {
+        match (wire.send(request, Some(pass.token.clone())).await, again) {
             (Outcome::Done(answer), Some(again)) if pass.kept && refused(&answer) => {
                 self.forget(&pass).await;
                 match self.pass(wire).await {
-                    Ok(pass) => wire.send(again, Some(&pass.token)).await,
+                    Ok(pass) => wire.send(again, Some(pass.token.clone())).await,
                     Err(failure) => Outcome::NotDone(failure),
                 }
             }

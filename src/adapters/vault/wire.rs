@@ -1,6 +1,7 @@
 //! One request to Vault and its answer: built by `vaultrs`, sent by our own client, judged by status and error list.
 
 use super::super::http;
+use super::super::redact::redact;
 use super::Unfit;
 use crate::model::fault::{Failure, Fault, Outcome};
 use crate::model::names::BadName;
@@ -12,6 +13,7 @@ use rustify::enums::{RequestMethod, RequestType, ResponseType};
 use rustify::errors::ClientError;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use std::sync::Arc;
 use url::Url;
 use vaultrs::api::{EndpointError, EndpointMiddleware};
 
@@ -28,6 +30,8 @@ pub(super) struct Answer {
     pub(super) status: StatusCode,
     /// The body; it may hold a secret.
     pub(super) body: http::Body,
+    /// What the request was sent with, which the answer may repeat.
+    token: Option<Arc<Secret>>,
 }
 
 impl Wire {
@@ -61,8 +65,8 @@ impl Wire {
     }
 
     /// Sends a request once.
-    pub(super) async fn send(&self, mut request: reqwest::Request, token: Option<&Secret>) -> Outcome<Answer> {
-        if let Some(token) = token {
+    pub(super) async fn send(&self, mut request: reqwest::Request, token: Option<Arc<Secret>>) -> Outcome<Answer> {
+        if let Some(token) = &token {
             let Ok(mut header) = HeaderValue::from_str(token.expose()) else {
                 return Outcome::NotDone(Failure::new(Fault::Local, "the Vault token is not one line of plain text"));
             };
@@ -75,7 +79,7 @@ impl Wire {
         };
         let status = response.status();
         match http::body(response).await {
-            Ok(body) => Outcome::Done(Answer { status, body }),
+            Ok(body) => Outcome::Done(Answer { status, body, token }),
             Err(failure) => Outcome::Unknown(failure),
         }
     }
@@ -92,7 +96,7 @@ impl Answer {
         self.errors().iter().flatten().any(|error| error.contains(text))
     }
 
-    /// The answer as a failure; `hide` is taken out of what Vault said before that is cut to length.
+    /// The answer as a failure; `hide` and the token are taken out of what Vault said before that is cut to length.
     pub(super) fn failure(&self, hide: Option<&Secret>) -> Failure {
         let fault = match self.status.as_u16() {
             401 => Fault::Unauthorized,
@@ -108,7 +112,7 @@ impl Answer {
             _ if self.status.is_redirection() => "a redirect: give the address of the active node".to_owned(),
             _ => "no reason given".to_owned(),
         };
-        let said = hide.map(|secret| secret.scrub(&said)).unwrap_or(said);
+        let said = redact(&said, hide.into_iter().chain(self.token.as_deref()));
         Failure::new(fault, &format!("Vault answered {}: {said}", self.status.as_u16()))
     }
 }

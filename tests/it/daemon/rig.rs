@@ -2,7 +2,7 @@
 //! sinks serve all the time.
 
 use crate::support::emulator;
-use crate::support::openbao::{self, ROOT, Root};
+use crate::support::openbao::{self, Root};
 use crate::support::server::free_port;
 use rekeyd::model::key::KeySid;
 use rekeyd::sandbox::{Faults, KeyKind, Latency, NewKey, Options, Sandbox};
@@ -23,6 +23,10 @@ pub struct Rig {
     pub sandbox: Sandbox,
     pub names: Vec<String>,
     pub port: u16,
+    /// What the binary finds in its environment beside the credentials of AWS.
+    pub environment: Vec<(&'static str, String)>,
+    /// What the binary calls Vault with.
+    pub token: String,
     prefix: String,
 }
 
@@ -68,11 +72,15 @@ impl Rig {
         let sandbox = Sandbox::start(Options { faults, ..Options::default() }).await.unwrap();
         let prefix = dir.path().file_name().unwrap().to_str().unwrap().trim_start_matches('.').to_owned();
         let names = names.iter().map(|name| (*name).to_owned()).collect();
-        let rig = Self { dir, sandbox, names, port: free_port(), prefix };
+        let new = json!({ "policies": ["root"], "no_parent": true });
+        let token = Root::new(openbao::shared()).call("POST", "auth/token/create", new).await;
+        let token = token["auth"]["client_token"].as_str().unwrap().to_owned();
+        let environment = vec![("USER", "tester".to_owned()), ("REKEYD_LOG", "trace".to_owned())];
+        let rig = Self { dir, sandbox, names, port: free_port(), environment, token, prefix };
         fs::create_dir(rig.path("secrets")).unwrap();
         fs::set_permissions(rig.path("secrets"), fs::Permissions::from_mode(0o700)).unwrap();
         private(&rig.path("main_key"), rig.sandbox.main_key().1.expose());
-        private(&rig.path("token"), ROOT);
+        private(&rig.path("token"), &rig.token);
         fs::write(rig.path("policy.toml"), rig.policy(&figures, "")).unwrap();
         rig
     }
@@ -150,7 +158,8 @@ deletes_per_hour = 1000
         let mut command = Command::new(env!("CARGO_BIN_EXE_rekeyd"));
         command.args(args).arg("--config").arg(self.path("policy.toml"));
         command.env_clear().env("AWS_ACCESS_KEY_ID", "GOOD").env("AWS_SECRET_ACCESS_KEY", AWS_SECRET);
-        command.env("AWS_EC2_METADATA_DISABLED", "true").env("USER", "tester").env("REKEYD_LOG", "trace");
+        command.env("AWS_EC2_METADATA_DISABLED", "true");
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 

@@ -162,6 +162,31 @@ async fn what_aws_says_is_repeated_without_the_secret() {
     assert_eq!(failure.detail, "AWS answered 400 InvalidParameterException: [secret] is too simple");
 }
 
+/// AWS repeats the request as it would have signed it, with the token of the session among the headers.
+#[tokio::test]
+async fn what_aws_says_of_a_wrong_signature_is_not_repeated() {
+    let message = "The Canonical String should have been 'POST\\n/\\n\\nx-amz-security-token:canary/3333+3333\\n'";
+    let said = answer(403, &format!(r#"{{"__type":"InvalidSignatureException","Message":"{message}"}}"#));
+    let (sink, _proxy) = troubled(PUT, Fate::Answered(said)).await;
+    let good = self::sink();
+    let place = fresh_place();
+    let base = put_pair(&good, &place, &pair(1)).await;
+    let failure = not_done(publish(&sink, &place, &pair(2), &base).await);
+    assert_eq!(failure.detail, "AWS answered 403 InvalidSignatureException: the credentials were not accepted");
+}
+
+/// AWS's codes are made of letters; somebody else's may be anything.
+#[tokio::test]
+async fn a_code_that_is_not_one_of_aws_is_not_repeated() {
+    let said = answer(400, r#"{"__type":"Canary3333Canary","Message":"so it is"}"#);
+    let (sink, _proxy) = troubled(PUT, Fate::Answered(said)).await;
+    let good = self::sink();
+    let place = fresh_place();
+    let base = put_pair(&good, &place, &pair(1)).await;
+    let failure = not_done(publish(&sink, &place, &pair(2), &base).await);
+    assert_eq!(failure.detail, "AWS answered 400 with an unusual code: so it is");
+}
+
 fn error(status: u16, code: &str) -> &'static str {
     answer(status, &format!(r#"{{"__type":"{code}","Message":"so it is"}}"#))
 }

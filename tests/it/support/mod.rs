@@ -1,8 +1,11 @@
 //! What several tests share.
 
+pub(crate) mod authority;
 pub(crate) mod dice;
+pub(crate) mod disguise;
 pub(crate) mod emulator;
 pub(crate) mod fake_sink;
+pub(crate) mod memory;
 pub(crate) mod openbao;
 pub mod peers;
 pub(crate) mod postgres;

@@ -17,6 +17,8 @@ pub(crate) enum Fate {
     Answered(&'static str),
     /// It is carried out, and nothing comes back while the proxy lives.
     Silence,
+    /// It does not arrive; what comes back is made of the whole request and of how many were chosen before it.
+    Echoed(fn(&str, usize) -> String),
 }
 
 /// A proxy, for as long as this value lives.
@@ -61,7 +63,7 @@ impl Drop for Proxy {
 async fn connection(mut client: TcpStream, upstream: u16, text: &[u8], fate: Fate, count: Arc<AtomicUsize>) {
     let mut server = TcpStream::connect(("127.0.0.1", upstream)).await.unwrap();
     let (mut up, mut down) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
-    let (mut request, mut chosen) = (Vec::new(), false);
+    let (mut request, mut chosen, mut number) = (Vec::new(), false, 0);
     loop {
         tokio::select! {
             read = client.read(&mut up) => {
@@ -69,10 +71,16 @@ async fn connection(mut client: TcpStream, upstream: u16, text: &[u8], fate: Fat
                 request.extend_from_slice(&up[..read]);
                 if !chosen && request.windows(text.len()).any(|window| window == text) {
                     chosen = true;
-                    count.fetch_add(1, Ordering::SeqCst);
+                    number = count.fetch_add(1, Ordering::SeqCst);
                 }
-                if chosen && matches!(fate, Fate::Lost) {
-                    return;
+                match fate {
+                    Fate::Lost if chosen => return,
+                    Fate::Echoed(_) if chosen && !whole(&request) => continue,
+                    Fate::Echoed(echo) if chosen => {
+                        let answer = echo(&String::from_utf8_lossy(&request), number);
+                        return client.write_all(answer.as_bytes()).await.unwrap();
+                    }
+                    Fate::Answered(_) | Fate::AnswerLost | Fate::Echoed(_) | Fate::Lost | Fate::Silence => (),
                 }
                 server.write_all(&up[..read]).await.unwrap();
             }
@@ -81,11 +89,19 @@ async fn connection(mut client: TcpStream, upstream: u16, text: &[u8], fate: Fat
                 request.clear();
                 match fate {
                     _ if !chosen => client.write_all(&down[..read]).await.unwrap(),
-                    Fate::AnswerLost | Fate::Lost => return,
+                    Fate::AnswerLost | Fate::Lost | Fate::Echoed(_) => return,
                     Fate::Answered(answer) => return client.write_all(answer.as_bytes()).await.unwrap(),
                     Fate::Silence => std::future::pending().await,
                 }
             }
         }
     }
+}
+
+/// Whether the head is there, and as much of a body as it announces.
+fn whole(request: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(request);
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let announced = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    body.len() >= announced.unwrap_or(0)
 }
