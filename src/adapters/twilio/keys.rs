@@ -70,7 +70,7 @@ impl TwilioClient {
         if key.friendly_name.as_deref() != Some(label) {
             return Err(answer.malformed("the new key has another name than was asked for"));
         }
-        if key.sid == self.main_key {
+        if key.sid.may_be(&self.main_key) {
             return Err(answer.malformed("the new key is said to be the Main key"));
         }
         // The form is Twilio's own rule: its Go library refuses to send anything else.
@@ -116,7 +116,7 @@ impl TwilioClient {
 
     /// Deletes through the path of the account, so that a wrong account cannot be hit (protocol, b.4).
     pub(super) async fn delete_key(&self, account: &AccountSid, sid: &KeySid) -> Result<(), Miss> {
-        if *sid == self.main_key {
+        if sid.may_be(&self.main_key) {
             // The last door before the wire (protocol, S11): the decision was checked long before.
             return Err(Miss::NotDone(Failure::new(Fault::Refused, "this is the Main key, which is never deleted")));
         }
