@@ -6,6 +6,7 @@ mod content;
 pub mod directory;
 pub mod http;
 pub mod journal;
+mod json;
 pub mod secrets;
 pub mod ticks;
 pub mod twilio;
