@@ -3,7 +3,7 @@
 //! One daemon holds the lock file beside it for as long as it runs; the command line reads the same file, and leaves
 //! requests in it, while the daemon works.
 
-use super::index::link;
+use super::index::unbroken;
 use super::opening;
 use super::rows::{
     clamp, corrupt, count, credential, json, key_sid, known_key, name, open_breaker, signed, unavailable,
@@ -155,19 +155,16 @@ impl Journal for SqliteJournal {
     }
 
     async fn history(&self, name: &CredentialName) -> Result<Vec<Entry>, JournalError> {
-        let query = "SELECT e.body, e.chain FROM event e JOIN credential c ON c.id = e.credential \
+        // One statement, so that an entry that is written just now is seen in both tables or in none.
+        let query = "SELECT c.seq, c.chain, e.body, e.chain FROM credential c LEFT JOIN event e ON e.credential = c.id \
                      WHERE c.name = $1 ORDER BY e.seq";
-        let mut before = Vec::new();
-        let mut entries = Vec::new();
-        for row in self.all(sqlx::query(query).bind(name.as_str())).await? {
-            let (body, chain): (String, Vec<u8>) = (row.get(0), row.get(1));
-            if link(&before, &body) != chain {
-                return Err(JournalError::Corrupt(format!("an entry of `{name}` was changed or is missing")));
-            }
-            before = chain;
-            entries.push(json(&body)?);
-        }
-        Ok(entries)
+        let rows = self.all(sqlx::query(query).bind(name.as_str())).await?;
+        let Some(first) = rows.first() else { return Ok(Vec::new()) };
+        let (seq, chain): (i64, Vec<u8>) = (first.get(0), first.get(1));
+        let entry = |row: &SqliteRow| row.get::<Option<String>, _>(2).zip(row.get::<Option<Vec<u8>>, _>(3));
+        let history: Vec<_> = rows.iter().filter_map(entry).collect();
+        unbroken(&history, (count(seq), &chain))
+            .ok_or_else(|| JournalError::Corrupt(format!("an entry of `{name}` was changed or is missing")))
     }
 
     async fn keys(&self, account: &AccountSid) -> Result<Vec<KnownKey>, JournalError> {
