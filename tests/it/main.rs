@@ -9,6 +9,7 @@ mod answers;
 mod crash;
 mod daemon;
 mod edges;
+mod fuzz;
 mod http;
 mod journal;
 mod life;

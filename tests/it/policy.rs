@@ -4,11 +4,11 @@
 //! `policy/accepted/*.toml` is a good one, and the `.txt` says what was made of it. `UPDATE_EXPECT=1` writes the texts
 //! anew; read each one before you commit it: would it help somebody at three in the morning?
 
-mod accepted;
+pub(crate) mod accepted;
 mod edges;
 mod example;
 mod places;
-mod properties;
+pub(crate) mod properties;
 mod secrets;
 mod times;
 

@@ -6,7 +6,7 @@ use rekeyd::model::policy::{Cadence, Policy, Rules, SinkPolicy};
 use std::path::{Path, PathBuf};
 
 /// Everything that a policy says, one fact in a line.
-fn facts(policy: &Policy) -> Vec<String> {
+pub(crate) fn facts(policy: &Policy) -> Vec<String> {
     let Policy { instance, state, listen, twilio, sinks, timing, limits, credentials } = policy;
     let mut facts = vec![
         format!("instance {instance}"),
