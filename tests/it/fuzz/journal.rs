@@ -60,6 +60,18 @@ fn what_the_journal_reads_it_would_write_again_and_apply_never_panics() {
     });
 }
 
+#[test]
+fn every_state_that_a_life_reaches_is_read_back_from_the_journal_as_it_was() {
+    play("journal states", &life(), |happenings| {
+        let mut world = World::new();
+        for happening in happenings {
+            world.happen(happening);
+            let text = serde_json::to_string(&world.state).unwrap();
+            assert_eq!(serde_json::from_str::<State>(&text).unwrap(), world.state, "{text}");
+        }
+    });
+}
+
 /// One way to tamper with a history: which, where, and with what.
 type Tampering = (u8, Index, Index, u8);
 
