@@ -21,10 +21,11 @@ pub(super) fn read(there: Option<&[u8]>, names: &Names) -> (Content, Option<Secr
 }
 
 fn parse(text: &[u8], names: &Names) -> (Content, Option<Secret>) {
-    match serde_json::from_slice::<Map<String, Value>>(text) {
-        Ok(object) => document::read(&object, names),
-        Err(_) => (Content::Foreign, None),
-    }
+    let Ok(raw) = serde_json::from_slice::<BTreeMap<String, &RawValue>>(text) else { return (Content::Foreign, None) };
+    // What no machine number can hold, or is too deep, is no member of ours: that it is there is all that counts.
+    let value = |text: &RawValue| serde_json::from_str(text.get()).unwrap_or(Value::Null);
+    let object: Map<String, Value> = raw.into_iter().map(|(member, text)| (member, value(text))).collect();
+    document::read(&object, names)
 }
 
 /// Puts the pair into the value that is there now; what is not a JSON object is replaced.
@@ -89,6 +90,16 @@ mod tests {
         assert!(!same_text(&pair(1, "a", ""), &pair(1, "b", "")));
         assert!(!same_text(&pair(1, "a", ""), &pair(2, "a", "")));
         assert!(!same_text(&pair(1, "a", ""), "{}"));
+    }
+
+    #[test]
+    fn a_pair_is_read_beside_what_no_machine_can_hold() {
+        let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+        for theirs in ["1e400", "-0.1e-99999", deep.as_str(), "\"\\ud800\""] {
+            let text = pair(1, "a", &format!(r#","theirs":{theirs}"#));
+            let (content, secret) = parse(text.as_bytes(), &Names::default());
+            assert!(content.sid().is_some() && secret.is_some(), "{theirs}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod content;
 pub mod directory;
 pub mod http;
 pub mod journal;
+mod json;
 mod redact;
 pub mod secrets;
 pub mod ticks;

@@ -78,7 +78,7 @@ fn is_twilio(host: &str) -> bool {
 
 /// `api.REGION.twilio.com`, shut on 2026-04-28 for every region but `us1` (Twilio docs, "Edge Locations").
 fn is_shut(host: &str) -> bool {
-    matches!(host.split('.').collect::<Vec<_>>().as_slice(), ["api", _, "twilio", "com"])
+    matches!(host.split('.').collect::<Vec<_>>().as_slice(), ["api", region, "twilio", "com"] if !region.is_empty())
 }
 
 /// A region of AWS, such as `eu-west-1`.

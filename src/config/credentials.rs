@@ -90,8 +90,8 @@ struct Reader<'r, 's> {
     taken: &'r mut Taken<'s>,
     /// By name: where.
     names: HashMap<String, usize>,
-    /// By key: where.
-    adopted: HashMap<KeySid, usize>,
+    /// By key, in small letters: where.
+    adopted: HashMap<String, usize>,
 }
 
 impl Reader<'_, '_> {
@@ -171,11 +171,11 @@ impl Reader<'_, '_> {
     fn adopt(&mut self, field: Field<'_>) -> Option<KeySid> {
         let sid = key_sid(field)?;
         let accepts = "the SID of a hand-made key that this credential replaces";
-        if self.ground.main_key.as_ref() == Some(&sid) {
+        if self.ground.main_key.as_ref().is_some_and(|main_key| sid.may_be(main_key)) {
             field.clashes("this is the Main key: once it is replaced, it would be deleted", accepts);
             return None;
         }
-        if let Some(first) = self.adopted.insert(sid.clone(), field.offset()) {
+        if let Some(first) = self.adopted.insert(sid.as_str().to_ascii_lowercase(), field.offset()) {
             let line = field.line_of(first);
             field.clashes(format!("this key is adopted already, in line {line}"), accepts);
             return None;

@@ -62,7 +62,10 @@ impl Field<'_> {
 
 /// Reads a duration; the error says what is wrong with it.
 fn parse(text: &str) -> Result<Duration, &'static str> {
-    let span: Span = text.parse().map_err(|_| "this is not a duration: a number and a unit (d, h, m, s) are needed")?;
+    let span: Span = text.parse().map_err(|_| match text.contains(['.', ',']) {
+        true => "this is not a duration: only hours, minutes and seconds may have a fraction",
+        false => "this is not a duration: a number and a unit (d, h, m, s) are needed",
+    })?;
     let length = span.to_duration(SpanRelativeTo::days_are_24_hours());
     let length = length.map_err(|_| "months and years have no fixed length: count in days")?;
     Duration::try_from(length).map_err(|_| "a duration can not be negative")

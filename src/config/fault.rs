@@ -9,6 +9,9 @@ use toml::de::DeTable;
 /// Longer lines are not shown, only named.
 const LONGEST_EXCERPT: usize = 2_000;
 
+/// The byte order mark: U+FEFF, which UTF-8 does not need and TOML allows in front.
+const MARK: char = '\u{feff}';
+
 /// What was found so far. Readers push to it and go on, so that all faults of a file are told at once.
 pub(super) struct Faults<'t> {
     text: Text<'t>,
@@ -116,10 +119,12 @@ impl<'t> Text<'t> {
         counted: &mut (usize, usize),
     ) -> Diagnostic {
         let (line, start) = self.position(fault.span.start);
+        // The mark that some editors put before the text is none of its letters.
+        let start = if line == 1 && self.whole.starts_with(MARK) { MARK.len_utf8() } else { start };
         let end = self.starts.get(line).map_or(self.whole.len(), |next| next - 1);
         let shown = self.whole[start..end].trim_end_matches('\r');
         let end = start + shown.len();
-        let from = fault.span.start.min(end);
+        let from = fault.span.start.clamp(start, end);
         let (known, letters) = if counted.0 >= start { *counted } else { (start, 0) };
         let column = letters + self.whole.get(known..from).map_or(0, |between| between.chars().count());
         *counted = (from, column);

@@ -40,6 +40,9 @@ const SHAPES: [Shape; 9] = [
     Shape { what: "an AWS secret access key", sure: Sure::Alone, length: aws_secret },
 ];
 
+/// Where the shape of a Vault token stands among them.
+const TOKEN: usize = 1;
+
 /// What kind of secret the value looks like, if it does.
 pub(super) fn looks_like(value: &str) -> Option<&'static str> {
     let is_one = |(span, shape): &(Range<usize>, &Shape)| match shape.sure {
@@ -205,8 +208,12 @@ fn shapes(text: &str) -> Vec<(Range<usize>, &'static Shape)> {
     let mut at = 0;
     while at < bytes.len() {
         let after_word = at > 0 && bytes[at - 1].is_ascii_alphanumeric() && bytes[at].is_ascii_alphanumeric();
-        let candidate = !after_word && text.is_char_boundary(at);
-        let hit = candidate.then(|| SHAPES.iter().find_map(|shape| Some((shape, (shape.length)(text, at)?)))).flatten();
+        let hit = match after_word {
+            _ if !text.is_char_boundary(at) => None,
+            // A letter too much in front of a token makes it no less a token, and no word goes on like one.
+            true => vault_token(text, at).map(|length| (&SHAPES[TOKEN], length)),
+            false => SHAPES.iter().find_map(|shape| Some((shape, (shape.length)(text, at)?))),
+        };
         match hit {
             Some((shape, length)) => {
                 found.push((at..at + length, shape));

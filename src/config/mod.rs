@@ -30,7 +30,7 @@ use reader::Table;
 use std::collections::HashMap;
 use std::fmt;
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// A policy, and what seems odd about it.
 pub struct Loaded {
@@ -157,16 +157,16 @@ fn own_files(
 ) -> HashMap<PathBuf, &'static str> {
     let mut own = HashMap::new();
     if let Some(StateUrl::Sqlite(path)) = &daemon.state {
-        // SQLite docs, "Temporary Files Used By SQLite".
-        for end in ["", "-wal", "-shm", "-journal"] {
+        // SQLite docs, "Temporary Files Used By SQLite"; and the two that `adapters::journal` keeps beside it.
+        for end in ["", "-wal", "-shm", "-journal", ".lock", ".witness"] {
             let mut file = path.clone().into_os_string();
             file.push(end);
-            own.insert(file.into(), "the journal");
+            own.insert(direct(file.as_ref()), "the journal");
         }
     }
     let mut add = |source: Option<&SecretSource>, what| {
         if let Some(SecretSource::File(path)) = source {
-            own.insert(path.clone(), what);
+            own.insert(direct(path), what);
         }
     };
     add(twilio.main_key_secret.as_ref(), "the secret of the Main key");
@@ -182,6 +182,18 @@ fn own_files(
         add(ca_file.clone().map(SecretSource::File).as_ref(), "a certificate of Vault");
     }
     own
+}
+
+/// The path without its detours: `/a/b/../c` is `/a/c`, unless `b` is a link, which is for the file system to know.
+fn direct(path: &Path) -> PathBuf {
+    path.components().fold(PathBuf::new(), |mut direct, part| {
+        if part == Component::ParentDir {
+            direct.pop();
+        } else {
+            direct.push(part);
+        }
+        direct
+    })
 }
 
 impl PolicyErrors {

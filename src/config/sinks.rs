@@ -146,8 +146,11 @@ fn directory(table: &Table<'_>) -> Option<SinkPolicy> {
                 return Err("a path must be absolute; `~` and `$VARIABLE` are not known here");
             }
             let path = PathBuf::from(text);
-            if path.components().any(|part| part == Component::ParentDir) || text.contains(char::is_control) {
+            if path.components().any(|part| part == Component::ParentDir) {
                 return Err("`..` could lead anywhere");
+            }
+            if text.contains(char::is_control) {
+                return Err("this is not the path of a directory: there is a control character in it");
             }
             // Rebuilt from its parts, so that `/a//b/` and `/a/b` are one directory.
             Ok(path.components().collect::<PathBuf>())

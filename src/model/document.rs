@@ -155,7 +155,8 @@ fn read_as(object: &Map<String, Value>, members: &Members) -> (Content, Option<S
         return (if blank { Content::Blank } else { Content::Foreign }, None);
     };
     let Ok(sid) = KeySid::new(sid) else { return (Content::Foreign, None) };
-    let secret = text(&members.api_key_secret).map(|secret| Secret::new(secret.to_owned()));
+    let secret = text(&members.api_key_secret).filter(|secret| !secret.is_empty());
+    let secret = secret.map(|secret| Secret::new(secret.to_owned()));
     (Content::Pair { sid, stamp: stamp.and_then(Stamp::parse) }, secret)
 }
 

@@ -41,7 +41,7 @@ impl<T> Outcome<T> {
     }
 }
 
-/// A fault with a line for people: at most 200 characters, no control characters, never a secret.
+/// A fault with a line for people: at most 200 characters, none that controls or hides anything, never a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// What kind it was.
@@ -53,9 +53,16 @@ pub struct Failure {
 impl Failure {
     /// Cuts and cleans the detail. Secrets must have been scrubbed by the caller, who alone knows them.
     pub fn new(fault: Fault, detail: &str) -> Self {
-        let clean = detail.chars().map(|c| if c.is_control() { ' ' } else { c });
+        let clean = detail.chars().map(|c| if c.is_control() || is_hidden(c) { ' ' } else { c });
         Self { fault, detail: clean.take(200).collect() }
     }
+}
+
+/// A letter that takes up no room, breaks the line, or turns the direction of writing (Unicode, general categories Cf,
+/// Zl and Zp, as far as a text from outside could hide or forge something with them).
+fn is_hidden(c: char) -> bool {
+    let ranges = ['\u{200b}'..='\u{200f}', '\u{2028}'..='\u{202e}', '\u{2060}'..='\u{206f}', '\u{e0000}'..='\u{e007f}'];
+    matches!(c, '\u{ad}' | '\u{61c}' | '\u{feff}') || ranges.iter().any(|range| range.contains(&c))
 }
 
 impl fmt::Display for Failure {
@@ -143,6 +150,12 @@ mod tests {
         let failure = Failure::new(Fault::Server, &format!("a\nb{}", "x".repeat(500)));
         assert_eq!(failure.detail.chars().count(), 200);
         assert!(failure.detail.starts_with("a b"));
+    }
+
+    #[test]
+    fn a_detail_shows_every_letter_that_it_holds() {
+        let failure = Failure::new(Fault::Server, "a\u{202e}b\u{200b}c\u{feff}d\u{2028}é\u{e0041}");
+        assert_eq!(failure.detail, "a b c d é ");
     }
 
     #[test]

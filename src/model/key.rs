@@ -23,6 +23,14 @@ name!(
     "SK and 32 hexadecimal digits"
 );
 
+impl KeySid {
+    /// Whether both can be the same key. Twilio writes small letters and accepts others; that it then means another key
+    /// is nowhere promised, so where the Main key is at stake the letters do not count.
+    pub fn may_be(&self, other: &Self) -> bool {
+        self.as_str().eq_ignore_ascii_case(other.as_str())
+    }
+}
+
 /// `^XX[0-9a-fA-F]{32}$` (Twilio's OpenAPI document).
 fn sid(text: &str, prefix: &str) -> bool {
     let digits = text.strip_prefix(prefix);
@@ -208,6 +216,13 @@ mod tests {
         ] {
             assert!(Label::parse(text).is_none(), "{text}");
         }
+    }
+
+    #[test]
+    fn large_and_small_letters_may_be_the_same_key_and_are_not_the_same_name() {
+        let sid = |digit: &str| KeySid::new(&format!("SK{}", digit.repeat(32))).unwrap();
+        assert!(sid("a").may_be(&sid("A")) && sid("a") != sid("A"));
+        assert!(!sid("a").may_be(&sid("b")));
     }
 
     #[test]

@@ -5,9 +5,11 @@
 #![expect(clippy::disallowed_methods, reason = "tests are the world that the daemon lives in")]
 #![expect(unreachable_pub, reason = "one binary: everything in it is its own public")]
 
+mod answers;
 mod crash;
 mod daemon;
 mod edges;
+mod fuzz;
 mod http;
 mod journal;
 mod life;

@@ -9,7 +9,7 @@ mod directory;
 mod fake;
 mod secrets_manager;
 mod secrets_manager_faults;
-mod vault;
+pub(crate) mod vault;
 mod vault_faults;
 mod vault_session;
 

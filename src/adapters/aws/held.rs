@@ -56,8 +56,17 @@ pub(super) async fn held(client: &Client, name: &str) -> Result<Held, Trouble> {
 async fn current(client: &Client, name: &str) -> Result<Option<Held>, Trouble> {
     let found = client.get_secret_value().secret_id(name).version_stage(CURRENT).send().await;
     let Some(found) = unless_missing(found.map_err(|error| Trouble::new(&error, None)))? else { return Ok(None) };
-    let id = found.version_id().ok_or_else(|| Trouble::malformed("a version without an id"))?.to_owned();
+    if found.name().is_some_and(|told| told != name) {
+        return Err(Trouble::malformed("it shows another secret"));
+    }
+    let id = found.version_id().filter(|id| is_id(id)).map(str::to_owned);
+    let id = id.ok_or_else(|| Trouble::malformed("a version without an id"))?;
     Ok(Some(Held { state: State::At(id), stored: Some(Stored::from_answer(found)?) }))
+}
+
+/// AWS API reference, "GetSecretValue": at most 64 characters. It is shown and kept as it is.
+fn is_id(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// Tells a secret without a current version from no secret: AWS answers both with the same error. None if there is a

@@ -22,6 +22,7 @@
 //!
 //! The SDK's own repetition is switched off: when to repeat what is decided by the engine, from the journal.
 
+mod bound;
 mod held;
 mod trouble;
 
@@ -84,8 +85,11 @@ impl SecretsManager {
 
     /// Uses a configuration made elsewhere, without its repetitions and with connections of our own.
     pub fn new(config: &SdkConfig) -> Self {
-        let config = aws_sdk_secretsmanager::config::Builder::from(config).retry_config(RetryConfig::disabled());
-        Self { client: Client::from_conf(config.http_client(connections()).build()) }
+        let config = aws_sdk_secretsmanager::config::Builder::from(config)
+            .retry_config(RetryConfig::disabled())
+            .interceptor(bound::ShortAnswers)
+            .http_client(connections());
+        Self { client: Client::from_conf(config.build()) }
     }
 
     async fn look(&self, name: &str, names: &Names, attempt: Option<AttemptId>) -> Result<Reading, Trouble> {
@@ -129,7 +133,7 @@ impl SecretsManager {
         let call = self.client.create_secret().name(name).client_request_token(&draft.id);
         let sent = call.set_secret_string(text).set_secret_binary(bytes).send().await;
         match sent.map_err(|error| Trouble::new(&error, draft.hide)) {
-            Ok(_) => Ok(draft.at()),
+            Ok(made) => draft.stored_as(made.version_id()).map(|()| draft.at()),
             // The name is taken: by an earlier call of ours whose answer was lost, or by somebody else.
             Err(trouble) if trouble.is("ResourceExistsException") => self.settle(name, draft).await,
             Err(trouble) => Err(trouble),
@@ -163,7 +167,10 @@ impl SecretsManager {
         let (text, bytes) = draft.stored.parts()?;
         let call = self.client.put_secret_value().secret_id(name).client_request_token(&draft.id);
         let call = call.version_stages(draft.label).set_secret_string(text).set_secret_binary(bytes);
-        let Err(error) = call.send().await else { return Ok(()) };
+        let error = match call.send().await {
+            Ok(put) => return draft.stored_as(put.version_id()),
+            Err(error) => error,
+        };
         let trouble = Trouble::new(&error, draft.hide);
         // A version of that id exists with other bytes. It is as good if it says the same: the stamp, or a member that
         // people added, was another one when it was put.
@@ -179,7 +186,8 @@ impl SecretsManager {
         let call = self.client.update_secret_version_stage().secret_id(name).version_stage(CURRENT);
         let sent = call.move_to_version_id(&draft.id).set_remove_from_version_id(base.map(str::to_owned)).send().await;
         match sent.map_err(|error| Trouble::new(&error, draft.hide)) {
-            Ok(_) => Ok(draft.at()),
+            Ok(moved) if moved.arn().is_some() => Ok(draft.at()),
+            Ok(_) => Err(Trouble::malformed("the answer to a move names no secret")),
             Err(trouble) if trouble.is("InvalidParameterException") => {
                 let state = held(&self.client, name).await.map_err(Trouble::after_a_write)?.state;
                 match state {
@@ -242,6 +250,15 @@ fn connections() -> SharedHttpClient {
 }
 
 impl Draft<'_> {
+    /// Checks that the answer to a write names the version that was asked for.
+    fn stored_as(&self, told: Option<&str>) -> Result<(), Trouble> {
+        if told == Some(self.id.as_str()) {
+            Ok(())
+        } else {
+            Err(Trouble::malformed("the answer to a write names no version, or another"))
+        }
+    }
+
     fn at(&self) -> Written {
         Written::At(Version(self.id.clone()))
     }

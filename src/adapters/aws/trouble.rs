@@ -26,6 +26,10 @@ impl Trouble {
         E: ProvideErrorMetadata + Error + 'static,
     {
         match error {
+            // The SDK takes a success that it can not read for an error without a code.
+            SdkError::ServiceError(said) if said.raw().status().is_success() => {
+                Self::unclear(Fault::Malformed, "the answer of AWS could not be understood")
+            }
             SdkError::ServiceError(said) => {
                 let status = said.raw().status().as_u16();
                 let code = said.err().code().unwrap_or("no code").to_owned();
@@ -36,8 +40,9 @@ impl Trouble {
                     message => redact(message.unwrap_or("no message"), hide),
                 };
                 let text = format!("AWS answered {status} {}: {message}", word(&code));
-                // A code and a 4xx status: AWS itself refused. Anything else may come from in between.
-                let certain = said.err().code().is_some() && (400..500).contains(&status);
+                // A code and a 4xx status: AWS itself refused. Anything else may come from in between; but a 429 says
+                // that nothing was done, whoever wrote it.
+                let certain = status == 429 || (said.err().code().is_some() && (400..500).contains(&status));
                 Self { code: Some(code), certain, failure: Failure::new(fault, &text) }
             }
             SdkError::TimeoutError(_) => Self::unclear(Fault::Timeout, "AWS did not answer in time"),

@@ -56,6 +56,20 @@ pub fn notes(before: &State, entry: &Entry) -> Vec<Note> {
     }
 }
 
+/// The entries of a history, if it is whole: each follows the one before, and the last is the one that the row of the
+/// credential names. Each comes as its text and its link; `last` is the number and the link of the last one.
+pub fn unbroken(history: &[(String, Vec<u8>)], last: (u64, &[u8])) -> Option<Vec<Entry>> {
+    let mut before: &[u8] = &[];
+    let mut entries = Vec::with_capacity(history.len());
+    for (number, (body, chain)) in (1..).zip(history) {
+        let entry: Entry = serde_json::from_str(body).ok()?;
+        (link(before, body) == *chain && entry.seq == number).then_some(())?;
+        before = chain;
+        entries.push(entry);
+    }
+    (last == (history.len() as u64, before)).then_some(entries)
+}
+
 /// The link of an entry: SHA-256 over the link before it and the entry's text, so that a changed or missing entry shows.
 pub fn link(before: &[u8], body: &str) -> Vec<u8> {
     let mut context = digest::Context::new(&digest::SHA256);

@@ -1,6 +1,6 @@
 //! How values cross between a database and us; what cannot be right there is damage, and is never guessed at.
 
-use super::index::link;
+use super::index::unbroken;
 use crate::model::event::Entry;
 use crate::model::key::{AccountSid, AttemptId, KeySid};
 use crate::model::names::CredentialName;
@@ -19,6 +19,7 @@ pub(super) trait Columns {
     fn number(&self, column: usize) -> i64;
     fn maybe_number(&self, column: usize) -> Option<i64>;
     fn bytes(&self, column: usize) -> Vec<u8>;
+    fn maybe_bytes(&self, column: usize) -> Option<Vec<u8>>;
 }
 
 macro_rules! columns {
@@ -39,6 +40,9 @@ macro_rules! columns {
             fn bytes(&self, column: usize) -> Vec<u8> {
                 self.get(column)
             }
+            fn maybe_bytes(&self, column: usize) -> Option<Vec<u8>> {
+                self.get(column)
+            }
         }
     };
 }
@@ -56,19 +60,13 @@ pub(super) fn credential(row: &impl Columns) -> Result<CredentialRow, JournalErr
     })
 }
 
-/// The entries of one credential, each of which must be linked to the one before it.
+/// The entries of one credential: each linked to the one before it, the last one that of its state.
 pub(super) fn history(name: &CredentialName, rows: &[impl Columns]) -> Result<Vec<Entry>, JournalError> {
-    let mut before = Vec::new();
-    let mut entries = Vec::with_capacity(rows.len());
-    for row in rows {
-        let (body, chain) = (row.text(0), row.bytes(1));
-        if link(&before, &body) != chain {
-            return Err(JournalError::Corrupt(format!("an entry of `{name}` was changed or is missing")));
-        }
-        before = chain;
-        entries.push(json(&body)?);
-    }
-    Ok(entries)
+    let Some(first) = rows.first() else { return Ok(Vec::new()) };
+    let last = (count(first.number(0)), first.bytes(1));
+    let history: Vec<_> = rows.iter().filter_map(|row| row.maybe_text(2).zip(row.maybe_bytes(3))).collect();
+    unbroken(&history, (last.0, &last.1))
+        .ok_or_else(|| JournalError::Corrupt(format!("an entry of `{name}` was changed or is missing")))
 }
 
 pub(super) fn known_key(row: &impl Columns) -> Result<KnownKey, JournalError> {

@@ -21,8 +21,9 @@ pub(super) const BROKEN: &str = "SELECT c.name FROM credential c \
                                  LEFT JOIN event e ON e.credential = c.id AND e.seq = c.seq \
                                  WHERE c.seq > 0 AND (e.chain IS NULL OR e.chain <> c.chain) LIMIT 1";
 pub(super) const HELD_UNTIL: &str = "SELECT held_until_ms FROM installation";
-pub(super) const HISTORY: &str = "SELECT e.body, e.chain FROM event e JOIN credential c ON c.id = e.credential \
-                                  WHERE c.name = $1 ORDER BY e.seq";
+/// One statement, so that an entry that is written just now is seen in both tables or in none.
+pub(super) const HISTORY: &str = "SELECT c.seq, c.chain, e.body, e.chain FROM credential c \
+                                  LEFT JOIN event e ON e.credential = c.id WHERE c.name = $1 ORDER BY e.seq";
 pub(super) const KEYS_ALIVE: &str = keys!("WHERE k.account = $1 AND k.gone = 0");
 pub(super) const KEY: &str = keys!("WHERE k.sid = $1");
 pub(super) const ATTEMPT: &str = "SELECT c.name, a.intended, k.sid FROM attempt a \

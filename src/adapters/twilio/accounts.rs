@@ -13,12 +13,25 @@ struct Account {
     status: Status,
 }
 
+/// Read as text: derived, it would take `{"active": null}` for a status too.
 #[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String")]
 enum Status {
     Active,
     Suspended,
     Closed,
+}
+
+impl TryFrom<String> for Status {
+    type Error = &'static str;
+    fn try_from(word: String) -> Result<Self, Self::Error> {
+        match word.as_str() {
+            "active" => Ok(Self::Active),
+            "suspended" => Ok(Self::Suspended),
+            "closed" => Ok(Self::Closed),
+            _ => Err("not a status"),
+        }
+    }
 }
 
 impl TwilioClient {

@@ -2,6 +2,7 @@
 
 use super::pair::{Pair, redact};
 use crate::adapters::http::{Body, Miss};
+use crate::adapters::json::object;
 use crate::model::fault::{Failure, Fault};
 use serde::Deserialize;
 
@@ -38,7 +39,7 @@ impl Answer<'_> {
 
     /// Twilio's error body, if this is one.
     pub(super) fn complaint(&self) -> Option<Complaint> {
-        let complaint: Complaint = serde_json::from_slice(self.body.as_ref().ok()?).ok()?;
+        let complaint: Complaint = object(self.body.as_ref().ok()?).ok()?;
         // Twilio's codes have five digits or more; smaller ones are some gateway's, and mostly repeat the status.
         let twilios = complaint.code >= 10_000 && complaint.status.is_none_or(|status| status == self.status);
         twilios.then_some(complaint)
@@ -56,7 +57,7 @@ impl Answer<'_> {
         }
         let body = self.body.as_ref().map_err(|failure| Miss::Unknown(failure.clone()))?;
         // Of the parser's error only the place is shown; its text quotes what it found, which may be a secret.
-        serde_json::from_slice(body).map_err(|error| {
+        object(body).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             self.malformed(&format!("the body is not {what} (line {line}, column {column})"))
         })

@@ -4,6 +4,7 @@ use super::TwilioClient;
 use super::answer::Answer;
 use super::call::parse_date;
 use crate::adapters::http::Miss;
+use crate::adapters::json::Object;
 use crate::model::fault::{Failure, Fault};
 use crate::model::key::{AccountSid, KeyFacts, KeySid};
 use crate::model::secret::Secret;
@@ -17,11 +18,14 @@ use url::{Url, form_urlencoded};
 const FIRST_PAGE: &str = "PageSize=1000";
 /// The longest list that is followed: 100,000 keys.
 const MAX_PAGES: usize = 100;
+/// The longest address of a next page that is followed; Twilio's have about 150 characters (observed, 2026).
+const LONGEST_ADDRESS: usize = 4_096;
 
-/// A key as Twilio shows it.
+/// A key as Twilio shows it. It need not say whose it is; if it does, it must be who was asked about.
 #[derive(Deserialize)]
 struct Shown {
     sid: KeySid,
+    account_sid: Option<AccountSid>,
     friendly_name: Option<String>,
     #[serde(deserialize_with = "date")]
     date_created: Timestamp,
@@ -32,6 +36,7 @@ struct Shown {
 #[derive(Deserialize)]
 struct Created<'a> {
     sid: KeySid,
+    account_sid: Option<AccountSid>,
     friendly_name: Option<String>,
     #[serde(deserialize_with = "date")]
     date_created: Timestamp,
@@ -41,7 +46,7 @@ struct Created<'a> {
 /// One page of the list. Its other members only describe the page.
 #[derive(Deserialize)]
 struct Page {
-    keys: Vec<Shown>,
+    keys: Vec<Object<Shown>>,
     next_page_uri: Option<String>,
 }
 
@@ -62,16 +67,19 @@ impl TwilioClient {
         let request = self.fresh.post(self.address(account, ["Keys.json"])).form(&[("FriendlyName", label)]);
         let answer = self.call(request, self.main()).await?;
         let key: Created<'_> = answer.parse(&[201, 200], "a new key")?;
-        self.accept(&answer, key, label)
+        self.accept(&answer, key, account, label)
     }
 
     /// A new key must be what was asked for; otherwise nobody knows what was made.
-    fn accept(&self, answer: &Answer<'_>, key: Created<'_>, label: &str) -> Result<NewKey, Miss> {
+    fn accept(&self, answer: &Answer<'_>, key: Created<'_>, account: &AccountSid, label: &str) -> Result<NewKey, Miss> {
         if key.friendly_name.as_deref() != Some(label) {
             return Err(answer.malformed("the new key has another name than was asked for"));
         }
-        if key.sid == self.main_key {
+        if key.sid.may_be(&self.main_key) {
             return Err(answer.malformed("the new key is said to be the Main key"));
+        }
+        if is_foreign(key.account_sid.as_ref(), account) {
+            return Err(answer.malformed("the new key is said to be of another account"));
         }
         // The form is Twilio's own rule: its Go library refuses to send anything else.
         let usable = |secret: &&str| !secret.is_empty() && secret.bytes().all(|b| b.is_ascii_alphanumeric());
@@ -88,12 +96,21 @@ impl TwilioClient {
         loop {
             let answer = self.call(self.kept.get(url.clone()), self.main()).await?;
             let page: Page = answer.parse(&[200], "a page of keys")?;
-            keys.extend(page.keys.into_iter().map(|key| (key.sid.clone(), KeyFacts::from(key))));
+            if page.keys.iter().any(|Object(key)| is_foreign(key.account_sid.as_ref(), account)) {
+                return Err(answer.malformed("the list holds a key of another account"));
+            }
+            keys.extend(page.keys.into_iter().map(|Object(key)| (key.sid.clone(), KeyFacts::from(key))));
             let Some(next) = page.next_page_uri.filter(|next| !next.is_empty()) else {
                 return Ok(keys.into_values().collect());
             };
-            let query = query(&next).ok_or_else(|| answer.malformed("the address of the next page has no query"))?;
-            url.set_query(Some(query));
+            if next.len() > LONGEST_ADDRESS {
+                return Err(answer.malformed("the address of the next page is longer than 4 KiB"));
+            }
+            url.set_query(query(&next));
+            // Asked of what was made of it: line breaks, for one, are left out of a URL (WHATWG URL standard).
+            if url.query().is_none_or(str::is_empty) {
+                return Err(answer.malformed("the address of the next page has no query"));
+            }
             if !read.insert(position(&url)) {
                 return Err(answer.malformed("the list leads back to a page that was read before"));
             }
@@ -111,12 +128,16 @@ impl TwilioClient {
             return Ok(None);
         }
         let key: Shown = answer.parse(&[200], "a key")?;
-        if key.sid == *sid { Ok(Some(key.into())) } else { Err(answer.malformed("it shows another key")) }
+        match key {
+            key if key.sid != *sid => Err(answer.malformed("it shows another key")),
+            key if is_foreign(key.account_sid.as_ref(), account) => Err(answer.malformed("it is of another account")),
+            key => Ok(Some(key.into())),
+        }
     }
 
     /// Deletes through the path of the account, so that a wrong account cannot be hit (protocol, b.4).
     pub(super) async fn delete_key(&self, account: &AccountSid, sid: &KeySid) -> Result<(), Miss> {
-        if *sid == self.main_key {
+        if sid.may_be(&self.main_key) {
             // The last door before the wire (protocol, S11): the decision was checked long before.
             return Err(Miss::NotDone(Failure::new(Fault::Refused, "this is the Main key, which is never deleted")));
         }
@@ -128,6 +149,10 @@ impl TwilioClient {
     fn key(&self, account: &AccountSid, sid: &KeySid) -> Url {
         self.address(account, ["Keys", &format!("{sid}.json")])
     }
+}
+
+fn is_foreign(told: Option<&AccountSid>, account: &AccountSid) -> bool {
+    told.is_some_and(|told| told != account)
 }
 
 /// The query of an address, which is all that is believed of it: the rest could lead to any host (protocol, S15).

@@ -47,8 +47,9 @@ fn verdict(answer: &Answer<'_>) -> Result<Verdict, Miss> {
     match answer.status {
         // The body must be whole and of Twilio's kind: a page that some gateway puts in its place proves nothing.
         200..=299 => {
-            let _: BTreeMap<String, IgnoredAny> = answer.parse(&[answer.status], "a JSON object")?;
-            Ok(Verdict::Works)
+            let members: BTreeMap<String, IgnoredAny> = answer.parse(&[answer.status], "a JSON object")?;
+            // Every error of Twilio has a code and no list of theirs has one, whatever status stands above it.
+            if members.contains_key("code") { Err(answer.malformed("it holds an error")) } else { Ok(Verdict::Works) }
         }
         401 if answer.body.is_ok() => match answer.complaint() {
             Some(complaint) if complaint.code == PERMISSION_MISSING => Ok(Verdict::Works),

@@ -24,6 +24,7 @@ mod session;
 mod wire;
 
 use super::content::{self, Text};
+use super::json::{Object, object};
 use crate::model::document::{Names, Pair, Seen};
 use crate::model::fault::{Failure, Fault, Outcome};
 use crate::model::key::AttemptId;
@@ -33,6 +34,7 @@ use crate::model::secret::Secret;
 use crate::ports::{Reading, Sink, Written};
 use async_trait::async_trait;
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 use session::Session;
 use std::collections::BTreeMap;
@@ -122,7 +124,7 @@ impl Vault {
         }
         #[derive(Deserialize)]
         struct Mount {
-            options: Option<BTreeMap<String, String>>,
+            options: Option<BTreeMap<String, Value>>,
         }
         if held.version > 0 {
             return Ok(());
@@ -131,7 +133,7 @@ impl Vault {
         // Where the question is not allowed there is no answer to go by.
         let described = serde_json::from_slice(&answer.body);
         match described.map(|Described { data }| data.options.unwrap_or_default().remove("version")) {
-            Ok(version) if version.as_deref() != Some("2") => {
+            Ok(version) if !version.as_ref().is_some_and(|version| *version == "2" || *version == 2) => {
                 let detail = format!("{} is no KV engine of version 2: see `vault kv enable-versioning`", self.mount);
                 Err(Failure::new(Fault::Refused, &detail))
             }
@@ -198,25 +200,27 @@ impl Held {
 #[derive(Deserialize)]
 struct Found<'a> {
     #[serde(borrow)]
-    data: FoundVersion<'a>,
+    data: Object<FoundVersion<'a>>,
 }
 
 #[derive(Deserialize)]
 struct FoundVersion<'a> {
     #[serde(borrow)]
     data: Option<&'a RawValue>,
-    metadata: SecretVersionMetadata,
+    metadata: Object<SecretVersionMetadata>,
 }
 
 fn held(answer: &Answer) -> Result<Held, Failure> {
-    let found: Option<Found<'_>> = serde_json::from_slice(&answer.body).ok();
+    let found = object::<Found<'_>>(&answer.body).ok().map(|found| found.data.0);
     match (answer.status.as_u16(), found) {
-        (200, Some(Found { data: FoundVersion { data: Some(data), metadata } })) => {
+        (200, Some(FoundVersion { data: Some(data), metadata: Object(metadata) })) if metadata.version > 0 => {
             Ok(Held { version: metadata.version, text: Some(Zeroizing::new(data.get().as_bytes().to_vec())) })
         }
-        (404, Some(Found { data })) => Ok(Held { version: data.metadata.version, text: None }),
+        (404, Some(FoundVersion { metadata: Object(metadata), .. })) => {
+            Ok(Held { version: metadata.version, text: None })
+        }
         (404, None) if answer.errors().is_some_and(|errors| errors.is_empty()) => Ok(Held { version: 0, text: None }),
-        (200, _) => Err(Failure::new(Fault::Malformed, "the answer is not that of a KV engine of version 2")),
+        (200..300, _) => Err(Failure::new(Fault::Malformed, "the answer is not that of a KV engine of version 2")),
         _ => Err(answer.failure(None)),
     }
 }
@@ -225,12 +229,12 @@ fn held(answer: &Answer) -> Result<Held, Failure> {
 fn written(answer: &Answer, hide: Option<&Secret>) -> Outcome<Written> {
     #[derive(Deserialize)]
     struct Stored {
-        data: SecretVersionMetadata,
+        data: Object<SecretVersionMetadata>,
     }
     match answer.status.as_u16() {
-        200 => match serde_json::from_slice::<Stored>(&answer.body) {
-            Ok(stored) => Outcome::Done(Written::At(Version(stored.data.version.to_string()))),
-            Err(_) => Outcome::Unknown(Failure::new(Fault::Malformed, "the answer to a write names no version")),
+        status @ 200..300 => match object::<Stored>(&answer.body) {
+            Ok(stored) if status == 200 => Outcome::Done(Written::At(Version(stored.data.0.version.to_string()))),
+            _ => Outcome::Unknown(Failure::new(Fault::Malformed, "the answer to a write names no version")),
         },
         400 if answer.says("check-and-set parameter did not match") => Outcome::Done(Written::Conflict),
         300..400 | 429 => Outcome::NotDone(answer.failure(hide)),

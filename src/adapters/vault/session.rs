@@ -4,6 +4,7 @@
 //! three quarters of its lease and then replaced by another login, never renewed: a renewed token still ends at its
 //! `max_ttl`, a login always works. The secret id must therefore allow any number of uses (`secret_id_num_uses = 0`).
 
+use super::super::json::{Object, object};
 use super::super::secrets;
 use super::wire::{Answer, Wire};
 use crate::model::fault::{Failure, Fault, Outcome};
@@ -101,7 +102,7 @@ fn refused(answer: &Answer) -> bool {
 async fn login(wire: &Wire, mount: &str, role_id: &str, secret_id: &SecretSource) -> Result<Lease, Failure> {
     #[derive(Deserialize)]
     struct SignedIn {
-        auth: AuthInfo,
+        auth: Object<AuthInfo>,
     }
     let secret_id = secret(secret_id).await?;
     let request = wire.request(LoginWithApproleRequest {
@@ -116,10 +117,14 @@ async fn login(wire: &Wire, mount: &str, role_id: &str, secret_id: &SecretSource
         let fault = if not_accepted { Fault::Unauthorized } else { failure.fault };
         return Err(Failure::new(fault, &format!("AppRole login: {}", failure.detail)));
     }
-    let unreadable = |_| Failure::new(Fault::Malformed, "AppRole login: the answer holds no token");
-    let SignedIn { auth } = serde_json::from_slice(&answer.body).map_err(unreadable)?;
+    let unreadable = || Failure::new(Fault::Malformed, "AppRole login: the answer holds no token");
+    let SignedIn { auth: Object(auth) } = object(&answer.body).map_err(|_| unreadable())?;
+    if auth.client_token.is_empty() {
+        return Err(unreadable());
+    }
     let lasts = Duration::from_secs(auth.lease_duration);
-    let until = (!lasts.is_zero()).then(|| now() + lasts * 3 / 4);
+    // A lease that no clock can hold the end of has none.
+    let until = (!lasts.is_zero()).then(|| now().checked_add(lasts / 4 * 3)).flatten();
     Ok(Lease { token: Arc::new(Secret::new(auth.client_token)), until })
 }
 

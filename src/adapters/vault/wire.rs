@@ -1,6 +1,7 @@
 //! One request to Vault and its answer: built by `vaultrs`, sent by our own client, judged by status and error list.
 
 use super::super::http;
+use super::super::json::object;
 use super::super::redact::redact;
 use super::Unfit;
 use crate::model::fault::{Failure, Fault, Outcome};
@@ -88,7 +89,7 @@ impl Wire {
 impl Answer {
     /// The errors that Vault lists; `None` if the answer does not have the form of Vault's errors.
     pub(super) fn errors(&self) -> Option<Vec<String>> {
-        serde_json::from_slice(&self.body).ok().map(|EndpointError { errors }| errors)
+        object(&self.body).ok().map(|EndpointError { errors }| errors)
     }
 
     /// Whether one of the errors contains this text.

@@ -81,7 +81,7 @@ async fn an_answer_that_may_come_from_in_between_is_unknown() {
         (Fault::Forbidden, answer(403, r#"<h1>No</h1"#)),
         (Fault::Refused, answer(408, "")),
         (Fault::Malformed, answer(200, r#"{}"#)),
-        (Fault::Refused, answer(204, "")),
+        (Fault::Malformed, answer(204, "")),
         (Fault::Unreachable, "HTTP/1.1 200 x\r\ncontent-length: 100\r\n\r\n{\"data\""),
         (Fault::Malformed, "nonsense\r\n\r\n"),
     ];

@@ -1,0 +1,213 @@
+//! Policy text: what is accepted obeys the rules and is accepted again when it is written out in full; what is refused
+//! is refused at a place that exists, in a text that holds no secret and controls no terminal.
+
+use super::{changed, play};
+use crate::policy::accepted::{facts, good_files};
+use crate::policy::properties::obeys_the_rules;
+use crate::policy::{MINIMAL, bad_files};
+use rekeyd::config::{self, PolicyErrors};
+use rekeyd::model::document::Members;
+use rekeyd::model::policy::{
+    AccountDeletes, Cadence, Policy, PostgresState, Rules, SecretSource, SinkPolicy, StateUrl, VaultAuth,
+};
+use std::fmt::Write as _;
+use std::time::Duration;
+
+const TOKEN: &str = "hvs.CAESIJzTokenOfSomebodyElse9x";
+const PIECES: &[&str] = &[
+    "",
+    "\"",
+    "'",
+    "\"\"\"",
+    "[",
+    "]",
+    "{",
+    "}",
+    "=",
+    ".",
+    ",",
+    "#",
+    "\n",
+    "\r\n",
+    "\r",
+    "\0",
+    "\\",
+    "\\u0041",
+    "é",
+    "🔑",
+    "\u{202e}",
+    "\u{feff}",
+    "\u{a0}",
+    "1",
+    "-1",
+    "0",
+    "true",
+    "nan",
+    "1979-05-27",
+    "[[credentials]]\n",
+    "[sinks.x]\n",
+    "kind = \"vault\"\n",
+    "grace = \"1h\"\n",
+    "grace = \"3h\"\n",
+    "rotate_every = \"4h\"\n",
+    "\"2h\"",
+    "\"30d\"",
+    "schedule = { cron = \"0 3 * * *\" }\n",
+    "adopt = \"SK00000000000000000000000000000009\"\n",
+    "name = \"a\"\n",
+    TOKEN,
+    "token = \"hvs.CAESIJzTokenOfSomebodyElse9x\"\n",
+    "://a@b?c",
+    "\t",
+    "http://127.0.0.1:1",
+    "allow_short = true\n",
+    "SK",
+    "..",
+    "/",
+];
+
+fn duration(length: Duration) -> String {
+    format!("\"{}s {}ns\"", length.as_secs(), length.subsec_nanos())
+}
+
+fn text(text: &str) -> String {
+    // The escapes of JSON are escapes of TOML too.
+    serde_json::to_string(text).unwrap().replace('\u{7f}', "\\u007f")
+}
+
+fn source(source: &SecretSource, key: &str) -> String {
+    match source {
+        SecretSource::File(path) => format!("{key}_file = {}", text(path.to_str().unwrap())),
+        SecretSource::Env(name) => format!("{key}_env = {}", text(name)),
+    }
+}
+
+/// The policy as a file that says everything.
+fn written(policy: &Policy, short: bool) -> String {
+    let Policy { instance, state, listen, twilio, sinks, timing, limits, credentials } = policy;
+    let mut file = format!("[daemon]\ninstance = \"{instance}\"\nlisten = \"{listen}\"\n");
+    let state = match state {
+        StateUrl::Sqlite(path) => text(&format!("sqlite://{}", path.display())),
+        StateUrl::Postgres(PostgresState { url, password }) => {
+            let password = password.as_ref().map(|password| source(password, "state_password"));
+            format!("{}\n{}", text(url.as_str()), password.unwrap_or_default())
+        }
+    };
+    let (account, key, at) = (&twilio.account, &twilio.main_key, &twilio.base_url);
+    let secret = source(&twilio.main_key_secret, "main_key_secret");
+    _ = write!(
+        file,
+        "state = {state}\n[twilio]\naccount_sid = \"{account}\"\nmain_key_sid = \"{key}\"\n{secret}\nbase_url = \"{at}\"\n"
+    );
+    let [tick, settle, sweep, reconcile] = [timing.tick, timing.settle, timing.sweep, timing.reconcile].map(duration);
+    _ = write!(
+        file,
+        "[timing]\nallow_short = {short}\ntick = {tick}\nsettle = {settle}\nsweep = {sweep}\nreconcile = {reconcile}\n"
+    );
+    let account_deletes = match limits.account_deletes_per_hour {
+        AccountDeletes::Auto => "\"auto\"".to_owned(),
+        AccountDeletes::AtMost(number) => number.to_string(),
+    };
+    let (creates, deletes, abandons) = (limits.creates_per_hour, limits.deletes_per_hour, limits.abandons_per_hour);
+    let (calls, sink_calls) = (limits.account_calls, limits.sink_calls);
+    _ = write!(
+        file,
+        "[limits]\ncreates_per_hour = {creates}\ndeletes_per_hour = {deletes}\nabandons_per_hour = {abandons}\n"
+    );
+    _ = write!(
+        file,
+        "account_deletes_per_hour = {account_deletes}\naccount_calls = {calls}\nsink_calls = {sink_calls}\n"
+    );
+    for (name, sink) in sinks {
+        _ = write!(file, "[sinks.{name}]\n{}\n", sink_lines(sink));
+    }
+    credentials.values().for_each(|rules| file += &credential(rules, sinks));
+    file
+}
+
+fn sink_lines(sink: &SinkPolicy) -> String {
+    match sink {
+        SinkPolicy::Vault { address, mount, namespace, ca_file, auth } => {
+            let auth = match auth {
+                VaultAuth::Token { token } => format!("method = \"token\", {}", source(token, "token")),
+                VaultAuth::AppRole { mount, role_id, secret_id } => {
+                    let secret = source(secret_id, "secret_id");
+                    format!("method = \"approle\", mount = {}, role_id = {}, {secret}", text(mount), text(role_id))
+                }
+            };
+            let namespace = namespace.as_ref().map(|name| format!("namespace = {}\n", text(name))).unwrap_or_default();
+            let ca = ca_file
+                .as_ref()
+                .map(|path| format!("ca_file = {}\n", text(path.to_str().unwrap())))
+                .unwrap_or_default();
+            format!(
+                "kind = \"vault\"\naddress = \"{address}\"\nmount = {}\n{namespace}{ca}auth = {{ {auth} }}",
+                text(mount)
+            )
+        }
+        SinkPolicy::SecretsManager { region, endpoint_url } => {
+            let endpoint = endpoint_url.as_ref().map(|url| format!("endpoint_url = \"{url}\"")).unwrap_or_default();
+            format!("kind = \"aws-secrets-manager\"\nregion = \"{region}\"\n{endpoint}")
+        }
+        SinkPolicy::Directory { path } => format!("kind = \"directory\"\npath = {}", text(path.to_str().unwrap())),
+    }
+}
+
+fn credential(rules: &Rules, sinks: &std::collections::BTreeMap<rekeyd::model::names::SinkName, SinkPolicy>) -> String {
+    let Rules { name, account, cadence, grace, verify, adopt, members, places } = rules;
+    let cadence = match cadence {
+        Cadence::Every(period) => format!("rotate_every = {}", duration(*period)),
+        Cadence::Cron(cron) => {
+            let zone = cron.zone.iana_name().unwrap_or("UTC");
+            format!("schedule = {{ cron = {}, timezone = \"{zone}\" }}", text(cron.pattern.as_str()))
+        }
+    };
+    let Members { account_sid, api_key_sid, api_key_secret, stamp } = members;
+    let [one, two, three, four] = [account_sid, api_key_sid, api_key_secret, stamp].map(|member| text(member));
+    let members = format!("{{ accountSid = {one}, apiKeySid = {two}, apiKeySecret = {three}, rekeyd = {four} }}");
+    let adopt = adopt.as_ref().map(|sid| format!("adopt = \"{sid}\"\n")).unwrap_or_default();
+    let place = |place: &rekeyd::model::names::Place| {
+        let key = if matches!(sinks[&place.sink], SinkPolicy::Vault { .. }) { "path" } else { "name" };
+        format!("{{ sink = \"{}\", {key} = {} }}", place.sink, text(&place.path))
+    };
+    let places: Vec<_> = places.iter().map(place).collect();
+    let (grace, over, successes, places) =
+        (duration(*grace), duration(verify.over), verify.successes, places.join(", "));
+    format!(
+        "[[credentials]]\nname = \"{name}\"\naccount_sid = \"{account}\"\n{cadence}\ngrace = {grace}\nmembers = {members}\n\
+         verify = {{ successes = {successes}, over = {over} }}\n{adopt}publish_to = [{places}]\n"
+    )
+}
+
+/// A refusal names places that exist, shows no secret and controls no terminal.
+fn told_well(file: &str, errors: &PolicyErrors) {
+    let lines: Vec<&str> = file.strip_prefix('\u{feff}').unwrap_or(file).split('\n').collect();
+    for error in errors.list() {
+        let at = lines.get(error.line.wrapping_sub(1)).unwrap_or_else(|| panic!("line {} of\n{file}", error.line));
+        assert!((1..=at.chars().count() + 1).contains(&error.column), "column {} of {at:?}", error.column);
+        assert!(!error.message.is_empty(), "refused without a word:\n{file}");
+    }
+    let told = errors.to_string();
+    let odd = told.chars().find(|c| c.is_control() && *c != '\n');
+    assert_eq!(odd, None, "in {told:?}");
+    assert!(!told.contains(TOKEN), "{told}");
+}
+
+#[test]
+fn a_policy_is_refused_with_reason_or_accepted_for_good() {
+    let good: Vec<_> = good_files().into_iter().map(|(_, text, _)| text).collect();
+    let bad = bad_files().into_iter().map(|(_, text, _)| text).filter(|text| text.len() < 3_000);
+    // The good ones are few, and twice as interesting.
+    let seeds: Vec<_> = good.clone().into_iter().chain(good).chain(bad).chain([MINIMAL.to_owned()]).collect();
+    play("policy", &changed(seeds, PIECES), |file| match config::parse(&file, "policy.toml") {
+        Err(errors) => told_well(&file, &errors),
+        Ok(loaded) => {
+            obeys_the_rules(&loaded.policy);
+            let short = loaded.warnings.iter().any(|warning| warning.key == "timing.allow_short");
+            let again = written(&loaded.policy, short);
+            let twice =
+                config::parse(&again, "again.toml").unwrap_or_else(|errors| panic!("{errors}\n{again}\nof\n{file}"));
+            assert_eq!(facts(&twice.policy), facts(&loaded.policy), "{again}\nof\n{file}");
+        }
+    });
+}

@@ -1,0 +1,88 @@
+//! Good policy files: what is made of each, as far as it differs from what the minimal policy makes.
+
+use super::{accepted, differs, files, read};
+use rekeyd::config::Loaded;
+use rekeyd::model::policy::{Cadence, Policy, Rules, SinkPolicy};
+use std::path::{Path, PathBuf};
+
+/// Everything that a policy says, one fact in a line.
+pub(crate) fn facts(policy: &Policy) -> Vec<String> {
+    let Policy { instance, state, listen, twilio, sinks, timing, limits, credentials } = policy;
+    let mut facts = vec![
+        format!("instance {instance}"),
+        format!("{state:?}"),
+        format!("listen {listen}"),
+        format!("account {}", twilio.account),
+        format!("main key {} from {:?}", twilio.main_key, twilio.main_key_secret),
+        format!("twilio at {}", twilio.base_url),
+        format!("{timing:?}"),
+        format!("{limits:?}"),
+        format!("deletes in an hour {:?}", policy.delete_budgets()),
+    ];
+    facts.extend(sinks.iter().map(|(name, sink)| format!("sink {name}: {}", shown(sink))));
+    facts.extend(credentials.values().flat_map(rules));
+    facts
+}
+
+fn shown(sink: &SinkPolicy) -> String {
+    match sink {
+        SinkPolicy::Vault { address, mount, namespace, ca_file, auth } => {
+            format!("vault {address} {mount} {namespace:?} {ca_file:?} {auth:?}")
+        }
+        SinkPolicy::SecretsManager { region, endpoint_url } => {
+            format!("aws {region} {:?}", endpoint_url.as_ref().map(ToString::to_string))
+        }
+        SinkPolicy::Directory { path } => format!("directory {}", path.display()),
+    }
+}
+
+fn rules(rules: &Rules) -> [String; 7] {
+    let Rules { name, account, cadence, grace, verify, adopt, members, places } = rules;
+    let cadence = match cadence {
+        Cadence::Every(period) => format!("every {period:?}"),
+        Cadence::Cron(cron) => {
+            let zone = cron.zone.iana_name().unwrap_or("without a name");
+            format!("{:?} in {zone}, at least {:?} apart", cron.pattern.as_str(), cron.shortest)
+        }
+    };
+    let places: Vec<_> = places.iter().map(ToString::to_string).collect();
+    let told = |fact: String| format!("{name}: {fact}");
+    [
+        told(format!("account {account}")),
+        told(cadence),
+        told(format!("grace {grace:?}")),
+        told(format!("{verify:?}")),
+        told(format!("adopts {:?}", adopt.as_ref().map(ToString::to_string))),
+        told(format!("{members:?}")),
+        told(format!("at {places:?}")),
+    ]
+}
+
+/// What is another than in the minimal policy, and the warnings.
+fn outcome(loaded: &Loaded) -> String {
+    let (usual, found) = (facts(&accepted(super::MINIMAL).policy), facts(&loaded.policy));
+    let beyond = |mark: &str, these: &[String], those: &[String]| -> String {
+        these.iter().filter(|fact| !those.contains(fact)).map(|fact| format!("{mark} {fact}\n")).collect()
+    };
+    let warnings: String = loaded.warnings.iter().map(|warning| format!("\n{warning}\n")).collect();
+    let told = beyond("-", &usual, &found) + &beyond("+", &found, &usual) + &warnings;
+    if told.is_empty() { "the minimal policy\n".to_owned() } else { told }
+}
+
+/// Every good file, and what it says.
+pub(crate) fn good_files() -> Vec<(PathBuf, String, Loaded)> {
+    let read = |path: PathBuf| {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let (text, read) = read(Path::new(&path), &name);
+        let loaded = read.unwrap_or_else(|errors| panic!("{name}: {errors}"));
+        (path, text, loaded)
+    };
+    files("accepted", "toml").into_iter().map(read).collect()
+}
+
+#[test]
+fn every_good_file_makes_exactly_what_the_text_beside_it_says() {
+    let compare = |(path, _, loaded): (PathBuf, _, Loaded)| differs(&path, outcome(&loaded));
+    let wrong: Vec<_> = good_files().into_iter().filter_map(compare).collect();
+    assert!(wrong.is_empty(), "these texts differ (UPDATE_EXPECT=1 writes them anew):\n\n{}", wrong.join("\n"));
+}
