@@ -30,6 +30,8 @@ pub struct Metrics {
     breakers: IntGaugeVec,
     unexplained: IntGaugeVec,
     lines: Mutex<BTreeMap<CredentialName, Line>>,
+    lost_lines: IntGaugeVec,
+    count_lost: fn() -> u64,
 }
 
 /// What is kept of each credential: small, for there may be ten thousand.
@@ -50,7 +52,8 @@ const CALLS: [f64; 9] = [0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 
 impl Metrics {
     /// Registers everything; series of closed lists start at zero.
-    pub fn new(policy: Arc<Policy>) -> Result<Self, prometheus::Error> {
+    /// `count_lost` tells how many lines of the log were lost.
+    pub fn new(policy: Arc<Policy>, count_lost: fn() -> u64) -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let counter =
             |name, help, labels: &[&str]| register(&registry, IntCounterVec::new(Opts::new(name, help), labels));
@@ -89,6 +92,12 @@ impl Metrics {
                 "Keys that carry a label of ours and can not be told from copies; they are left alone.",
                 &["account"],
             )?,
+            lost_lines: gauge(
+                "rekeyd_log_lines_lost",
+                "Lines of the log that were dropped since the start because nobody read them.",
+                &[],
+            )?,
+            count_lost,
             lines: Mutex::default(),
             policy,
             registry: registry.clone(),
@@ -109,6 +118,8 @@ impl Metrics {
     /// The text form (Prometheus exposition format 0.0.4). Families of many series are made one at a time, so that a
     /// scrape of ten thousand credentials does not hold them all at once.
     pub fn render(&self, now: Timestamp) -> Result<String, prometheus::Error> {
+        let lost = (self.count_lost)();
+        self.lost_lines.with_label_values::<&str>(&[]).set(i64::try_from(lost).unwrap_or(i64::MAX));
         let mut text = TextEncoder::new().encode_to_string(&self.registry.gather())?;
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let now = now.as_second();

@@ -9,8 +9,10 @@ use crate::model::rotation::State;
 use crate::ports::{Call, Observer};
 use jiff::Timestamp;
 use std::io::IsTerminal;
+use std::sync::{Mutex, PoisonError};
 use tracing::level_filters::LevelFilter;
 use tracing::{error, info, warn};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -23,14 +25,35 @@ pub fn start(level: LevelFilter) {
         Targets::new().with_default(libraries).with_target("rekeyd", level).with_target("vaultrs", LevelFilter::OFF);
     let registry = tracing_subscriber::registry().with(targets);
     let to_terminal = std::io::stderr().is_terminal();
+    // Whoever reads the log may stand still; the daemon does not wait for that (protocol, fault 46).
+    let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(LINES).finish(std::io::stderr());
+    let lost = writer.error_counter();
     let started = if to_terminal {
-        registry.with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false)).try_init()
+        registry.with(tracing_subscriber::fmt::layer().with_writer(writer).with_target(false)).try_init()
     } else {
-        let layer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
+        let layer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(writer);
         registry.with(layer.with_target(false).with_current_span(false).with_span_list(false)).try_init()
     };
     // A second start, as in tests, keeps the first.
-    drop(started);
+    if started.is_ok() {
+        *LOG.lock().unwrap_or_else(PoisonError::into_inner) = Some((guard, lost));
+    }
+}
+
+/// The most lines that wait for whoever reads the log.
+const LINES: usize = 4096;
+
+static LOG: Mutex<Option<(WorkerGuard, ErrorCounter)>> = Mutex::new(None);
+
+/// Writes out what still waits, for a moment at most: before the process ends.
+pub fn finish() {
+    drop(LOG.lock().unwrap_or_else(PoisonError::into_inner).take());
+}
+
+/// How many lines were lost because nobody read the log.
+pub fn lost_lines() -> u64 {
+    let log = LOG.lock().unwrap_or_else(PoisonError::into_inner);
+    log.as_ref().map_or(0, |(_, lost)| lost.dropped_lines() as u64)
 }
 
 /// A panic tells where it happened and not what it held: its text may quote the data it failed on.
@@ -38,6 +61,7 @@ pub fn quiet_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(|at| format!("{}:{}", at.file(), at.line())).unwrap_or_default();
         error!(place, "rekeyd has a defect and stops; nothing is lost, the journal holds every decision");
+        finish();
     }));
 }
 

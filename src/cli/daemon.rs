@@ -10,7 +10,7 @@ use crate::http::{Health, serve};
 use crate::metrics::Metrics;
 use crate::model::policy::{Policy, StateUrl};
 use crate::ports::{Clock, Journal, Observer};
-use crate::telemetry::Everyone;
+use crate::telemetry::{Everyone, lost_lines};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +42,7 @@ impl Daemon {
         let Doors { issuer, sinks, clock } = doors(&policy, Purpose::Work).await?;
         let opened = journal(&policy, Access::Daemon, clock.clone()).await?;
         let journal = opened.port();
-        let metrics = Arc::new(Metrics::new(policy.clone()).map_err(|error| failed("metrics", &error))?);
+        let metrics = Arc::new(Metrics::new(policy.clone(), lost_lines).map_err(|error| failed("metrics", &error))?);
         let listener = TcpListener::bind(policy.listen).await;
         let listener = listener.map_err(|error| failed(&format!("cannot listen on {}", policy.listen), &error))?;
         let address = listener.local_addr().map_err(|error| failed("listen", &error))?;

@@ -118,6 +118,7 @@ pub fn main() -> ExitCode {
     let ended = runtime.block_on(execute(args));
     // A call that is stuck in a library's own thread must not hold the exit.
     runtime.shutdown_background();
+    telemetry::finish();
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

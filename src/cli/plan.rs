@@ -226,6 +226,7 @@ fn decide(policy: &Policy, doors: &Doors, rules: &Rules, state: &State, seq: u64
         roots: &BTreeSet::from([policy.twilio.main_key.clone()]),
         sinks: &sinks,
         now,
+        local: now.uptime,
         fresh: doors.clock.attempt(),
         hand: Hand::default(),
         sight,

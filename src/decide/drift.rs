@@ -3,10 +3,13 @@
 use super::{View, halt};
 use crate::decide::Step;
 use crate::model::document::{Content, Seen};
+use crate::model::fault::Fault;
 use crate::model::key::KeySid;
-use crate::model::names::Place;
-use crate::model::reason::Halt;
+use crate::model::names::{Place, Version};
+use crate::model::reason::{Halt, StepName};
+use crate::model::rotation::State;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// Why a place must not be touched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +74,25 @@ fn list(sids: &[&KeySid]) -> String {
         [] => "none".to_owned(),
         sids => sids.iter().map(|sid| sid.as_str()).collect::<Vec<_>>().join(" or "),
     }
+}
+
+/// How long a place may show a version older than one that it has had before that is believed.
+const LAG: Duration = Duration::from_secs(15 * 60);
+
+/// The version that the place has had already, if this one is older: what a standby shows that has not heard of our write
+/// (protocol, fault 32). Only versions that are counted can be told to be older. What stays so is no lag, but a sink that
+/// was restored, and then it is believed; so it is if an operator allows whatever is there.
+pub fn outdated<'a>(state: &'a State, place: &Place, version: &Version) -> Option<&'a Version> {
+    let lagged = state.trouble.as_ref().filter(|t| t.step == StepName::Look && t.failure.fault == Fault::Conflict);
+    if state.overwrite || lagged.is_some_and(|trouble| trouble.at.uptime.since(trouble.first.uptime) > LAG) {
+        return None;
+    }
+    let count = |version: &Version| version.0.parse::<u64>().ok();
+    let current = state.current.as_ref().and_then(|current| current.places.get(place));
+    let target = state.rotation.as_ref().and_then(|rotation| rotation.targets.get(place));
+    let known = current.into_iter().chain(target.and_then(|t| t.written.as_ref())).chain(target.map(|t| &t.base));
+    let newest = known.max_by_key(|known| count(known))?;
+    (count(version)? < count(newest)?).then_some(newest)
 }
 
 /// Every place that the credential is served at, or shall be.

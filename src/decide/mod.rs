@@ -49,6 +49,9 @@ pub struct View<'a> {
     pub sinks: &'a BTreeSet<SinkName>,
     /// All clocks.
     pub now: Moment,
+    /// This process's own monotonic clock, which the age of a look is measured by: the running time of an installation of
+    /// several processes may stand still for a moment.
+    pub local: Uptime,
     /// An attempt id that was never used.
     pub fresh: AttemptId,
     /// What is in memory.
@@ -260,7 +263,7 @@ impl View<'_> {
     /// The look at a place, if it is not older than this.
     fn seen(&self, place: &Place, within: Duration) -> Option<&Seen> {
         let (seen, at) = self.sight.places.get(place)?;
-        (self.now.uptime.since(*at) <= within || !Rule::FreshRead.holds()).then_some(seen)
+        (self.local.since(*at) <= within || !Rule::FreshRead.holds()).then_some(seen)
     }
 
     /// A step that looks at those of the places whose last look is older than this; none if all are fresh.
@@ -275,14 +278,14 @@ impl View<'_> {
         self.sight.proofs.get(place).zip(seen).is_some_and(|(proof, seen)| {
             Some(&proof.sid) == seen.content.sid()
                 && proof.version == seen.version
-                && self.now.uptime.since(proof.at) <= PROVEN
+                && self.local.since(proof.at) <= PROVEN
         })
     }
 
     /// What Twilio last said of a key, if that is fresh; the inner `None` means that it does not exist.
     fn fetched(&self, sid: &KeySid) -> Option<Option<&KeyFacts>> {
         let (facts, at) = self.sight.keys.get(sid)?;
-        (self.now.uptime.since(*at) <= PROVEN).then_some(facts.as_ref())
+        (self.local.since(*at) <= PROVEN).then_some(facts.as_ref())
     }
 
     /// Whether a secret of this attempt is in memory.

@@ -205,13 +205,13 @@ impl Engine {
     /// The account's keys as listed no earlier than now: whoever asks while a list is under way shares the next one, so
     /// that a thousand credentials cost two lists, not a thousand.
     pub(super) async fn listing(&self, account: &Account) -> Result<Arc<Listing>, Failure> {
-        let since = self.now().uptime;
+        let since = self.local();
         let mut last = account.listing.lock().await;
         if let Some(listing) = last.as_ref().filter(|listing| listing.started >= since) {
             return Ok(listing.clone());
         }
         *last = None;
-        let started = self.now().uptime;
+        let started = self.local();
         let outcome = self.twilio(account, "list", self.ports.issuer.list(&account.sid)).await;
         let listing = Arc::new(Listing::new(started, self.judge(account, outcome)?));
         *last = Some(listing.clone());

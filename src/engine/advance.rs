@@ -178,6 +178,7 @@ impl Engine {
             roots: &self.roots,
             sinks: &self.sinks,
             now: self.now(),
+            local: self.local(),
             fresh: self.ports.clock.attempt(),
             hand: Hand {
                 secret_of: work.held.secret.as_ref().map(|(attempt, _)| *attempt),

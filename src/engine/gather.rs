@@ -3,11 +3,11 @@
 use super::Engine;
 use super::account::Account;
 use super::advance::Work;
-use crate::decide::{Proof, Step};
+use crate::decide::{Proof, Step, drift};
 use crate::model::document::Names;
 use crate::model::fault::{Failure, Fault};
 use crate::model::key::{AttemptId, KeySid, Label};
-use crate::model::names::Place;
+use crate::model::names::{Place, Version};
 use crate::model::policy::Rules;
 use crate::model::rotation::{Phase, State};
 use crate::model::secret::Secret;
@@ -31,7 +31,7 @@ impl Engine {
             let outcome = self.twilio(account, "fetch", self.ports.issuer.fetch(&account.sid, &sid)).await;
             let facts = self.judge(account, outcome)?;
             self.owner(rules, work, &sid).await?;
-            work.sight.keys.insert(sid, (facts, self.now().uptime));
+            work.sight.keys.insert(sid, (facts, self.local()));
             Ok(())
         } else if let Step::Find(attempt) = step {
             self.find(rules, account, work, attempt).await
@@ -53,6 +53,10 @@ impl Engine {
         for (place, reading) in places.iter().zip(join_all(reads).await) {
             match reading {
                 Ok((Reading { seen, secret, .. }, at)) => {
+                    if let Some(failure) = stale(&work.claim.state, place, &seen.version) {
+                        first_failure = first_failure.or(Some(failure));
+                        continue;
+                    }
                     work.held.read.insert(place.clone(), (seen.version.clone(), secret));
                     work.sight.places.insert(place.clone(), (seen, at));
                 }
@@ -71,7 +75,7 @@ impl Engine {
         let sink = self.ports.sinks.get(&place.sink);
         let sink = sink.ok_or_else(|| Failure::new(Fault::Local, &format!("no sink {}", place.sink)))?;
         let reading = self.sink(&place.sink, "read", sink.read(place, names, attempt)).await.answer();
-        let at = self.now().uptime;
+        let at = self.local();
         reading.map(|reading| (reading, at)).map_err(|failure| at_place(place, failure))
     }
 
@@ -104,7 +108,7 @@ impl Engine {
                     }
                 }
             }
-            let proof = Proof { sid, version: version.clone(), at: self.now().uptime };
+            let proof = Proof { sid, version: version.clone(), at: self.local() };
             work.sight.proofs.insert(place, proof);
         }
         Ok(())
@@ -138,6 +142,9 @@ impl Engine {
         let Some(rotation) = &work.claim.state.rotation else { return Ok(()) };
         let names = work.claim.state.names(&rules.members);
         let (Reading { seen, secret, staged }, at) = self.read(&place, &names, Some(rotation.attempt)).await?;
+        if let Some(failure) = stale(&work.claim.state, &place, &seen.version) {
+            return Err(failure);
+        }
         let served = seen.content.sid() == rotation.successor.as_ref();
         let secret = if served { secret } else { staged };
         work.sight.places.insert(place.clone(), (seen, at));
@@ -175,6 +182,13 @@ fn staged_attempt(state: &State) -> Option<AttemptId> {
     let flight = state.rotation.as_ref().filter(|rotation| rotation.phase == Phase::Publishing);
     let stray = state.strays.first().filter(|stray| stray.rotation.is_some());
     flight.map(|rotation| rotation.attempt).or_else(|| stray.map(|stray| stray.attempt))
+}
+
+/// A sink that shows less than it has shown before: a standby that lags behind, which is asked again.
+fn stale(state: &State, place: &Place, version: &Version) -> Option<Failure> {
+    let newer = drift::outdated(state, place, version)?;
+    let detail = format!("{place} shows version {version}, and has had {newer}: a read that is out of date");
+    Some(Failure::new(Fault::Conflict, &detail))
 }
 
 pub(super) fn at_place(place: &Place, failure: Failure) -> Failure {

@@ -18,7 +18,7 @@ use crate::model::names::{CredentialName, SinkName};
 use crate::model::policy::{Policy, Rules};
 use crate::model::reason::Breaker;
 use crate::model::rotation::{HOUR, State};
-use crate::model::time::{Moment, later};
+use crate::model::time::{Moment, Uptime, later};
 use crate::ports::{Call, Clock, Issuer, Journal, JournalError, Observer, Sink};
 use account::{Account, Accounts};
 use std::collections::{BTreeMap, BTreeSet};
@@ -129,6 +129,11 @@ impl Engine {
         // Carried forward by the monotonic clock; every sweep brings it anew.
         let twilio = self.ports.issuer.date().map(|(date, at)| later(date, running.saturating_sub(at)));
         Moment { wall: self.ports.clock.wall(), uptime: self.ports.journal.uptime(running), twilio }
+    }
+
+    /// What the age of a look is measured by.
+    fn local(&self) -> Uptime {
+        Uptime(0).plus(self.ports.clock.running())
     }
 
     fn rules(&self, name: &CredentialName) -> Option<&Rules> {

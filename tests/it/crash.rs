@@ -3,6 +3,7 @@
 
 use crate::support::world::{Daemon, Fate, World, policy};
 use rekeyd::model::policy::Policy;
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -79,7 +80,8 @@ fn one_fault_at_any_call_breaks_nothing_and_heals() {
     assert!(calls > 50, "{:?}", undisturbed.world.log());
     let sets = every_fault(&undisturbed.world).map(|fault| vec![fault]);
     let runs = all(sets);
-    println!("{calls} calls, {runs} lives with one fault each");
+    println!("counted: crash points {}", calls * 2);
+    println!("counted: lives with one fault {runs}");
 }
 
 /// A crash can follow on a crash, and on anything else; the second may hit the recovery from the first.
@@ -93,5 +95,49 @@ fn a_crash_after_any_other_fault_breaks_nothing_and_heals() {
     };
     let sets = firsts.flat_map(|first| seconds(first.0).map(move |second| vec![first, second]));
     let runs = all(sets);
-    println!("{runs} lives with two faults each");
+    println!("counted: lives with two faults {runs}");
+}
+
+/// Every place at which the daemon can die, by name: before and after each kind of call and each kind of entry, in the first
+/// rotation and in the second.
+fn points(undisturbed: &World) -> Vec<(String, usize, Fate)> {
+    let log = undisturbed.log();
+    let creates: Vec<usize> =
+        log.iter().enumerate().filter(|(_, call)| *call == "twilio create").map(|(n, _)| n).collect();
+    let second = creates[1].saturating_sub(4);
+    let mut points = Vec::new();
+    for name in log.iter().collect::<BTreeSet<_>>() {
+        let count = |calls: &[String]| calls.iter().filter(|call| *call == name).count();
+        let before = count(&log[..second]);
+        let mut times = vec![1];
+        times.extend((count(&log[second..]) > 0 && before > 0).then_some(before + 1));
+        for time in times {
+            points.extend([Fate::CrashBefore, Fate::CrashAfter].map(|fate| (name.clone(), time, fate)));
+        }
+    }
+    points
+}
+
+#[test]
+fn every_ordered_pair_of_crash_points_breaks_nothing_and_heals() {
+    let points = points(&run(&[]).world);
+    assert!(points.len() > 60, "{points:?}");
+    let seconds: Vec<_> = points.iter().filter(|(_, time, _)| *time == 1).cloned().collect();
+    let pairs = points.iter().flat_map(|first| seconds.iter().map(move |second| [first.clone(), second.clone()]));
+    let hit = std::sync::atomic::AtomicUsize::new(0);
+    let lives = on_all_cores(pairs, |pair| {
+        play(async {
+            let world = World::new();
+            world.doom_in_turn(pair.clone());
+            let daemon = Daemon::new(&world, quiet());
+            let crashes = daemon.live(LIFE).await;
+            daemon.converged();
+            hit.fetch_add(usize::from(crashes == 2), std::sync::atomic::Ordering::Relaxed);
+        });
+    });
+    let hit = hit.into_inner();
+    println!("counted: named crash points {}", points.len());
+    println!("counted: ordered pairs of crash points {lives}");
+    println!("counted: of them with both crashes {hit}");
+    assert!(hit * 10 > lives * 6, "in only {hit} of {lives} lives did the second point come");
 }

@@ -8,4 +8,5 @@ mod hardened;
 mod kill;
 mod main_job;
 mod memory;
+mod moves;
 mod rig;

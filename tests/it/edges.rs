@@ -121,6 +121,7 @@ impl Scene {
             roots: &roots,
             sinks: &sinks,
             now: self.now,
+            local: self.now.uptime,
             fresh: attempt(77),
             hand: self.hand.clone(),
             sight: &self.sight,

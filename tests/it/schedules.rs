@@ -78,7 +78,9 @@ async fn odd_things(world: &World, oddity: Oddity, dice: &mut Dice) {
                 let newest = truth.ours().pop()?;
                 let known = truth.journal.values().any(|state| state.keys().any(|sid| *sid == newest));
                 let label = truth.keys[&newest].label.clone();
-                if !known && dice.one_in(2) {
+                // Nobody can tell the only key with a label, made when ours was, from ours.
+                let old = truth.now().saturating_sub(truth.keys[&newest].created) > HOUR / 2;
+                if !known && old && dice.one_in(2) {
                     truth.human_deletes(&newest);
                 }
                 label

@@ -88,7 +88,7 @@ impl AnyJournal {
         }
     }
 
-    /// Closes it, if nobody else holds it.
+    /// Closes it; a file only if nobody else holds it, and otherwise the end of the process does.
     pub async fn close(self) {
         match self {
             Self::Sqlite(journal) => {
@@ -96,11 +96,7 @@ impl AnyJournal {
                     journal.close().await;
                 }
             }
-            Self::Postgres(journal) => {
-                if let Ok(journal) = Arc::try_unwrap(journal) {
-                    journal.close().await;
-                }
-            }
+            Self::Postgres(journal) => journal.close().await,
         }
     }
 }

@@ -117,6 +117,23 @@ async fn sigterm_finishes_the_call_in_hand_and_leaves_within_ten_seconds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reader_of_the_log_that_stands_still_stops_nothing() {
+    let rig = Rig::new(&["billing-sms"], QUICK).await;
+    let (daemon, reader) = rig.start_unread();
+    rig.until_settled(1).await;
+    rig.run(&["rotate", "billing-sms"]);
+    rig.until_settled(2).await;
+    let metrics = rig.metrics().await;
+    let lost = metrics.lines().find_map(|line| line.strip_prefix("rekeyd_log_lines_lost "));
+    assert!(lost.is_some(), "{metrics}");
+    signal(&daemon, Signal::TERM);
+    let start = Instant::now();
+    assert_eq!(wait(daemon).await.code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    drop(reader);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_hangs_does_not_hold_up_the_end() {
     let rig = Rig::new(&["billing-sms"], QUICK).await;
     let daemon = rig.start();

@@ -174,6 +174,17 @@ deletes_per_hour = 1000
         Process { child }
     }
 
+    /// Starts the daemon with a log that nobody reads and that has no room left; it is full for as long as the reader lives.
+    pub fn start_unread(&self) -> (Process, std::io::PipeReader) {
+        use std::io::Write as _;
+        let (reader, mut full) = std::io::pipe().unwrap();
+        // A pipe holds 64 KiB (pipe(7)): whoever writes to it now waits.
+        full.write_all(&[b'.'; 65_536]).unwrap();
+        let mut command = self.command(&["run", "--log", "trace"]);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(full).spawn().unwrap();
+        (Process { child }, reader)
+    }
+
     pub fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }

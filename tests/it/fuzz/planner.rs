@@ -97,6 +97,7 @@ impl World {
             roots: &self.roots,
             sinks: &self.sinks,
             now: self.now,
+            local: self.now.uptime,
             fresh: attempt(self.next),
             hand: self.hand.clone(),
             sight: &self.sight,

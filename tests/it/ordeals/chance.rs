@@ -4,6 +4,7 @@
 //! A seed is a life. `CHANCE=17 tests/run chance` plays life 17 and tells its story; `CHANCE=0..5000` many.
 
 use super::*;
+use crate::crash::on_all_cores;
 use crate::support::dice::Dice;
 use std::fmt::Write as _;
 
@@ -324,12 +325,14 @@ fn whatever_happens_a_credential_comes_to_rest_and_no_key_dies_in_use() {
         None => asked.parse().unwrap()..asked.parse::<u64>().unwrap() + 1,
     };
     let alone = seeds.end - seeds.start == 1;
-    let mut failed = Vec::new();
-    for seed in seeds {
-        if let (Err(what), story) = tell(seed) {
+    let failed = std::sync::Mutex::new(Vec::new());
+    let lives = on_all_cores(seeds, |seed| {
+        if let (Err(what), story) = tell(*seed) {
             println!("life {seed}: {what}\n{}", if alone { &story } else { "" });
-            failed.push(seed);
+            failed.lock().unwrap().push(*seed);
         }
-    }
+    });
+    println!("counted: lives by chance {lives}");
+    let failed = failed.into_inner().unwrap();
     assert!(failed.is_empty(), "{} lives failed: {failed:?}", failed.len());
 }

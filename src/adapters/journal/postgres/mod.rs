@@ -108,7 +108,7 @@ impl PostgresJournal {
     }
 
     /// Says goodbye, so that nobody takes this process to be at work.
-    pub async fn close(self) {
+    pub async fn close(&self) {
         let gone = sqlx::query("DELETE FROM replica WHERE id = $1").bind(&self.replica);
         let _ = self.all(gone).await;
         let _ = bounded(self.pool.close()).await;

@@ -49,6 +49,8 @@ pub struct Truth {
     pub stale_reads: bool,
     /// Twilio neither lists nor shows any key.
     pub all_vanish: bool,
+    /// Keys that were made after the backup which the journal was restored from.
+    pub forgotten: BTreeSet<KeySid>,
     trials: u64,
     /// Keys that lists leave out.
     pub unlisted: BTreeSet<KeySid>,
@@ -148,7 +150,10 @@ impl Truth {
             let true_date = later(Timestamp::from_second(EPOCH).unwrap(), made.created);
             // A clock that runs at another speed carries Twilio's date to a wrong one.
             let dated = !self.hurried;
-            dated && twins == 1 && made.created_at.duration_since(true_date).unsigned_abs() < Duration::from_secs(60)
+            dated
+                && !self.forgotten.contains(sid)
+                && twins == 1
+                && made.created_at.duration_since(true_date).unsigned_abs() < Duration::from_secs(60)
         };
         self.ours().into_iter().filter(tellable).collect()
     }

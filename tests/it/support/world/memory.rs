@@ -48,6 +48,13 @@ struct Lease {
     until: Option<Instant>,
 }
 
+impl Disk {
+    /// Whether this journal has ever heard of the key.
+    pub fn knows(&self, sid: &KeySid) -> bool {
+        self.keys.contains_key(sid)
+    }
+}
+
 /// The journal as opened by one life of the daemon.
 pub struct MemoryJournal {
     disk: Arc<Mutex<Disk>>,
@@ -281,7 +288,7 @@ impl Journal for MemoryJournal {
         let inserted = match &self.world {
             None => write(&mut disk.lock().unwrap(), &copy, &entry, &result),
             Some((world, generation)) => {
-                let outcome = world.effect(*generation, "journal", "append", move |truth| {
+                let outcome = world.effect(*generation, "journal", entry.event.word(), move |truth| {
                     let mut disk = disk.lock().unwrap();
                     let inserted = write(&mut disk, &copy, &entry, &result);
                     truth.broken.append(&mut disk.broken);

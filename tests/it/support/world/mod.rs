@@ -17,7 +17,7 @@ use crate::support::dice::Dice;
 use memory::Disk;
 use rekeyd::model::fault::{Failure, Fault, Outcome};
 use rekeyd::model::policy::Policy;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -96,8 +96,25 @@ struct Control {
     ambush: Option<(char, &'static [&'static str], Strike)>,
     ambushed: Option<tokio::time::Instant>,
     orphan: bool,
+    queue: VecDeque<(String, usize, Fate)>,
     backup: Option<(Arc<Mutex<Disk>>, Disk)>,
     policy: Option<Policy>,
+}
+
+impl Control {
+    /// Whether it is the turn of this call.
+    fn queued(&mut self, call: &str) -> Option<Fate> {
+        let (name, left, fate) = self.queue.front_mut()?;
+        if name != call {
+            return None;
+        }
+        *left -= 1;
+        let fate = *fate;
+        (*left == 0).then(|| {
+            self.queue.pop_front();
+            fate
+        })
+    }
 }
 
 /// What an ambush does, and to the call that ran into it.
@@ -165,6 +182,7 @@ impl World {
             c.frozen.clear();
             c.cut_off.clear();
             c.chaos = None;
+            c.queue.clear();
         });
         self.truth(|truth| {
             (truth.main_key_refused, truth.acceptance) = (false, Duration::ZERO);
@@ -185,6 +203,11 @@ impl World {
     /// How many of the faults by chance have not happened yet.
     pub fn faults_left(&self) -> u32 {
         self.control(|c| c.chaos.as_ref().map_or(0, |chaos| chaos.left))
+    }
+
+    /// One after the other: at the call of this name, when it comes for the so-manieth time from now on.
+    pub fn doom_in_turn(&self, fates: impl IntoIterator<Item = (String, usize, Fate)>) {
+        self.control(|c| c.queue.extend(fates));
     }
 
     /// At the first of these calls (of any, if there is none) in this step of a rotation something happens.
@@ -223,6 +246,7 @@ impl World {
     /// Somebody puts the backup of the journal in place of it.
     pub fn restore(&self) {
         if let Some((disk, backup)) = self.control(|c| c.backup.clone()) {
+            self.truth(|truth| truth.forgotten = truth.ours().into_iter().filter(|sid| !backup.knows(sid)).collect());
             *disk.lock().unwrap() = backup;
         }
     }
@@ -322,6 +346,7 @@ impl World {
         let (fate, down) = self.control(|c| {
             let fate = c.fates.remove(&c.calls).or_else(|| c.by_name.get(name).copied());
             let fate = struck.or(fate).or_else(|| c.chaos.as_mut().and_then(Chaos::next));
+            let fate = fate.or_else(|| c.queued(&format!("{peer} {name}")));
             if c.orphan && name == "publish" {
                 c.orphan = false;
                 return (Some(Fate::CrashBefore), false);
