@@ -73,8 +73,9 @@ async fn import_from(policy: &Policy, file: &Path) -> Result<(), CliError> {
     let clock = Arc::new(SystemClock::new());
     let opened = AnyJournal::open(&policy.state, &policy.instance, Access::Daemon, clock, Some(text.label_key())).await;
     let opened = opened.map_err(|error| journal_error(&policy.state, Access::Daemon, &error))?;
-    let moved = text.import(&opened).await.map_err(|error| failed(policy, &error))?;
+    let moved = text.import(&opened).await;
     opened.close().await;
+    let moved = moved.map_err(|error| failed(policy, &error))?;
     let to = place(&policy.state);
     out::line(&format!("{to}: imported {} credentials, {} entries", moved.credentials, moved.entries));
     out::line("deletes are held for 24 h of running time");

@@ -164,7 +164,7 @@ fn story(seed: u64) -> String {
     play(async {
         let (daemon, _, clocks) = schedule(seed).await;
         let name = CredentialName::new("billing").unwrap();
-        let entries = daemon.disk.lock().unwrap().entries.get(&name).map(|entries| serde_json::to_string(entries));
+        let entries = daemon.disk.lock().unwrap().entries.get(&name).map(serde_json::to_string);
         format!("{clocks:?}\n{}\n{:?}\n{entries:?}", daemon.story(), daemon.world.log())
     })
 }

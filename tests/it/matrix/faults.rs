@@ -96,10 +96,22 @@ fn another_installation(world: &World) {
 
 /// The case of a cell; none if nobody has thought of it.
 pub fn act(fault: &str, step: char) -> Option<Act> {
-    let played = |ops, act| Some(Act::Played(Box::new(Case { step, ops, act, replicas: 1 })));
-    let shared = |act| Some(Act::Played(Box::new(Case { step, ops: &[], act, replicas: 2 })));
-    let call = |strike| played(ops(step), strike);
-    let any = |strike| played(&[], strike);
+    calls(fault, step).or_else(|| people(fault, step)).or_else(|| times(fault, step))
+}
+
+fn played(step: char, ops: &'static [&'static str], act: Strike) -> Option<Act> {
+    Some(Act::Played(Box::new(Case { step, ops, act, replicas: 1 })))
+}
+
+fn shared(step: char, act: Strike) -> Option<Act> {
+    Some(Act::Played(Box::new(Case { step, ops: &[], act, replicas: 2 })))
+}
+
+/// What happens to one call.
+fn calls(fault: &str, step: char) -> Option<Act> {
+    let call = |strike| played(step, ops(step), strike);
+    let any = |strike| played(step, &[], strike);
+    let shared = |strike| shared(step, strike);
     match (fault, step) {
         ("1", 'C'..='W') => call(fate(Fate::CrashBefore)),
         ("38" | "39", 'I') => any(fate(Fate::CrashAfter)),
@@ -115,17 +127,21 @@ pub fn act(fault: &str, step: char) -> Option<Act> {
         ("7", _) => any(once(|world| world.truth(|truth| truth.human_touches(&place("one"))))),
         ("8", _) => call(fate(Fate::Refuse)),
         ("9", _) => call(fate(Fate::Broken)),
-        ("10", _) => any(during(40 * MINUTE, |world, on| world.truth(|truth| truth.main_key_refused = on))),
-        ("11", _) => any(during(HOUR, |world, on| {
-            let time = if on { 1000 * HOUR } else { Duration::ZERO };
-            world.truth(|truth| truth.acceptance = time);
-        })),
-        ("12", _) => any(during(HOUR, |world, on| {
-            world.truth(|truth| truth.wall_ahead = if on { 10 * 365 * 86_400 } else { 0 });
-        })),
-        ("13", _) => any(during(10 * MINUTE, |world, on| world.down("journal", on))),
-        ("14", _) => Some(Act::Elsewhere("journal/sqlite.rs", "a_damaged_journal_is_refused_at_the_start")),
         ("15" | "43", _) => shared(fate(Fate::Stop)),
+        // One sink is written, and then the daemon is gone.
+        ("28", 'W') => call(fate(Fate::CrashAfter)),
+        ("33", 'C') => call(fate(Fate::Quota)),
+        ("34", 'C') => call(fate(Fate::Garble)),
+        ("35", _) => call(fate(Fate::Garble)),
+        ("45", 'I') => any(fate(Fate::Slow)),
+        _ => None,
+    }
+}
+
+/// What people do.
+fn people(fault: &str, step: char) -> Option<Act> {
+    let any = |strike| played(step, &[], strike);
+    match (fault, step) {
         ("16", _) => any(once(another_installation)),
         ("17", _) => any(once(another_sink)),
         ("18", _) => any(once(|world| {
@@ -141,6 +157,33 @@ pub fn act(fault: &str, step: char) -> Option<Act> {
             let copy = newest(world, 0).and_then(|sid| world.truth(|truth| truth.keys[&sid].label.clone()));
             world.truth(|truth| truth.foreign_key(copy.as_deref()));
         })),
+        ("24", _) => {
+            any(once(|world| drop(world.truth(|truth| truth.foreign_key(Some("rekeyd:test:billing:theirs"))))))
+        }
+        ("26" | "41", _) => any(Arc::new(|world, _| {
+            world.restore();
+            Some(Fate::CrashBefore)
+        })),
+        ("31", _) => any(once(|world| world.truth(|truth| truth.human_writes(&place("one"), None)))),
+        _ => None,
+    }
+}
+
+/// What goes on for a while, and what is tested elsewhere.
+fn times(fault: &str, step: char) -> Option<Act> {
+    let any = |strike| played(step, &[], strike);
+    let shared = |strike| shared(step, strike);
+    match (fault, step) {
+        ("10", _) => any(during(40 * MINUTE, |world, on| world.truth(|truth| truth.main_key_refused = on))),
+        ("11", _) => any(during(HOUR, |world, on| {
+            let time = if on { 1000 * HOUR } else { Duration::ZERO };
+            world.truth(|truth| truth.acceptance = time);
+        })),
+        ("12", _) => any(during(HOUR, |world, on| {
+            world.truth(|truth| truth.wall_ahead = if on { 10 * 365 * 86_400 } else { 0 });
+        })),
+        ("13", _) => any(during(10 * MINUTE, |world, on| world.down("journal", on))),
+        ("14", _) => Some(Act::Elsewhere("journal/sqlite.rs", "a_damaged_journal_is_refused_at_the_start")),
         ("22", _) => any(during(5 * MINUTE, |world, on| world.truth(|truth| truth.one_edge_refuses = on))),
         ("23a", _) => any(during(HOUR, |world, on| {
             world.truth(|truth| truth.standing = on.then_some(Standing::Suspended));
@@ -148,29 +191,16 @@ pub fn act(fault: &str, step: char) -> Option<Act> {
         ("23b", _) => any(during(HOUR, |world, on| {
             world.truth(|truth| truth.standing = on.then_some(Standing::Closed));
         })),
-        ("24", _) => {
-            any(once(|world| drop(world.truth(|truth| truth.foreign_key(Some("rekeyd:test:billing:theirs"))))))
-        }
         ("25", _) => any(during(HOUR, |world, on| world.truth(|truth| truth.list_hides = on))),
-        ("26" | "41", _) => any(Arc::new(|world, _| {
-            world.restore();
-            Some(Fate::CrashBefore)
-        })),
         ("27" | "44", _) => any(during(15 * MINUTE, |world, on| {
             ["twilio", "one", "two"].iter().for_each(|peer| world.down(peer, on));
         })),
-        // One sink is written, and then the daemon is gone.
-        ("28", 'W') => call(fate(Fate::CrashAfter)),
         ("28", _) => any(during(HOUR, |world, on| world.down("two", on))),
         ("29", _) => any(during(2 * HOUR, |world, on| world.down("one", on))),
         ("30", _) => any(during(HOUR, |world, on| {
             ["read", "publish", "fence"].iter().for_each(|call| world.doom_all(call, on.then_some(Fate::Forbid)));
         })),
-        ("31", _) => any(once(|world| world.truth(|truth| truth.human_writes(&place("one"), None)))),
         ("32", _) => any(during(10 * MINUTE, |world, on| world.truth(|truth| truth.stale_reads = on))),
-        ("33", 'C') => call(fate(Fate::Quota)),
-        ("34", 'C') => call(fate(Fate::Garble)),
-        ("35", _) => call(fate(Fate::Garble)),
         ("36", 'C') => {
             Some(Act::Elsewhere("twilio/create.rs", "a_key_without_a_usable_secret_is_not_known_to_be_made"))
         }
@@ -188,7 +218,6 @@ pub fn act(fault: &str, step: char) -> Option<Act> {
             });
             None
         })),
-        ("45", 'I') => any(fate(Fate::Slow)),
         ("46", 'I') => {
             Some(Act::Elsewhere("daemon/main_job.rs", "a_reader_of_the_log_that_stands_still_stops_nothing"))
         }

@@ -243,7 +243,7 @@ impl Truth {
     pub fn accepts(&mut self, sid: &KeySid, secret: &str) -> bool {
         let (now, acceptance) = (self.now(), self.acceptance);
         self.trials += 1;
-        let refused = self.one_edge_refuses && self.trials % 2 == 0;
+        let refused = self.one_edge_refuses && self.trials.is_multiple_of(2);
         let Some(made) = self.keys.get_mut(sid) else { return false };
         let accepted = !refused && made.live && made.secret == secret && now.saturating_sub(made.created) >= acceptance;
         made.proven |= accepted;
