@@ -63,7 +63,10 @@ enum Oddity {
     None,
     /// A person duplicates keys that the daemon has just made, label and all, and deletes some that it does not know of.
     Copies,
-    /// Lists leave out every key, for hours.
+    /// The answer to the first create is lost and lists do not show its key; a person copies it an hour later, and deletes
+    /// the one that was copied. What is left has our label, and is not ours.
+    LateCopy,
+    /// Lists leave out every key, for minutes.
     ListHides,
     /// Creates take effect ten minutes after they were given up on.
     CreatesCrawl,
@@ -89,9 +92,27 @@ async fn odd_things(world: &World, oddity: Oddity, dice: &mut Dice) {
         },
         Oddity::ListHides => loop {
             tokio::time::sleep(dice.pause()).await;
-            let hide = dice.one_in(2);
-            world.truth(|truth| truth.list_hides = hide);
+            world.truth(|truth| truth.list_hides = true);
+            tokio::time::sleep(Duration::from_secs(60 + dice.roll(240))).await;
+            world.truth(|truth| truth.list_hides = false);
         },
+        Oddity::LateCopy => {
+            world.doom_all("create", Some(Fate::LoseAnswer));
+            let lost = loop {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                if let Some(sid) = world.truth(|truth| truth.ours().pop()) {
+                    break sid;
+                }
+            };
+            world.doom_all("create", None);
+            world.truth(|truth| truth.unlisted.insert(lost.clone()));
+            tokio::time::sleep(HOUR).await;
+            world.truth(|truth| {
+                let label = truth.keys[&lost].label.clone();
+                truth.foreign_key(label.as_deref());
+                truth.human_deletes(&lost);
+            });
+        }
         Oddity::CreatesCrawl => {
             world.doom_all("create", Some(Fate::VeryLate));
             tokio::time::sleep(2 * HOUR).await;
@@ -105,7 +126,14 @@ async fn odd_things(world: &World, oddity: Oddity, dice: &mut Dice) {
 async fn schedule(seed: u64) -> (Daemon, u64, Clocks) {
     let mut dice = Dice::new(seed);
     let world = World::new();
-    let oddity = dice.pick(&[Oddity::None, Oddity::None, Oddity::Copies, Oddity::ListHides, Oddity::CreatesCrawl]);
+    let oddity = dice.pick(&[
+        Oddity::None,
+        Oddity::None,
+        Oddity::Copies,
+        Oddity::LateCopy,
+        Oddity::ListHides,
+        Oddity::CreatesCrawl,
+    ]);
     let mut policy = any_policy(&mut dice);
     if matches!(oddity, Oddity::ListHides) {
         policy.timing.sweep = HOUR / 4;
@@ -121,6 +149,11 @@ async fn schedule(seed: u64) -> (Daemon, u64, Clocks) {
         Clocks::DoubleSpeed,
         Clocks::TwilioWrong,
     ]);
+    // At double speed a create settles before it arrives, and nothing can be promised of how many keys there are then.
+    let clocks = match (clocks, oddity) {
+        (Clocks::DoubleSpeed, Oddity::CreatesCrawl) => Clocks::Right,
+        (clocks, _) => clocks,
+    };
     world.truth(|truth| truth.acceptance = dice.pick(&[Duration::ZERO, Duration::ZERO, Duration::from_secs(7)]));
     let faults = 10 + dice.roll(15) as u32;
     world.chaos(dice.roll(u64::MAX), dice.pick(&[2, 3, 5, 8]), faults);

@@ -1,6 +1,6 @@
 //! The journal moves between SQLite and PostgreSQL, and several daemons share it there.
 
-use super::rig::{QUICK, Rig, kill9, private, signal};
+use super::rig::{Process, QUICK, Rig, kill9, private, signal};
 use crate::support::postgres;
 use rustix::process::Signal;
 use std::path::Path;
@@ -132,7 +132,7 @@ async fn two_daemons_share_a_journal_and_one_may_die() {
     command.args(["run", "--config"]).arg(second).env_clear();
     command.env("AWS_ACCESS_KEY_ID", "GOOD").env("AWS_SECRET_ACCESS_KEY", super::rig::AWS_SECRET);
     command.env("AWS_EC2_METADATA_DISABLED", "true").stdin(std::process::Stdio::null());
-    let mut two = command.stdout(log()).stderr(log()).spawn().unwrap();
+    let two = Process { child: command.stdout(log()).stderr(log()).spawn().unwrap() };
     let consumers = rig.consumers();
     let rotate_all = || ["billing-sms", "alerts", "reports"].iter().for_each(|name| drop(rig.run(&["rotate", name])));
     rig.until_settled(1).await;
@@ -146,8 +146,7 @@ async fn two_daemons_share_a_journal_and_one_may_die() {
     rotate_all();
     rig.until_settled(3).await;
     consumers.stop(20);
-    two.kill().unwrap();
-    two.wait().unwrap();
+    kill9(two);
     let (code, text) = said(&rig, &["journal", "verify"]);
     assert!(code == Some(0) && text.starts_with("whole: 3 credentials"), "{text}");
 }

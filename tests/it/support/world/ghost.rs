@@ -146,7 +146,7 @@ impl Truth {
     pub fn tellable(&self) -> Vec<KeySid> {
         let tellable = |sid: &KeySid| {
             let made = &self.keys[sid];
-            let twins = self.keys.values().filter(|other| other.ours && other.label == made.label).count();
+            let twins = self.keys.values().filter(|other| other.label == made.label).count();
             let true_date = later(Timestamp::from_second(EPOCH).unwrap(), made.created);
             // A clock that runs at another speed carries Twilio's date to a wrong one.
             let dated = !self.hurried;
@@ -202,7 +202,9 @@ impl Truth {
         let live = |made: &&Made| {
             made.live && !twin(made) && made.ours && made.label.as_deref().is_some_and(|l| l.contains(&mine))
         };
-        let alive = self.keys.values().filter(live).count();
+        // Nobody can count what lists leave out.
+        let listed = self.keys.iter().filter(|(sid, _)| !self.unlisted.contains(*sid)).map(|(_, made)| made);
+        let alive = listed.filter(live).count();
         // A create whose key could not be told to be ours leaves it behind, twice a day at most.
         let state = self.journal.get(label.credential.as_str());
         let unclear = state.map_or(0, |state| state.unsettled.iter().filter(|create| create.ambiguous).count());
