@@ -99,7 +99,7 @@ async fn odd_things(world: &World, oddity: Oddity, dice: &mut Dice) {
         Oddity::LateCopy => {
             world.doom_all("create", Some(Fate::LoseAnswer));
             let lost = loop {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                tokio::time::sleep(Duration::from_secs(1)).await;
                 if let Some(sid) = world.truth(|truth| truth.ours().pop()) {
                     break sid;
                 }
