@@ -40,7 +40,10 @@ pub(super) async fn doors(policy: &Policy, purpose: Purpose) -> Result<Doors, Cl
     let mut sinks = BTreeMap::new();
     for (name, sink) in &policy.sinks {
         let error = |error: &dyn std::fmt::Display| CliError::new(Kind::Failed, format!("sink `{name}`: {error}"));
-        sinks.insert(name.clone(), door(sink, purpose).await.map_err(|e| error(&e))?);
+        let door = door(sink, purpose).await.map_err(|e| error(&e))?;
+        #[cfg(debug_assertions)]
+        let door = super::ordeal::sink(door);
+        sinks.insert(name.clone(), door);
     }
     let issuer: Arc<dyn Issuer> = Arc::new(issuer);
     #[cfg(debug_assertions)]

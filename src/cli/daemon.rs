@@ -42,6 +42,8 @@ impl Daemon {
         let Doors { issuer, sinks, clock } = doors(&policy, Purpose::Work).await?;
         let opened = journal(&policy, Access::Daemon, clock.clone()).await?;
         let journal = opened.port();
+        #[cfg(debug_assertions)]
+        let journal = super::ordeal::journal(journal);
         let metrics = Arc::new(Metrics::new(policy.clone(), lost_lines).map_err(|error| failed("metrics", &error))?);
         let listener = TcpListener::bind(policy.listen).await;
         let listener = listener.map_err(|error| failed(&format!("cannot listen on {}", policy.listen), &error))?;

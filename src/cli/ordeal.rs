@@ -1,54 +1,188 @@
-//! A defect on demand, for a test: a panic while a secret is in hand, with the secret in its text. In debug builds only; a
-//! release build leaves this file out.
+//! Defects and deaths on demand, for tests, in debug builds only; a release build leaves this file and its folder out.
+//!
+//! `REKEYD_ORDEAL` holds words with blanks between them:
+//!
+//! | word | what happens |
+//! |---|---|
+//! | `panic` | the first create panics with the new secret in its text |
+//! | `points` | every point at which a death may count is numbered and logged |
+//! | `crash:N` | the process kills itself with SIGKILL at the N-th point: nothing is flushed, nobody says goodbye |
+//! | `stop:N` | the process stops itself with SIGSTOP there, until somebody lets it go on |
+//! | `without:Fence` | that rule of safety does not hold (`model/rule.rs`), to see that a test notices |
 
+mod journal;
+
+use crate::model::document::{Names, Pair};
 use crate::model::fault::Outcome;
-use crate::model::key::{AccountSid, KeyFacts, KeySid, Label};
+use crate::model::key::{AccountSid, AttemptId, KeyFacts, KeySid, Label};
+use crate::model::names::{Place, Version};
+use crate::model::rule::Rule;
 use crate::model::secret::Secret;
-use crate::ports::{Issuer, NewKey, Standing, Verdict};
+use crate::ports::{Issuer, Journal, NewKey, Reading, Sink, Standing, Verdict, Written};
 use async_trait::async_trait;
 use jiff::Timestamp;
-use std::sync::Arc;
+use rustix::process::{Signal, getpid, kill_process};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-/// Has the first create panic if `REKEYD_ORDEAL` is `panic`.
-#[expect(clippy::disallowed_methods, reason = "a test asks for it in the environment, as for nothing else")]
-pub(super) fn wrap(issuer: Arc<dyn Issuer>) -> Arc<dyn Issuer> {
-    if std::env::var_os("REKEYD_ORDEAL").is_some_and(|ordeal| ordeal == "panic") {
-        return Arc::new(Panics(issuer));
-    }
-    issuer
+/// What was asked for, once for the process.
+#[derive(Default)]
+struct Asked {
+    panic: bool,
+    points: Option<Points>,
 }
 
-struct Panics(Arc<dyn Issuer>);
+#[expect(clippy::disallowed_methods, reason = "a test asks for it in the environment, as for nothing else")]
+fn asked() -> &'static Asked {
+    static ASKED: OnceLock<Asked> = OnceLock::new();
+    ASKED.get_or_init(|| {
+        let words = std::env::var("REKEYD_ORDEAL").unwrap_or_default();
+        words.split_whitespace().fold(Asked::default(), Asked::and)
+    })
+}
+
+impl Asked {
+    fn and(self, word: &str) -> Self {
+        match word.split_once(':').unwrap_or((word, "")) {
+            ("panic", _) => Self { panic: true, ..self },
+            ("points", _) => Self { points: Some(Points::default()), ..self },
+            ("crash", number) => Self { points: Points::up_to(number, Signal::KILL), ..self },
+            ("stop", number) => Self { points: Points::up_to(number, Signal::STOP), ..self },
+            ("without", name) => {
+                let rule = Rule::ALL.into_iter().find(|rule| format!("{rule:?}") == name);
+                rule.into_iter().for_each(Rule::switch_off_everywhere);
+                self
+            }
+            _ => self,
+        }
+    }
+}
+
+/// The moments before and after everything that changes the world or the journal, in the order in which they come.
+#[derive(Default)]
+struct Points {
+    next: AtomicU64,
+    /// What the process does to itself, and at which.
+    last: Option<(u64, Signal)>,
+}
+
+impl Points {
+    fn up_to(number: &str, signal: Signal) -> Option<Self> {
+        Some(Self { next: AtomicU64::new(0), last: Some((number.parse().ok()?, signal)) })
+    }
+
+    /// Does what is between two points.
+    async fn around<T>(&self, what: &str, work: impl Future<Output = T>) -> T {
+        self.pass("before", what);
+        let done = work.await;
+        self.pass("after", what);
+        done
+    }
+
+    fn pass(&self, when: &str, what: &str) {
+        let number = self.next.fetch_add(1, Ordering::SeqCst) + 1;
+        tracing::info!(number, point = format!("{when} {what}"), "a point at which it may be killed");
+        if let Some((last, signal)) = self.last
+            && last == number
+        {
+            // Neither signal can be caught, and both take hold before this call returns.
+            kill_process(getpid(), signal).ok();
+        }
+    }
+}
+
+/// The issuer, with what was asked for around it.
+pub(super) fn wrap(issuer: Arc<dyn Issuer>) -> Arc<dyn Issuer> {
+    let Asked { panic, points } = asked();
+    match points {
+        _ if *panic => Arc::new(Around { issuer, points: None }),
+        Some(points) => Arc::new(Around { issuer, points: Some(points) }),
+        None => issuer,
+    }
+}
+
+/// A sink, with what was asked for around it.
+pub(super) fn sink(sink: Arc<dyn Sink>) -> Arc<dyn Sink> {
+    match &asked().points {
+        Some(points) => Arc::new(AroundSink { sink, points }),
+        None => sink,
+    }
+}
+
+/// The journal, with what was asked for around it.
+pub(super) fn journal(journal: Arc<dyn Journal>) -> Arc<dyn Journal> {
+    match &asked().points {
+        Some(points) => Arc::new(journal::AroundJournal { journal, points }),
+        None => journal,
+    }
+}
+
+struct Around {
+    issuer: Arc<dyn Issuer>,
+    /// Without points, a create panics.
+    points: Option<&'static Points>,
+}
 
 #[async_trait]
-impl Issuer for Panics {
+impl Issuer for Around {
     async fn create(&self, account: &AccountSid, label: &Label) -> Outcome<NewKey> {
-        let made = self.0.create(account, label).await;
-        made.map(|new| panic!("an ordeal with {}", new.secret.expose()))
+        let create = self.issuer.create(account, label);
+        match self.points {
+            Some(points) => points.around("create", create).await,
+            None => create.await.map(|new| panic!("an ordeal with {}", new.secret.expose())),
+        }
     }
 
     async fn list(&self, account: &AccountSid) -> Outcome<Vec<KeyFacts>> {
-        self.0.list(account).await
+        self.issuer.list(account).await
     }
 
     async fn fetch(&self, account: &AccountSid, sid: &KeySid) -> Outcome<Option<KeyFacts>> {
-        self.0.fetch(account, sid).await
+        self.issuer.fetch(account, sid).await
     }
 
     async fn delete(&self, account: &AccountSid, sid: &KeySid) -> Outcome<()> {
-        self.0.delete(account, sid).await
+        let delete = self.issuer.delete(account, sid);
+        match self.points {
+            Some(points) => points.around("delete", delete).await,
+            None => delete.await,
+        }
     }
 
     async fn probe(&self, account: &AccountSid, sid: &KeySid, secret: &Secret) -> Outcome<Verdict> {
-        self.0.probe(account, sid, secret).await
+        self.issuer.probe(account, sid, secret).await
     }
 
     async fn standing(&self, account: &AccountSid) -> Outcome<Standing> {
-        self.0.standing(account).await
+        self.issuer.standing(account).await
     }
 
     fn date(&self) -> Option<(Timestamp, Duration)> {
-        self.0.date()
+        self.issuer.date()
+    }
+}
+
+struct AroundSink {
+    sink: Arc<dyn Sink>,
+    points: &'static Points,
+}
+
+#[async_trait]
+impl Sink for AroundSink {
+    async fn read(&self, place: &Place, names: &Names, attempt: Option<AttemptId>) -> Outcome<Reading> {
+        self.sink.read(place, names, attempt).await
+    }
+
+    async fn publish(&self, place: &Place, names: &Names, pair: &Pair, base: &Version) -> Outcome<Written> {
+        self.points.around("publish", self.sink.publish(place, names, pair, base)).await
+    }
+
+    async fn fence(&self, place: &Place, names: &Names, token: AttemptId, base: &Version) -> Outcome<Written> {
+        self.points.around("fence", self.sink.fence(place, names, token, base)).await
+    }
+
+    fn stages(&self) -> bool {
+        self.sink.stages()
     }
 }

@@ -63,7 +63,7 @@ impl Rule {
     /// Whether the rule holds: always, but in a test that has switched it off.
     #[cfg(debug_assertions)]
     pub fn holds(self) -> bool {
-        switch::OFF.get() != Some(self)
+        switch::OFF.get() != Some(self) && switch::EVERYWHERE.get() != Some(&self)
     }
 
     /// Switches a rule off, or all on, for this thread.
@@ -71,12 +71,21 @@ impl Rule {
     pub fn switch_off(rule: Option<Rule>) {
         switch::OFF.set(rule);
     }
+
+    /// Switches a rule off for the whole process, for as long as it lives; the first one counts.
+    #[cfg(debug_assertions)]
+    pub fn switch_off_everywhere(rule: Rule) {
+        switch::EVERYWHERE.get_or_init(|| rule);
+    }
 }
 
 #[cfg(debug_assertions)]
 mod switch {
     use super::Rule;
     use std::cell::Cell;
+    use std::sync::OnceLock;
+
+    pub(super) static EVERYWHERE: OnceLock<Rule> = OnceLock::new();
 
     thread_local! {
         pub(super) static OFF: Cell<Option<Rule>> = const { Cell::new(None) };

@@ -9,4 +9,4 @@ mod kill;
 mod main_job;
 mod memory;
 mod moves;
-mod rig;
+pub mod rig;

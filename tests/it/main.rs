@@ -23,6 +23,7 @@ mod schedules;
 mod sinks;
 mod support;
 mod table;
+mod torture;
 mod twilio;
 
 #[test]

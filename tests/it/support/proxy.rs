@@ -17,6 +17,8 @@ pub(crate) enum Fate {
     Answered(&'static str),
     /// It is carried out, and nothing comes back while the proxy lives.
     Silence,
+    /// It is carried out twice, and the answer to one of the two comes back.
+    Twice,
     /// It does not arrive; what comes back is made of the whole request and of how many were chosen before it.
     Echoed(fn(&str, usize) -> String),
 }
@@ -80,7 +82,9 @@ async fn connection(mut client: TcpStream, upstream: u16, text: &[u8], fate: Fat
                         let answer = echo(&String::from_utf8_lossy(&request), number);
                         return client.write_all(answer.as_bytes()).await.unwrap();
                     }
-                    Fate::Answered(_) | Fate::AnswerLost | Fate::Echoed(_) | Fate::Lost | Fate::Silence => (),
+                    Fate::Twice if chosen && whole(&request) => drop(tokio::spawn(repeat(upstream, request.clone()))),
+                    Fate::Answered(_) | Fate::AnswerLost | Fate::Echoed(_) => (),
+                    Fate::Lost | Fate::Silence | Fate::Twice => (),
                 }
                 server.write_all(&up[..read]).await.unwrap();
             }
@@ -92,10 +96,21 @@ async fn connection(mut client: TcpStream, upstream: u16, text: &[u8], fate: Fat
                     Fate::AnswerLost | Fate::Lost | Fate::Echoed(_) => return,
                     Fate::Answered(answer) => return client.write_all(answer.as_bytes()).await.unwrap(),
                     Fate::Silence => std::future::pending().await,
+                    Fate::Twice => {
+                        chosen = false;
+                        client.write_all(&down[..read]).await.unwrap();
+                    }
                 }
             }
         }
     }
+}
+
+/// Sends a whole request once more, on a connection of its own, and waits for the answer.
+async fn repeat(upstream: u16, request: Vec<u8>) {
+    let mut server = TcpStream::connect(("127.0.0.1", upstream)).await.unwrap();
+    server.write_all(&request).await.unwrap();
+    let _ = server.read(&mut [0; 1024]).await;
 }
 
 /// Whether the head is there, and as much of a body as it announces.

@@ -1,0 +1,69 @@
+//! The real binary while it runs: what it says, how it ends, and whether it is at rest.
+
+use super::ground::{NAME, PATIENCE};
+use crate::daemon::rig::Process;
+use serde_json::Value;
+use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// A daemon that runs, or ran.
+pub struct Daemon {
+    pub process: Process,
+    pub log: PathBuf,
+}
+
+impl Daemon {
+    pub fn said(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// The lines of its log that hold this member, as JSON.
+    pub fn lines(&self, member: &str) -> Vec<Value> {
+        let said = self.said();
+        let lines = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.filter(|line| line.get(member).is_some()).collect()
+    }
+
+    /// How many of these events it has logged.
+    pub fn events(&self, event: &str) -> usize {
+        self.lines("event").iter().filter(|line| line["event"] == event).count()
+    }
+
+    /// Waits until something is true of it.
+    pub async fn until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let start = Instant::now();
+        while !holds(self) {
+            assert!(start.elapsed() < PATIENCE, "it did not come to pass: {what}\n{}", self.said());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until SIGKILL has ended it, whoever sent that.
+    pub async fn until_killed(mut self, what: &str) {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.process.child.try_wait().unwrap() {
+                assert_eq!(status.signal(), Some(9), "{what}: it ended otherwise\n{}", self.said());
+                return;
+            }
+            assert!(start.elapsed() < PATIENCE, "{what}: it did not die\n{}", self.said());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Its metrics, once it serves them.
+    pub async fn metrics(&self) -> Option<String> {
+        let line = self.lines("listen").pop()?;
+        reqwest::get(format!("http://{}/metrics", line["listen"].as_str()?)).await.ok()?.text().await.ok()
+    }
+
+    /// Whether it says that it is at rest.
+    pub async fn rests(&self) -> bool {
+        let Some(metrics) = self.metrics().await else { return false };
+        let holds = |line: &str| metrics.lines().any(|found| found == line);
+        holds(&format!("rekeyd_credential_phase{{credential=\"{NAME}\",phase=\"serving\"}} 1"))
+            && holds(&format!("rekeyd_strays{{credential=\"{NAME}\"}} 0"))
+    }
+}
