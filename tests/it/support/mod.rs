@@ -1,6 +1,7 @@
 //! What several tests share.
 
 pub(crate) mod authority;
+pub(crate) mod counted;
 pub(crate) mod dice;
 pub(crate) mod disguise;
 pub(crate) mod emulator;

@@ -3,6 +3,7 @@
 
 use super::ground::{CALM, Ground, Ledger, NAME, Store, Terms};
 use super::kills::many;
+use crate::support::counted::counted;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -56,5 +57,5 @@ async fn no_key_goes_before_its_true_grace_whatever_the_clocks_say() {
         1
     });
     let lives = lives.await;
-    println!("counted: torture runs {lives}");
+    counted("torture runs", lives);
 }

@@ -3,6 +3,7 @@
 
 use super::clocks::in_grace_the_clock_becomes;
 use super::ground::{CALM, Ground, HASTY, Ledger, Store};
+use crate::support::counted::counted;
 use std::time::Duration;
 
 /// What the records tell of a daemon that works so for a while.
@@ -28,7 +29,7 @@ async fn every_rule_that_is_switched_off_is_noticed() {
     // Right after the first create, which was not written down before.
     expect(&told_of("without:DecisionFirst crash:2").await, "S13");
     expect(&in_grace_the_clock_becomes("+3650d", false, "without:Clocks").await, "S3");
-    println!("counted: torture defects 4");
+    counted("torture defects", 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,5 +46,5 @@ async fn a_key_that_dies_while_it_is_served_is_noticed() {
     for letters in ["S1", "S2", "S3"] {
         expect(&faults, letters);
     }
-    println!("counted: torture defects 3");
+    counted("torture defects", 3);
 }

@@ -2,6 +2,7 @@
 
 use super::ground::{CALM, Ground, HASTY, Ledger, Store};
 use super::process::Daemon;
+use crate::support::counted::counted;
 use rekeyd::model::policy::StateUrl;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -92,7 +93,7 @@ async fn full_after(event: &'static str, times: usize) {
     ground.until_at_rest(&mut daemon).await;
     drop(daemon);
     ground.expect_sound(&CALM, event).await;
-    println!("counted: torture runs 1");
+    counted("torture runs", 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -123,7 +124,7 @@ async fn a_journal_that_can_only_be_read_is_refused_at_start() {
     ground.until_at_rest(&mut daemon).await;
     drop(daemon);
     ground.expect_sound(&CALM, "written again").await;
-    println!("counted: torture runs 1");
+    counted("torture runs", 1);
 }
 
 /// Has every write of the process to its files fail as on a disk that became read-only; ends with SIGTERM, which takes the
@@ -153,5 +154,5 @@ async fn a_journal_that_can_only_be_read_from_the_middle_on_stops_every_change()
     ground.until_at_rest(&mut daemon).await;
     drop(daemon);
     ground.expect_sound(&CALM, "read-only in the middle").await;
-    println!("counted: torture runs 1");
+    counted("torture runs", 1);
 }

@@ -3,6 +3,7 @@
 
 use super::ground::{CALM, Ground, HASTY, Ledger, Store};
 use super::process::Daemon;
+use crate::support::counted::counted;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -114,8 +115,8 @@ async fn killed_everywhere(ledger: Ledger, store: Store) {
     let kills =
         many(deaths, move |(number, point, again)| killed_at(ledger, store, number, point, again.then_some(create)));
     let kills = kills.await;
-    println!("counted: kills {kills}");
-    println!("counted: torture runs {lives}");
+    counted("kills", kills);
+    counted("torture runs", lives);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@
 use super::ground::{CALM, Ground, HASTY, Ledger, Store, Terms};
 use super::kills::many;
 use crate::support::authority::{Authority, Front};
+use crate::support::counted::counted;
 use crate::support::proxy::{Fate, Proxy};
 use crate::support::{emulator, openbao};
 use rekeyd::sandbox::call::Operation;
@@ -51,7 +52,7 @@ async fn a_write_whose_answer_is_lost_or_that_arrives_twice_is_found_out() {
         WRITES.iter().flat_map(|(store, text)| [Fate::AnswerLost, Fate::Twice].map(|fate| (*store, *text, fate)));
     let lives = many(lives.collect(), |(store, text, fate)| through(store, text, fate)).await;
     assert_eq!(lives, 6);
-    println!("counted: torture runs {lives}");
+    counted("torture runs", lives);
 }
 
 /// Dies while the answer to a write that was carried out is on its way: for Secrets Manager, also between its two halves.
@@ -75,8 +76,8 @@ async fn killed_in(store: Store, text: &'static str) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_while_the_answer_to_a_write_is_on_its_way() {
     let kills = many(WRITES.to_vec(), |(store, text)| killed_in(store, text)).await;
-    println!("counted: kills {kills}");
-    println!("counted: torture runs {kills}");
+    counted("kills", kills);
+    counted("torture runs", kills);
 }
 
 /// A rotation in which the next such calls to Twilio meet a fault.
@@ -104,7 +105,7 @@ async fn a_create_or_delete_whose_answer_is_lost_or_that_comes_late_or_twice_is_
         (Operation::DeleteKey, Fault::Twice),
     ];
     let lives = many(lives.to_vec(), |(operation, fault)| twilio_at_fault(operation, fault)).await;
-    println!("counted: torture runs {lives}");
+    counted("torture runs", lives);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -126,7 +127,7 @@ async fn a_key_that_was_created_twice_by_one_request_is_reported_and_none_of_the
     assert!(told, "{metrics}");
     drop(daemon);
     ground.expect_sound(&CALM, "a twin").await;
-    println!("counted: torture runs 1");
+    counted("torture runs", 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -150,6 +151,6 @@ async fn the_sandbox_over_tls_serves_rotations_and_a_recovery() {
     ground.rotated(&mut daemon).await;
     drop(daemon);
     ground.expect_sound(&calm, "over TLS").await;
-    println!("counted: kills 1");
-    println!("counted: torture runs 1");
+    counted("kills", 1);
+    counted("torture runs", 1);
 }

@@ -3,6 +3,7 @@
 
 use super::ground::{CALM, Ground, HASTY, Ledger, NAME, Store};
 use super::kills::{many, of_two_rotations};
+use crate::support::counted::counted;
 use rekeyd::model::policy::{PostgresState, StateUrl};
 use rekeyd::sandbox::call::Operation;
 use std::fs;
@@ -62,7 +63,7 @@ impl Ground {
 
 /// A backup taken at this point; afterwards the rotation ends, and there may be another one.
 async fn restored_at(ledger: Ledger, store: Store, number: usize, further: bool, what: String) {
-    let backup = if number % 2 == 0 { Backup::Folder } else { Backup::Journal };
+    let backup = if number.is_multiple_of(2) { Backup::Folder } else { Backup::Journal };
     let ground = Ground::new(ledger, store).await;
     ground.start(&HASTY, &format!("crash:{number}")).until_killed(&what).await;
     ground.back_up(backup).await;
@@ -107,7 +108,7 @@ async fn restored_everywhere(ledger: Ledger, store: Store) {
         }
     })
     .await;
-    println!("counted: torture runs {lives}");
+    counted("torture runs", lives);
 }
 
 #[tokio::test(flavor = "multi_thread")]

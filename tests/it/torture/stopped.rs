@@ -4,6 +4,7 @@
 use super::ground::{CALM, Ground, HASTY, Ledger, Store};
 use super::kills::{many, of_two_rotations};
 use crate::daemon::rig::signal;
+use crate::support::counted::counted;
 use rustix::process::Signal;
 use std::fs;
 use std::time::Duration;
@@ -45,7 +46,7 @@ async fn stopped_everywhere(store: Store) {
         1
     })
     .await;
-    println!("counted: torture runs {lives}");
+    counted("torture runs", lives);
 }
 
 #[tokio::test(flavor = "multi_thread")]
