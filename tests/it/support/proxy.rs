@@ -36,6 +36,11 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// Stands before the server at this port; every request that holds `text` meets its fate.
     pub(crate) async fn start(upstream: u16, text: &'static str, fate: Fate) -> Self {
+        Self::for_the_first(usize::MAX, upstream, text, fate).await
+    }
+
+    /// Only the first so many of the requests that hold `text` meet their fate.
+    pub(crate) async fn for_the_first(times: usize, upstream: u16, text: &'static str, fate: Fate) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let url = format!("http://127.0.0.1:{port}");
@@ -43,7 +48,8 @@ impl Proxy {
         let count = chosen.clone();
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(connection(client, upstream, text.as_bytes(), fate, count.clone()));
+                let chosen = Chosen { text: text.as_bytes(), times, count: count.clone() };
+                tokio::spawn(connection(client, upstream, chosen, fate));
             }
         });
         Self { url, port, chosen, accepting }
@@ -61,8 +67,24 @@ impl Drop for Proxy {
     }
 }
 
+/// Which requests meet a fate, and how many have.
+struct Chosen {
+    text: &'static [u8],
+    times: usize,
+    count: Arc<AtomicUsize>,
+}
+
+impl Chosen {
+    /// The number of this request among the chosen, if it is one of them.
+    fn number(&self, request: &[u8]) -> Option<usize> {
+        let holds = request.windows(self.text.len()).any(|window| window == self.text);
+        let next = |number| (number < self.times).then_some(number + 1);
+        if holds { self.count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next).ok() } else { None }
+    }
+}
+
 /// Passes on what comes, until the text has come; then the fate.
-async fn connection(mut client: TcpStream, upstream: u16, text: &[u8], fate: Fate, count: Arc<AtomicUsize>) {
+async fn connection(mut client: TcpStream, upstream: u16, which: Chosen, fate: Fate) {
     let mut server = TcpStream::connect(("127.0.0.1", upstream)).await.unwrap();
     let (mut up, mut down) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
     let (mut request, mut chosen, mut number) = (Vec::new(), false, 0);
@@ -71,9 +93,8 @@ async fn connection(mut client: TcpStream, upstream: u16, text: &[u8], fate: Fat
             read = client.read(&mut up) => {
                 let Ok(read @ 1..) = read else { return };
                 request.extend_from_slice(&up[..read]);
-                if !chosen && request.windows(text.len()).any(|window| window == text) {
-                    chosen = true;
-                    number = count.fetch_add(1, Ordering::SeqCst);
+                if !chosen && let Some(found) = which.number(&request) {
+                    (chosen, number) = (true, found);
                 }
                 match fate {
                     Fate::Lost if chosen => return,

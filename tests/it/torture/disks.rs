@@ -74,7 +74,7 @@ const UNWRITABLE: &str = "the journal can not be ";
 async fn nothing_changes(ground: &Ground, daemon: &mut Daemon, changes: (usize, usize), what: &str) {
     daemon.until(what, |daemon| daemon.said().contains(UNWRITABLE)).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(ground.changes(), changes, "{what}: it created or deleted\n{}", daemon.said());
+    assert_eq!(ground.changes(), changes, "{what}: it created or deleted\n{}", daemon.last_words());
 }
 
 /// The disk fills up after so many of these events, and is freed again.

@@ -11,12 +11,12 @@ use rekeyd::sandbox::call::Operation;
 use rekeyd::sandbox::{Fault, Line};
 
 /// A proxy before the sink, and the terms by which a daemon goes through it.
-async fn before(store: Store, text: &'static str, fate: Fate) -> (Proxy, Terms) {
+async fn before(store: Store, times: usize, text: &'static str, fate: Fate) -> (Proxy, Terms) {
     let upstream = match store {
         Store::Vault => openbao::shared().port,
         Store::Aws => emulator::shared().port,
     };
-    let proxy = Proxy::start(upstream, text, fate).await;
+    let proxy = Proxy::for_the_first(times, upstream, text, fate).await;
     let url = Some(proxy.url.clone());
     let terms = match store {
         Store::Vault => Terms { vault: url, ..CALM },
@@ -32,11 +32,11 @@ const WRITES: [(Store, &str); 3] = [
     (Store::Aws, "secretsmanager.UpdateSecretVersionStage"),
 ];
 
-/// Two rotations through a network that does this to every such write.
+/// Two rotations through a network that does this to the first three such writes.
 async fn through(store: Store, text: &'static str, fate: Fate) -> usize {
-    let what = format!("{fate:?} for every {text}");
+    let what = format!("{fate:?} for three of {text}");
     let ground = Ground::new(Ledger::Sqlite, store).await;
-    let (proxy, terms) = before(store, text, fate).await;
+    let (proxy, terms) = before(store, 3, text, fate).await;
     let mut daemon = ground.start(&terms, "");
     ground.until_at_rest(&mut daemon).await;
     ground.rotated(&mut daemon).await;
@@ -62,7 +62,7 @@ async fn killed_in(store: Store, text: &'static str) -> usize {
     ground.until_at_rest(&mut daemon).await;
     drop(daemon);
     assert!(ground.run(&["rotate", super::ground::NAME]).status.success());
-    let (proxy, terms) = before(store, text, Fate::Silence).await;
+    let (proxy, terms) = before(store, 1, text, Fate::Silence).await;
     let mut daemon = ground.start(&terms, "");
     daemon.until(text, |_| proxy.chosen() == 1).await;
     drop(daemon);
@@ -121,7 +121,7 @@ async fn a_key_that_was_created_twice_by_one_request_is_reported_and_none_of_the
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
-    assert_eq!(ground.living().len(), 2, "the twin is a person's to remove\n{}", daemon.said());
+    assert_eq!(ground.living().len(), 2, "the twin is a person's to remove\n{}", daemon.last_words());
     let metrics = daemon.metrics().await.unwrap();
     let told = metrics.lines().any(|line| line.starts_with("rekeyd_unexplained_keys{") && line.ends_with(" 1"));
     assert!(told, "{metrics}");

@@ -19,6 +19,13 @@ impl Daemon {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// How it ended, for whoever reads of a failure.
+    pub fn last_words(&self) -> String {
+        let said = self.said();
+        let lines: Vec<&str> = said.lines().collect();
+        lines[lines.len().saturating_sub(25)..].join("\n")
+    }
+
     /// The lines of its log that hold this member, as JSON.
     pub fn lines(&self, member: &str) -> Vec<Value> {
         let said = self.said();
@@ -35,7 +42,7 @@ impl Daemon {
     pub async fn until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) {
         let start = Instant::now();
         while !holds(self) {
-            assert!(start.elapsed() < PATIENCE, "it did not come to pass: {what}\n{}", self.said());
+            assert!(start.elapsed() < PATIENCE, "it did not come to pass: {what}\n{}", self.last_words());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -45,10 +52,10 @@ impl Daemon {
         let start = Instant::now();
         loop {
             if let Some(status) = self.process.child.try_wait().unwrap() {
-                assert_eq!(status.signal(), Some(9), "{what}: it ended otherwise\n{}", self.said());
+                assert_eq!(status.signal(), Some(9), "{what}: it ended otherwise\n{}", self.last_words());
                 return;
             }
-            assert!(start.elapsed() < PATIENCE, "{what}: it did not die\n{}", self.said());
+            assert!(start.elapsed() < PATIENCE, "{what}: it did not die\n{}", self.last_words());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -65,5 +72,12 @@ impl Daemon {
         let holds = |line: &str| metrics.lines().any(|found| found == line);
         holds(&format!("rekeyd_credential_phase{{credential=\"{NAME}\",phase=\"serving\"}} 1"))
             && holds(&format!("rekeyd_strays{{credential=\"{NAME}\"}} 0"))
+    }
+
+    /// How many keys it says it can not explain, and leaves to a person.
+    pub async fn unexplained(&self) -> usize {
+        let metrics = self.metrics().await.unwrap_or_default();
+        let line = metrics.lines().find(|line| line.starts_with("rekeyd_unexplained_keys{"));
+        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0)
     }
 }

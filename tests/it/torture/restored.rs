@@ -32,7 +32,7 @@ impl Ground {
         maintenance.set_path("postgres");
         let state = PostgresState { url: maintenance, password: None };
         let name = url.path().trim_start_matches('/');
-        crate::support::postgres::sql(&state, sqlx::AssertSqlSafe(text.replace("NAME", name))).await;
+        crate::support::postgres::sql(&state, sqlx::AssertSqlSafe(text.replace("{}", name))).await;
     }
 
     async fn back_up(&self, backup: Backup) {
@@ -40,7 +40,7 @@ impl Ground {
             // A journal that was closed well has no files beside it.
             let _ = fs::copy(file, copy);
         }
-        self.server("CREATE DATABASE NAME_old TEMPLATE NAME".to_owned()).await;
+        self.server("CREATE DATABASE {}_old TEMPLATE {}".to_owned()).await;
     }
 
     async fn restore(&self, backup: Backup) {
@@ -48,8 +48,8 @@ impl Ground {
             let _ = fs::remove_file(&file);
             let _ = fs::copy(copy, file);
         }
-        self.server("DROP DATABASE NAME WITH (FORCE)".to_owned()).await;
-        self.server("ALTER DATABASE NAME_old RENAME TO NAME".to_owned()).await;
+        self.server("DROP DATABASE {} WITH (FORCE)".to_owned()).await;
+        self.server("ALTER DATABASE {}_old RENAME TO {}".to_owned()).await;
         // However old the backup is, no claim in it is still good.
         self.a_minute_passes().await;
     }
@@ -81,8 +81,8 @@ async fn restored_at(ledger: Ledger, store: Store, number: usize, further: bool,
     let daemon = ground.start(&CALM, "");
     // Five sweeps, in which it can look at everything.
     tokio::time::sleep(Duration::from_secs(5)).await;
-    assert_eq!(ground.changes(), changes, "{what}: it created or deleted\n{}", daemon.said());
-    assert_eq!(ground.served().await, served, "{what}: it wrote\n{}", daemon.said());
+    assert_eq!(ground.changes(), changes, "{what}: it created or deleted\n{}", daemon.last_words());
+    assert_eq!(ground.served().await, served, "{what}: it wrote\n{}", daemon.last_words());
     if further {
         let halted = format!("rekeyd_halted{{credential=\"{NAME}\"");
         let metrics = daemon.metrics().await.unwrap();

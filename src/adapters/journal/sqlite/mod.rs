@@ -4,6 +4,7 @@
 //! requests in it, while the daemon works.
 
 mod opening;
+mod pen;
 mod witness;
 mod write;
 
@@ -24,6 +25,7 @@ use crate::ports::{
 };
 use async_trait::async_trait;
 use jiff::Timestamp;
+use pen::Pen;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{ConnectOptions, Connection, Row};
 use std::fs::File;
@@ -67,11 +69,12 @@ impl SqliteJournal {
         let label_key = <[u8; 32]>::try_from(row.get::<Vec<u8>, _>(1));
         let label_key = LabelKey::new(label_key.map_err(|_| corrupt("its label key has a wrong length"))?);
         let uptime = Uptime(count(row.get(2)));
-        let witness = if daemon { opening::witness(path, &mut connection, uptime, row.get(3)).await? } else { None };
+        let writes = row.get(3);
+        let witness = if daemon { opening::witness(path, &mut connection, uptime, writes).await? } else { None };
         let reader = opening::options(path).connect().await.map_err(unavailable)?;
         Ok(Self {
             reader: Mutex::new(reader),
-            writer: Writer::start(connection, witness),
+            writer: Writer::start(Pen::new(path.to_owned(), connection, writes), witness),
             label_key,
             uptime,
             _lock: lock,

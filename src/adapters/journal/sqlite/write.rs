@@ -4,6 +4,7 @@ use super::super::append::{Append, Inserted};
 use super::super::index::{Note, link};
 use super::super::rows::{count, signed, unavailable};
 use super::super::sql;
+use super::pen::Pen;
 use super::witness::Witness;
 use crate::model::apply::apply;
 use crate::model::event::Entry;
@@ -43,9 +44,9 @@ pub(super) struct Writer {
 const BATCH: usize = 256;
 
 impl Writer {
-    pub(super) fn start(connection: SqliteConnection, witness: Option<Witness>) -> Self {
+    pub(super) fn start(pen: Pen, witness: Option<Witness>) -> Self {
         let (queue, arriving) = mpsc::channel(BATCH);
-        Self { queue, task: tokio::spawn(run(connection, witness, arriving)) }
+        Self { queue, task: tokio::spawn(run(pen, witness, arriving)) }
     }
 
     /// Ends when everything that was sent is written.
@@ -89,16 +90,25 @@ fn stopped() -> JournalError {
     JournalError::Unavailable("the writer has stopped".into())
 }
 
-async fn run(mut connection: SqliteConnection, witness: Option<Witness>, mut arriving: mpsc::Receiver<Write>) {
+async fn run(mut pen: Pen, witness: Option<Witness>, mut arriving: mpsc::Receiver<Write>) {
     let mut batch = Vec::with_capacity(BATCH);
     while arriving.recv_many(&mut batch, BATCH).await > 0 {
-        let ended = commit(&mut connection, &batch).await;
-        if let (Ok((count, _)), Some(witness)) = (&ended, &witness) {
-            witness.remember(*count);
+        let ended = match pen.connection().await {
+            Ok(connection) => commit(connection, &batch).await,
+            Err(error) => Err(error),
+        };
+        match &ended {
+            Ok((count, _)) => {
+                pen.wrote(*count);
+                if let Some(witness) = &witness {
+                    witness.remember(*count);
+                }
+            }
+            Err(_) => pen.give_up().await,
         }
         tell(batch.drain(..), ended);
     }
-    let _ = connection.close().await;
+    pen.close().await;
 }
 
 /// Writes everything in one transaction. Answers the count of writes, and which appends found their number taken.
