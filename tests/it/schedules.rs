@@ -98,11 +98,13 @@ async fn odd_things(world: &World, oddity: Oddity, dice: &mut Dice) {
         },
         Oddity::LateCopy => {
             world.doom_all("create", Some(Fate::LoseAnswer));
+            let made = world.truth(|truth| truth.made.clone());
             let lost = loop {
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                let next = made.notified();
                 if let Some(sid) = world.truth(|truth| truth.ours().pop()) {
                     break sid;
                 }
+                next.await;
             };
             world.doom_all("create", None);
             world.truth(|truth| truth.unlisted.insert(lost.clone()));

@@ -10,7 +10,9 @@ use rekeyd::model::time::later;
 use rekeyd::ports::Standing;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// Everything that is true, and what was seen to be broken.
 #[derive(Default)]
@@ -65,6 +67,8 @@ pub struct Truth {
     staged: BTreeMap<Place, (AttemptId, String)>,
     looked: BTreeMap<Place, Duration>,
     next: u64,
+    /// Tells whoever waits for it that there is one key more.
+    pub made: Arc<Notify>,
     start: Option<tokio::time::Instant>,
 }
 
@@ -186,6 +190,7 @@ impl Truth {
             served: false,
         };
         self.keys.insert(sid.clone(), made);
+        self.made.notify_waiters();
         sid
     }
 
