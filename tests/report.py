@@ -64,7 +64,7 @@ def main(log, command):
     if rest:
         out += ["## Inputs by chance, and the rest", "", "| what | how many |", "|---|---|"]
         out += [f"| {name} | {sums[name]:,} |" for name in rest] + [""]
-    missed = [line.strip() for line in lines if re.search(r"^\s*\w+ was missed in story \d+:", line)]
+    missed = [line.strip() for line in lines if re.search(r"^\s*\w+ was missed in (its own story|story \d+):", line)]
     if missed:
         out += ["## How each missing rule was noticed", ""]
         out += ["- " + re.sub(r"SK[0-9a-f]{32}", "SK…", line)[:160] for line in sorted(missed)] + [""]

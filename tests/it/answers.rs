@@ -7,6 +7,7 @@
 mod file;
 mod peers;
 
+use crate::support::counted::counted;
 pub(crate) use file::{Case, cases};
 use futures_util::StreamExt as _;
 use std::collections::BTreeSet;
@@ -102,6 +103,6 @@ fn every_table_is_played_and_there_are_enough_answers() {
     for (table, case) in FILES.iter().flat_map(|name| table(name).into_iter().map(move |case| (name, case))) {
         assert!(seen.insert((table, case.call.clone(), case.name.clone())), "{table}: {} is there twice", case.name);
     }
-    println!("counted: answers {}", seen.len());
+    counted("answers", seen.len());
     assert!(seen.len() >= FEWEST, "{} answers are too few", seen.len());
 }

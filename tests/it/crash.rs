@@ -1,6 +1,7 @@
 //! One fault at every call of a life that has a first rotation and a second: the daemon dies before or after it, or the
 //! call is refused, lost, answered to nobody, or applied late. Then the faults stop, and all must be well.
 
+use crate::support::counted::counted;
 use crate::support::world::{Daemon, Fate, World, policy};
 use rekeyd::model::policy::Policy;
 use std::collections::BTreeSet;
@@ -80,8 +81,8 @@ fn one_fault_at_any_call_breaks_nothing_and_heals() {
     assert!(calls > 50, "{:?}", undisturbed.world.log());
     let sets = every_fault(&undisturbed.world).map(|fault| vec![fault]);
     let runs = all(sets);
-    println!("counted: crash points {}", calls * 2);
-    println!("counted: lives with one fault {runs}");
+    counted("crash points", calls * 2);
+    counted("lives with one fault", runs);
 }
 
 /// A crash can follow on a crash, and on anything else; the second may hit the recovery from the first.
@@ -95,7 +96,7 @@ fn a_crash_after_any_other_fault_breaks_nothing_and_heals() {
     };
     let sets = firsts.flat_map(|first| seconds(first.0).map(move |second| vec![first, second]));
     let runs = all(sets);
-    println!("counted: lives with two faults {runs}");
+    counted("lives with two faults", runs);
 }
 
 /// Every place at which the daemon can die, by name: before and after each kind of call and each kind of entry, in the first
@@ -136,8 +137,8 @@ fn every_ordered_pair_of_crash_points_breaks_nothing_and_heals() {
         });
     });
     let hit = hit.into_inner();
-    println!("counted: named crash points {}", points.len());
-    println!("counted: ordered pairs of crash points {lives}");
-    println!("counted: of them with both crashes {hit}");
+    counted("named crash points", points.len());
+    counted("ordered pairs of crash points", lives);
+    counted("of them with both crashes", hit);
     assert!(hit * 10 > lives * 6, "in only {hit} of {lives} lives did the second point come");
 }

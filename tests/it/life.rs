@@ -237,7 +237,7 @@ async fn a_key_that_works_late_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn keys_that_never_work_are_removed_and_the_limits_hold() {
+pub(crate) async fn keys_that_never_work_are_removed_and_the_limits_hold() {
     let world = World::new();
     world.truth(|truth| truth.acceptance = 1000 * HOUR);
     let daemon = Daemon::new(&world, policy());

@@ -5,7 +5,7 @@ pub(crate) mod chance;
 mod lies;
 mod pairs;
 mod places;
-mod time;
+pub(crate) mod time;
 
 use crate::life::{HOUR, MINUTE, halt_of, object, place, resume};
 use crate::support::world::{Daemon, Fate, World, policy, policy_with};

@@ -12,6 +12,7 @@ pub(crate) mod properties;
 mod secrets;
 mod times;
 
+use crate::support::counted::counted;
 use rekeyd::config::{self, Diagnostic, Loaded, PolicyErrors, Severity};
 use rekeyd::model::names::CredentialName;
 use std::collections::BTreeSet;
@@ -93,7 +94,7 @@ fn every_text_belongs_to_a_file_and_there_are_enough_of_them() {
         assert!(alone.is_empty(), "these have no file or no text beside them: {alone:?}");
         count += texts.len();
     }
-    println!("counted: policy files {count}");
+    counted("policy files", count);
     assert!(count >= FEWEST, "{count} policy files are too few");
 }
 

@@ -3,6 +3,7 @@
 
 use crate::crash::{LIFE, every_fault, on_all_cores, play, quiet};
 use crate::life::{HOUR, MINUTE};
+use crate::support::counted::counted;
 use crate::support::world::{Daemon, Fate, World, policy_with};
 use std::time::Duration;
 
@@ -41,7 +42,7 @@ fn one_fault_at_any_call_of_two_replicas_breaks_nothing_and_heals() {
     undisturbed.converged();
     let sets = every_fault(&undisturbed.world).map(|fault| vec![fault]);
     let lives = on_all_cores(sets, |set| play(one_life(2, set)).converged());
-    println!("counted: replica lives with one fault {lives}");
+    counted("replica lives with one fault", lives);
 }
 
 #[test]
@@ -51,7 +52,7 @@ fn a_replica_that_is_stopped_and_another_that_dies_break_nothing_together() {
         |first| (first + 1..first + 9).flat_map(|call| [Fate::CrashBefore, Fate::CrashAfter].map(|f| (call, f)));
     let sets = (0..calls).flat_map(|first| second(first).map(move |second| vec![(first, Fate::Stop), second]));
     let lives = on_all_cores(sets, |set| play(one_life(2, set)).converged());
-    println!("counted: replica lives with two faults {lives}");
+    counted("replica lives with two faults", lives);
 }
 
 /// Each replica in turn can not reach the journal for ten minutes, at every minute of the time in which it works.

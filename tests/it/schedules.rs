@@ -5,6 +5,7 @@
 
 use crate::crash::{on_all_cores, play, quiet};
 use crate::life::HOUR;
+use crate::support::counted::counted;
 use crate::support::dice::Dice;
 use crate::support::world::{Daemon, Fate, World};
 use rekeyd::model::names::{CredentialName, Place, SinkName};
@@ -232,7 +233,7 @@ fn ten_faults_and_more_in_any_order_break_nothing_and_heal() {
             calls.fetch_add(daemon.world.calls() as u64, Ordering::Relaxed);
         });
     });
-    println!("counted: schedules {schedules}");
-    println!("counted: faults in schedules {}", faults.into_inner());
-    println!("counted: calls in schedules {}", calls.into_inner());
+    counted("schedules", schedules);
+    counted("faults in schedules", faults.into_inner());
+    counted("calls in schedules", calls.into_inner());
 }

@@ -2,6 +2,7 @@
 //! see of it, is searched for them in seven encodings (protocol, S6).
 
 use super::rig::{AWS_SECRET, Process, QUICK, Rig, signal};
+use crate::support::counted::counted;
 use crate::support::disguise::Search;
 use crate::support::memory;
 use rekeyd::sandbox::call::Operation;
@@ -200,5 +201,5 @@ async fn no_secret_is_left_anywhere_but_in_the_sinks() {
     }
     assert!(!places.keys().any(|place| place.starts_with("core")), "{places:?}");
     // Beside these: the folder for temporary files and the core file, of which neither came about.
-    println!("counted: canary places {}", places.len() + 2);
+    counted("canary places", places.len() + 2);
 }

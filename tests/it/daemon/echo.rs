@@ -3,6 +3,7 @@
 
 use super::canary::Seen;
 use super::rig::{QUICK, Rig};
+use crate::support::counted::counted;
 use crate::support::disguise::ENCODINGS;
 use crate::support::proxy::{Fate, Proxy};
 use crate::support::{emulator, openbao};
@@ -77,29 +78,29 @@ async fn told_of(url: fn(&Rig) -> String, chosen: &'static str, echo: fn(&str, u
 #[tokio::test(flavor = "multi_thread")]
 async fn an_error_of_twilio_that_repeats_the_main_key_does_not_tell_it() {
     let count = told_of(|rig| rig.sandbox.url(), "POST /2010-04-01/", by_twilio).await;
-    println!("counted: errors that repeated a secret {count}");
+    counted("errors that repeated a secret", count);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_error_of_twilio_that_repeats_a_new_key_does_not_tell_it() {
     let count = told_of(|rig| rig.sandbox.url(), "IncomingPhoneNumbers", by_twilio).await;
-    println!("counted: errors that repeated a secret {count}");
+    counted("errors that repeated a secret", count);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_error_of_vault_that_repeats_token_and_pair_does_not_tell_them() {
     let count = told_of(|_| openbao::shared().url(), "POST /v1/secret/data/", by_vault).await;
-    println!("counted: errors that repeated a secret {count}");
+    counted("errors that repeated a secret", count);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_error_of_vault_that_repeats_the_token_does_not_tell_it() {
     let count = told_of(|_| openbao::shared().url(), "GET /v1/secret/data/", by_vault).await;
-    println!("counted: errors that repeated a secret {count}");
+    counted("errors that repeated a secret", count);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_error_of_secrets_manager_that_repeats_the_pair_does_not_tell_it() {
     let count = told_of(|_| emulator::shared().url(), "secretsmanager.CreateSecret", by_aws).await;
-    println!("counted: errors that repeated a secret {count}");
+    counted("errors that repeated a secret", count);
 }

@@ -2,6 +2,7 @@
 //! disk; and every command is closed in this way before it reads anything.
 
 use super::rig::{Process, QUICK, Rig};
+use crate::support::counted::counted;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
@@ -96,7 +97,7 @@ async fn a_neighbour_of_the_same_user_gets_at_nothing_of_the_daemon() {
         assert!(open.iter().any(|opened| opened == door), "{door} is closed everywhere here: {open:?}");
     }
     assert!(open_to_a_neighbour(&daemon).is_empty(), "{:?}", open_to_a_neighbour(&daemon));
-    println!("counted: doors closed to a neighbour {}", open.len());
+    counted("doors closed to a neighbour", open.len());
 }
 
 /// Each command that reads a secret is caught while it waits for something, and must be closed then.
@@ -128,7 +129,7 @@ async fn every_command_is_closed_before_it_reads_anything() {
         assert!(open_to_a_neighbour(&process).is_empty(), "{args:?} is open");
         assert!(process.child.try_wait().unwrap().is_none(), "{args:?} did not wait");
     }
-    println!("counted: commands closed at start {}", commands.len());
+    counted("commands closed at start", commands.len());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use super::rig::{AWS_SECRET, Figures, Process, QUICK, Rig, by_hand, private};
 use crate::support::authority::{Authority, Front};
+use crate::support::counted::counted;
 use crate::support::disguise::{Hits, Search, told};
 use crate::support::{emulator, memory, openbao};
 use rekeyd::sandbox::call::Operation;
@@ -76,7 +77,7 @@ async fn a_second_after_a_rotation_its_secrets_are_nowhere_in_memory() {
             names.iter().for_each(|name| assert!(rig.run(&["rotate", name]).status.success()));
         }
     }
-    println!("counted: rotations searched in memory {}", sealed.secrets().len() - 1);
+    counted("rotations searched in memory", sealed.secrets().len() - 1);
     // The same search finds a secret that is in use: while a call with the new pair is under way.
     let slow = Line { times: 30, ..Line::next(Operation::ListNumbers, Fault::SlowAnswer { ms: 3000 }) };
     rig.sandbox.world().lock().script.add([slow]);

@@ -5,6 +5,7 @@
 
 use super::*;
 use crate::crash::on_all_cores;
+use crate::support::counted::counted;
 use crate::support::dice::Dice;
 use std::fmt::Write as _;
 
@@ -332,7 +333,7 @@ fn whatever_happens_a_credential_comes_to_rest_and_no_key_dies_in_use() {
             failed.lock().unwrap().push(*seed);
         }
     });
-    println!("counted: lives by chance {lives}");
+    counted("lives by chance", lives);
     let failed = failed.into_inner().unwrap();
     assert!(failed.is_empty(), "{} lives failed: {failed:?}", failed.len());
 }

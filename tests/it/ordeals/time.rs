@@ -59,7 +59,7 @@ async fn one_refusal_after_an_outage_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_look_is_at_most_two_seconds_old_when_a_delete_leaves() {
+pub(crate) async fn the_last_look_is_at_most_two_seconds_old_when_a_delete_leaves() {
     let names = ["a", "b", "c", "d"];
     let mut policy = policy_with(&names, |_| {});
     policy.limits.account_calls = 1;

@@ -1,5 +1,6 @@
 //! The forms in which a secret could lie around, and a search for all of them at once (protocol, S6).
 
+use crate::support::counted::counted;
 use aho_corasick::AhoCorasick;
 use base64::Engine as _;
 use base64::engine::GeneralPurpose;
@@ -149,7 +150,7 @@ mod tests {
             recognised.insert(encoding);
         }
         assert_eq!(recognised, ENCODINGS.iter().map(|(name, _)| *name).collect());
-        println!("counted: canary encodings {}", recognised.len());
+        counted("canary encodings", recognised.len());
     }
 
     #[test]
