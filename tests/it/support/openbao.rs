@@ -1,7 +1,7 @@
 //! A real OpenBao server in development mode: in memory, unsealed, with the root token `root`.
 
 use super::peers::peers;
-use super::server::Server;
+use super::server::{Server, answers};
 use serde_json::Value;
 use std::process::Command;
 use std::sync::OnceLock;
@@ -39,8 +39,11 @@ fn start_with(scheme: &str, mode: impl Fn(&TempDir) -> Vec<String>) -> Server {
         command
     };
     // Over TLS the plain question is answered too, with 400.
-    let ready = if scheme == "http" { "200" } else { "400" };
-    Server::start(command, "/v1/sys/health", ready)
+    let tls = |port| answers(port, "/v1/sys/health", "", "400");
+    // When the server is up, the store it begins with may still be made ready, and refuses writes until it is.
+    let token = format!("X-Vault-Token: {ROOT}\r\n");
+    let plain = |port| answers(port, "/v1/secret/config", &token, "200");
+    Server::start_until(command, |port| if scheme == "http" { plain(port) } else { tls(port) })
 }
 
 /// The hand of an operator: calls the API as root.

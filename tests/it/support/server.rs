@@ -27,7 +27,7 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a program and waits until `path` is answered with this status; the command is made for a port and a folder.
     pub(crate) fn start(command: impl Fn(u16, &TempDir) -> Command, path: &str, status: &str) -> Self {
-        Self::start_until(command, |port| get(port, path).split(' ').nth(1) == Some(status))
+        Self::start_until(command, |port| answers(port, path, "", status))
     }
 
     /// Starts a program and waits until it is ready at its port.
@@ -97,12 +97,12 @@ pub(crate) fn free_port() -> u16 {
     }
 }
 
-/// Asks for a path over plain HTTP; empty if nobody answers.
-fn get(port: u16, path: &str) -> String {
+/// Asks for a path over plain HTTP, with one more header line or none; whether the answer has this status.
+pub(crate) fn answers(port: u16, path: &str, header: &str, status: &str) -> bool {
     let mut answer = String::new();
-    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return answer };
+    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return false };
     let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
-    let asked = write!(stream, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
+    let asked = write!(stream, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{header}Connection: close\r\n\r\n");
     let _ = asked.and_then(|()| stream.read_to_string(&mut answer).map(drop));
-    answer
+    answer.split(' ').nth(1) == Some(status)
 }

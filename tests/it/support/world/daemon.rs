@@ -124,7 +124,7 @@ impl Daemon {
         };
         Ports {
             sinks: self.policy.sinks.keys().map(sink).collect(),
-            issuer: Arc::new(FakeIssuer { world: world.clone(), generation, seen: Mutex::new(None), born }),
+            issuer: Arc::new(FakeIssuer { world: world.clone(), generation, seen: Mutex::new(None), born, haste }),
             journal: Arc::new(journal),
             clock: Arc::new(FakeClock { world: world.clone(), born, ids: AtomicU64::new(1), haste, generation }),
             observer: Arc::new(Watcher { world, events: self.events.clone() }),

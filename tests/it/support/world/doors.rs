@@ -23,6 +23,7 @@ pub(super) struct FakeIssuer {
     pub(super) generation: u64,
     pub(super) seen: Mutex<Option<(Timestamp, Duration)>>,
     pub(super) born: tokio::time::Instant,
+    pub(super) haste: u32,
 }
 
 impl FakeIssuer {
@@ -35,7 +36,7 @@ impl FakeIssuer {
         if matches!(outcome, Outcome::Done(_)) {
             let date = self.world.truth(|t| t.date(t.twilio_ahead));
             let date = Timestamp::from_second(date.as_second()).unwrap();
-            *self.seen.lock().unwrap() = Some((date, self.born.elapsed()));
+            *self.seen.lock().unwrap() = Some((date, self.born.elapsed() * self.haste));
         }
         outcome
     }
