@@ -77,28 +77,14 @@ async fn nothing_changes(ground: &Ground, daemon: &mut Daemon, changes: (usize, 
     assert_eq!(ground.changes(), changes, "{what}: it created or deleted\n{}", daemon.last_words());
 }
 
-/// The disk fills up after so many of these events.
-async fn fills_after(event: &'static str, times: usize, ordeal: &str) -> (Ground, Disk, Daemon) {
+/// The disk fills up after so many of these events, and is freed again.
+async fn full_after(event: &'static str, times: usize) {
     let (ground, disk) = on_a_disk().await;
-    let mut daemon = ground.start(&HASTY, ordeal);
+    let mut daemon = ground.start(&HASTY, "");
     daemon.until(event, |daemon| daemon.events(event) == times).await;
     disk.fill();
     let changes = ground.changes();
     nothing_changes(&ground, &mut daemon, changes, event).await;
-    (ground, disk, daemon)
-}
-
-/// A daemon that acts before it has written its decision down is noticed.
-pub async fn full_and_careless() {
-    let careless = tokio::spawn(async { drop(fills_after("completed", 1, "without:DecisionFirst").await) });
-    let panic = careless.await.expect_err("nobody noticed a create on a full disk").into_panic();
-    let what = panic.downcast_ref::<String>().unwrap();
-    assert!(what.contains("it created or deleted"), "{what}");
-}
-
-/// The disk fills up after so many of these events, and is freed again.
-async fn full_after(event: &'static str, times: usize) {
-    let (ground, disk, mut daemon) = fills_after(event, times, "").await;
     disk.free();
     let rotations = daemon.events("completed");
     daemon.until("it goes on", |daemon| daemon.events("completed") > rotations).await;

@@ -2,7 +2,7 @@
 
 use super::super::append::{Append, Inserted};
 use super::super::index::{Note, link};
-use super::super::rows::{count, signed, unavailable};
+use super::super::rows::{count, signed};
 use super::super::sql;
 use super::pen::Pen;
 use super::witness::Witness;
@@ -245,7 +245,7 @@ async fn enrol(
 fn tell(batch: impl Iterator<Item = Write>, ended: Result<(i64, Vec<Inserted>), sqlx::Error>) {
     let (mut fresh, error) = match ended {
         Ok((_, fresh)) => (fresh.into_iter(), None),
-        Err(error) => (Vec::new().into_iter(), Some(unavailable(error).to_string())),
+        Err(error) => (Vec::new().into_iter(), Some(error.to_string())),
     };
     let result = || error.clone().map_or(Ok(()), |error| Err(JournalError::Unavailable(error)));
     for write in batch {
