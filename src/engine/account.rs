@@ -1,6 +1,7 @@
 //! What the engine knows of each account: open breakers, standing, and the one list of keys that everybody shares.
 
 use super::Engine;
+use super::weather::Told;
 use crate::decide::Weather;
 use crate::decide::breaker::over_a_fifth;
 use crate::model::fault::{Failure, Fault, Outcome};
@@ -27,6 +28,8 @@ pub(super) struct Account {
     pub(super) calls: Semaphore,
     /// Held from the last look at the limits to the journal entry that spends them.
     pub(super) deciding: tokio::sync::Mutex<()>,
+    /// What the journal said of it lately.
+    pub(super) told: tokio::sync::Mutex<Option<Told>>,
     listing: tokio::sync::Mutex<Option<Arc<Listing>>>,
     notes: Mutex<Notes>,
 }
@@ -104,6 +107,7 @@ impl Accounts {
                 sid: sid.clone(),
                 calls: Semaphore::new(policy.limits.account_calls),
                 deciding: tokio::sync::Mutex::new(()),
+                told: tokio::sync::Mutex::new(None),
                 listing: tokio::sync::Mutex::new(None),
                 notes: Mutex::new(notes),
             };

@@ -102,7 +102,7 @@ impl Engine {
             if self.stop.is_cancelled() {
                 return self.release(work, Some(Duration::ZERO), "the daemon was stopped").await;
             }
-            let weather = self.weather(account, &rules.account, &work.claim.state).await?;
+            let weather = self.weather(account, rules, &work.claim.state).await?;
             let step = step::step(&self.view(rules, &work, &weather));
             if let Step::Wait { wait, why } = step {
                 match self.nap(&work, wait) {
@@ -145,7 +145,7 @@ impl Engine {
             Step::Fence { attempt, place, base } => self.perform_fence(rules, &mut work, attempt, place, base).await?,
             Step::Delete { sid, mut evidence } => {
                 let deciding = account.deciding.lock().await;
-                let weather = self.weather(account, &rules.account, &work.claim.state).await?;
+                let weather = self.weather_now(account, rules, &work.claim.state).await?;
                 if interlock(&self.view(rules, &work, &weather), &sid).is_err() {
                     return Ok(work);
                 }
@@ -234,6 +234,7 @@ impl Engine {
                     account.note(&next.name, &next.state);
                     self.ports.observer.recorded(&next.name, &before, &entry, &next.state);
                     self.after(&next.name, &entry).await;
+                    self.told_of(account, &entry.event).await;
                     if tripped {
                         // What was to follow the entry that did not fit must not follow.
                         return Err(Lost::Claim);
@@ -246,6 +247,7 @@ impl Engine {
                 }
                 Err(Refused::Overspent(returned)) => {
                     // Another process decided a delete at the same moment: back into the queue.
+                    self.untold(account).await;
                     let work = Work { claim: *returned, held, sight };
                     self.release(work, Some(Duration::ZERO), "limit: deletes of the account").await?;
                     return Err(Lost::Claim);

@@ -160,16 +160,11 @@ impl Engine {
                 return None;
             }
         };
+        self.full.store(due.claims.len() >= free, Ordering::Relaxed);
         for claim in due.claims {
             if self.take(&claim.name) {
                 let engine = self.clone();
-                self.tasks.spawn(async move {
-                    engine.advance(claim).await;
-                    // When the house was full, the place that became free is worth a pass of its own.
-                    if engine.busy().len() + 1 >= AT_ONCE {
-                        engine.wake();
-                    }
-                });
+                self.tasks.spawn(async move { engine.advance(claim).await });
             }
         }
         due.again

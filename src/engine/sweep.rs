@@ -139,6 +139,7 @@ impl Engine {
             tracing::error!(account = %account.sid, %attempt, "a key of ours is unknown to the journal: was it restored?");
             let evidence = format!("unknown attempt {attempt}");
             self.ports.journal.hold_deletes(&evidence, self.now().uptime.plus(DAY)).await?;
+            self.untold(account).await;
             return Ok(keys.len());
         };
         let found = match &decided.sid {
