@@ -7,7 +7,6 @@
 
 use crate::report::Idle;
 use crate::rig::Rig;
-use crate::sandbox::ask;
 use crate::server::free_port;
 use crate::watched::Watched;
 use std::collections::BTreeMap;
@@ -34,9 +33,7 @@ fn minute(rig: &Rig, sweep: &str) -> (Duration, u64) {
     let policy = rig.policy(port, None).replace("tick = \"1s\"\n", &format!("sweep = \"{sweep}\"\n"));
     std::fs::write(&path, policy).unwrap();
     let daemon = Watched::start(rig.command(&path));
-    while ask(port, "GET", "/readyz", "").is_none() {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    rig.readied(&daemon, port);
     // The first sweep belongs to the start.
     std::thread::sleep(Duration::from_secs(5));
     let pages = pages(rig);

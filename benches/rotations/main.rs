@@ -15,9 +15,9 @@ mod peers;
 #[expect(dead_code, reason = "the tests use more of it")]
 mod postgres;
 #[path = "../../tests/it/support/server.rs"]
-#[expect(dead_code, reason = "the tests use more of it")]
 mod server;
 
+mod calls;
 mod idle;
 mod plain;
 mod report;
@@ -27,45 +27,57 @@ mod watched;
 
 use report::Report;
 use rig::{Rig, Sink};
+use std::alloc::System;
+use zeroizing_alloc::ZeroAlloc;
 
 /// Credentials that are rotated in each run.
 const DUE: usize = 1_000;
 /// Credentials that are known where many are.
-const MANY: usize = 10_000;
+const KNOWN: usize = 10_000;
+
+/// As in the daemon, so that calls made here cost what they cost there.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 fn main() {
     // `cargo bench` adds switches of its own.
-    let chosen: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
-    let wanted = |name: &str| chosen.is_empty() || chosen.iter().any(|other| other == name);
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    if let [calls::ARGUMENT, port, rotations] = arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        return calls::make(port, rotations);
+    }
+    let wanted = |name: &str| arguments.is_empty() || arguments.iter().any(|other| other == name);
     let server = (wanted("postgres") || wanted("replicas")).then(|| postgres::start(&["shared_buffers=64MB"]));
     let emulator = wanted("plain").then(emulator::shared);
 
     // First everything that is not measured: each credential gets its first key.
     let mut rigs = Vec::new();
     if wanted("sqlite") {
-        rigs.push(Rig::new("SQLite", DUE, 1, None, Sink::Files));
+        rigs.push(Rig::new(rig::SQLITE, DUE, 1, None, Sink::Files));
+    }
+    if wanted("known") || wanted("idle") {
+        rigs.push(Rig::new(rig::MANY, KNOWN, 1, None, Sink::Files));
     }
     if let Some(server) = &server {
-        let runs = [("postgres", "PostgreSQL, one replica", 1), ("replicas", "PostgreSQL, three replicas", 3)];
+        let runs = [("postgres", rig::ONE, 1), ("replicas", rig::THREE, 3)];
         for (_, name, replicas) in runs.into_iter().filter(|(word, ..)| wanted(word)) {
             rigs.push(Rig::new(name, DUE, replicas, Some(server), Sink::Files));
         }
     }
-    if wanted("known") || wanted("idle") {
-        rigs.push(Rig::new("SQLite, 10,000 known", MANY, 1, None, Sink::Files));
-    }
     if let Some(emulator) = emulator {
-        rigs.push(Rig::new("SQLite, Secrets Manager", DUE, 1, None, Sink::Emulator(emulator.url())));
+        rigs.push(Rig::new(rig::SECRETS_MANAGER, DUE, 1, None, Sink::Emulator(emulator.url())));
     }
 
     let minute = rig::next_minute();
     let mut report = Report::default();
     for rig in &rigs {
-        report.add(rig.measure(minute, DUE));
-        if matches!(rig.sink, Sink::Emulator(_)) {
-            plain::measure(rig, DUE).into_iter().for_each(|line| report.add(line));
+        report.runs.push(rig.measure(minute, DUE));
+        if rig.name == rig::SQLITE {
+            report.beside.push(calls::measure(rig, DUE));
         }
-        if rig.known == MANY && wanted("idle") {
+        if matches!(rig.sink, Sink::Emulator(_)) {
+            report.beside.extend(plain::measure(rig, DUE));
+        }
+        if rig.known == KNOWN && wanted("idle") {
             report.idle = Some(idle::measure(rig));
         }
     }

@@ -1,5 +1,6 @@
 //! One installation: a folder, a sandbox, a journal, and as many daemons as share it.
 
+use crate::plain::SCRIPT;
 use crate::report::Figures;
 use crate::sandbox::{ACCOUNT, LATENCY, MAIN_KEY, MAIN_SECRET, Sandbox, ask};
 use crate::server::{Server, free_port};
@@ -20,6 +21,15 @@ pub enum Sink {
     /// The emulator of Secrets Manager at this address.
     Emulator(String),
 }
+
+/// The runs as the table names them.
+pub const SQLITE: &str = "SQLite";
+pub const MANY: &str = "SQLite, 10,000 known";
+pub const ONE: &str = "PostgreSQL, one replica";
+pub const THREE: &str = "PostgreSQL, three replicas";
+pub const SECRETS_MANAGER: &str = "SQLite, Secrets Manager";
+/// Runs that are compared: the second is so many times as fast as the first.
+pub const PAIRS: [(&str, &str); 2] = [(SCRIPT, SECRETS_MANAGER), (ONE, THREE)];
 
 /// An installation.
 pub struct Rig {
@@ -64,23 +74,27 @@ impl Rig {
         let sandbox = Sandbox::start(folder.path());
         let rig = Self { name, known, replicas, sink, sandbox, folder, state };
         let began = Instant::now();
-        let (daemon, _) = rig.start(0, None);
+        let (daemon, _) = rig.spawn(0, None);
         rig.wait(std::slice::from_ref(&daemon), known);
         daemon.stop();
         eprintln!("{name}: {known} first keys in {:.1} s, without latency", began.elapsed().as_secs_f64());
         rig
     }
 
-    /// Starts one daemon, and tells the port where it answers.
-    pub fn start(&self, number: usize, due: Option<(Timestamp, usize)>) -> (Watched, u16) {
+    /// Starts one daemon, and tells the port where it will answer.
+    fn spawn(&self, number: usize, due: Option<(Timestamp, usize)>) -> (Watched, u16) {
         let (port, path) = (free_port(), self.folder.path().join(format!("policy{number}.toml")));
         fs::write(&path, self.policy(port, due)).unwrap();
-        let daemon = Watched::start(self.command(&path));
+        (Watched::start(self.command(&path)), port)
+    }
+
+    /// Waits until it is ready: how long that took from its start, and how much CPU time.
+    pub fn readied(&self, daemon: &Watched, port: u16) -> (Duration, Duration) {
         while ask(port, "GET", "/readyz", "").is_none() {
             std::thread::sleep(Duration::from_millis(2));
             assert!(daemon.started.elapsed() < PATIENCE, "it did not become ready: {:?}", daemon.told().complaints);
         }
-        (daemon, port)
+        (daemon.started.elapsed(), daemon.cpu())
     }
 
     /// The daemon with this policy.
@@ -96,27 +110,30 @@ impl Rig {
     pub fn measure(&self, minute: Timestamp, due: usize) -> Figures {
         self.sandbox.latency(LATENCY);
         let before = self.sandbox.calls();
-        let daemons: Vec<_> = (0..self.replicas).map(|number| self.spawn_timed(number, (minute, due))).collect();
-        let ready = daemons.iter().map(|(_, ready)| *ready).max().unwrap();
+        // All at once: the first one begins to work when it is ready, not when the last one is.
+        let daemons: Vec<_> = (0..self.replicas).map(|number| self.spawn(number, Some((minute, due)))).collect();
+        let readied: Vec<_> = daemons.iter().map(|(daemon, port)| self.readied(daemon, *port)).collect();
         let daemons: Vec<_> = daemons.into_iter().map(|(daemon, _)| daemon).collect();
         self.wait(&daemons, due);
+        let cpu: Duration = daemons.iter().map(Watched::cpu).sum();
+        let peak = daemons.iter().map(Watched::peak).fold(0.0, f64::max);
         let told: Vec<_> = daemons.iter().map(Watched::told).collect();
         let first = told.iter().filter_map(|told| told.first).min().unwrap();
         let last = told.iter().filter_map(|told| told.last).max().unwrap();
-        let cpu = daemons.iter().map(Watched::cpu).sum();
-        let peak = daemons.iter().map(Watched::peak).fold(0.0, f64::max);
         daemons.into_iter().for_each(Watched::stop);
         let after = self.sandbox.calls();
         self.sandbox.latency(0);
-        let calls = after.iter().map(|(name, count)| count - before.get(name).unwrap_or(&0)).sum();
-        let name = self.name.to_owned();
-        Figures { name, replicas: self.replicas, rotations: due, took: last - first, cpu, peak, ready, calls }
-    }
-
-    fn spawn_timed(&self, number: usize, due: (Timestamp, usize)) -> (Watched, Duration) {
-        let (daemon, _) = self.start(number, Some(due));
-        let ready = daemon.started.elapsed();
-        (daemon, ready)
+        Figures {
+            name: self.name,
+            replicas: self.replicas,
+            rotations: due,
+            took: last - first,
+            cpu: cpu - readied.iter().map(|(_, cpu)| *cpu).sum::<Duration>(),
+            start_cpu: readied.iter().map(|(_, cpu)| *cpu).max().unwrap(),
+            peak,
+            ready: readied.iter().map(|(ready, _)| *ready).max().unwrap(),
+            calls: after.iter().map(|(name, count)| count - before.get(name).unwrap_or(&0)).sum(),
+        }
     }
 
     /// Waits until so many rotations are completed by all of them together.

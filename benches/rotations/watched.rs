@@ -53,13 +53,9 @@ impl Watched {
         self.told.lock().unwrap().clone()
     }
 
-    /// CPU time of all its threads, in user mode and in the kernel (proc(5), fields 14 and 15 of `stat`).
+    /// CPU time of all its threads so far.
     pub fn cpu(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-        // A tick is a hundredth of a second for user space on every Linux (time(7), USER_HZ).
-        Duration::from_millis(ticks * 10)
+        cpu(&self.child.id().to_string())
     }
 
     /// CPU time of each of its threads in nanoseconds, as far as it is known (Documentation/scheduler/sched-stats).
@@ -90,4 +86,13 @@ impl Drop for Watched {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// CPU time of all threads of a process, in user mode and in the kernel (proc(5), fields 14 and 15 of `stat`).
+pub fn cpu(process: &str) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    // A tick is a hundredth of a second for user space on every Linux (time(7), USER_HZ).
+    Duration::from_millis(ticks * 10)
 }
