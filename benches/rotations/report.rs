@@ -123,7 +123,12 @@ impl Report {
         for f in &self.runs {
             if f.name != PAIRS[0].1 && f.replicas == 1 {
                 let share = f.share();
-                goals.push((format!("share of the limit, {}", f.name), "95 %".into(), format!("{share:.1} %"), share >= 95.0));
+                goals.push((
+                    format!("share of the limit, {}", f.name),
+                    "95 %".into(),
+                    format!("{share:.1} %"),
+                    share >= 95.0,
+                ));
             }
         }
         for f in self.runs.iter().filter(|f| f.replicas == 1 && f.name != PAIRS[0].1) {
@@ -135,7 +140,12 @@ impl Report {
             goals.push((format!("CPU per rotation, {}", f.name), "0.5 ms".into(), measured, cpu <= 0.5));
         }
         for f in self.runs.iter().filter(|f| f.name == MANY) {
-            goals.push(("peak memory, 10,000 known".into(), "64 MiB".into(), format!("{:.1} MiB", f.peak), f.peak <= 64.0));
+            goals.push((
+                "peak memory, 10,000 known".into(),
+                "64 MiB".into(),
+                format!("{:.1} MiB", f.peak),
+                f.peak <= 64.0,
+            ));
             let ready = f.ready.as_secs_f64();
             goals.push(("start to ready, 10,000 known".into(), "1 s".into(), format!("{ready:.2} s"), ready <= 1.0));
         }

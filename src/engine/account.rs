@@ -26,8 +26,6 @@ pub(super) struct Account {
     pub(super) sid: AccountSid,
     /// Calls to Twilio at the same time.
     pub(super) calls: Semaphore,
-    /// Held from the last look at the limits to the journal entry that spends them.
-    pub(super) deciding: tokio::sync::Mutex<()>,
     /// What the journal said of it lately.
     pub(super) told: tokio::sync::Mutex<Option<Told>>,
     listing: tokio::sync::Mutex<Option<Arc<Listing>>>,
@@ -106,7 +104,6 @@ impl Accounts {
             let account = Account {
                 sid: sid.clone(),
                 calls: Semaphore::new(policy.limits.account_calls),
-                deciding: tokio::sync::Mutex::new(()),
                 told: tokio::sync::Mutex::new(None),
                 listing: tokio::sync::Mutex::new(None),
                 notes: Mutex::new(notes),

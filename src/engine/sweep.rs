@@ -177,7 +177,7 @@ impl Engine {
         self.give_back(name);
         match noted {
             Ok(noted) => noted,
-            Err(Lost::Claim) => false,
+            Err(Lost::Claim | Lost::Overspent(_)) => false,
             Err(Lost::Journal(error)) => {
                 tracing::error!(credential = %name, %error, "what the sweep found could not be noted");
                 false

@@ -2,8 +2,8 @@
 //!
 //! The journal is asked where the answer can matter, and for one account not more often than once a second: counting an
 //! hour's work before every step costs more than the work. What this process adds is counted at once. What another
-//! process adds is noticed a second later; the limit on deletes does not rest on that, for the entry that spends it is
-//! refused if there are more than its decision knew of (S12).
+//! process adds is noticed a second later; the limit on deletes does not rest on that, for the journal counts once more when
+//! the decision is written, and refuses it if there is no room (S12).
 
 use super::Engine;
 use super::account::Account;
@@ -65,23 +65,9 @@ impl Engine {
         let mut weather = account.weather();
         weather.held = told.held.map_or(Duration::ZERO, |until| until.since(now));
         // Its own decision was counted too; the limit is on those of other keys.
-        let own = victim(state).is_some_and(|victim| {
-            state.spent.deletes.iter().any(|(sid, at)| sid == victim && *at > now.minus(HOUR))
-        });
+        let own = victim(state)
+            .is_some_and(|victim| state.spent.deletes.iter().any(|(sid, at)| sid == victim && *at > now.minus(HOUR)));
         weather.deletes.1 = told.deletes.saturating_sub(u32::from(own));
-        Ok(weather)
-    }
-
-    /// The same for a decision to delete, with the account's decisions held up: deletes are counted now.
-    pub(super) async fn weather_now(
-        &self,
-        account: &Account,
-        rules: &Rules,
-        state: &State,
-    ) -> Result<Weather, JournalError> {
-        let mut weather = self.weather(account, rules, state).await?;
-        let hour_ago = self.now().uptime.minus(HOUR);
-        weather.deletes.1 = self.ports.journal.deletes_since(&account.sid, hour_ago, victim(state)).await?;
         Ok(weather)
     }
 
