@@ -3,6 +3,7 @@
 use crate::rig::{MANY, ONE, PAIRS, THREE};
 use crate::sandbox::LATENCY;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What one run took.
@@ -16,6 +17,8 @@ pub struct Figures {
     pub cpu: Duration,
     /// Of one replica, until it was ready.
     pub start_cpu: Duration,
+    /// Of the first replica, start included: CPU time by the names of its threads.
+    pub threads: BTreeMap<String, Duration>,
     pub peak: f64,
     pub ready: Duration,
     /// Calls of Twilio, sweeps included.
@@ -40,6 +43,13 @@ impl Figures {
 
     fn cpu_each(&self) -> f64 {
         self.cpu.as_secs_f64() * 1000.0 / self.rotations as f64
+    }
+
+    /// The shares of the threads in the CPU time: the runtime's (engine, HTTP, files), SQLite's, the log's, the start's.
+    fn shares(&self) -> String {
+        let all: f64 = self.threads.values().map(Duration::as_secs_f64).sum();
+        let shares = self.threads.iter().map(|(name, cpu)| format!("{name} {:.0} %", 100.0 * cpu.as_secs_f64() / all));
+        shares.collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -87,8 +97,12 @@ impl Report {
         for (goal, wanted, measured, reached) in self.goals() {
             println!("| {goal} | {wanted} | {measured} | {} |", if reached { "yes" } else { "**no**" });
         }
+        println!();
+        for f in &self.runs {
+            println!("Where it goes, {}: {}.", f.name, f.shares());
+        }
         if let Some(Idle { told, .. }) = &self.idle {
-            println!("\nThe idle hour: {told}.");
+            println!("The idle hour: {told}.");
         }
         for (one, other) in PAIRS {
             if let (Some(one_rate), Some(other_rate)) = (self.rate(one), self.rate(other)) {

@@ -116,6 +116,7 @@ impl Rig {
         let daemons: Vec<_> = daemons.into_iter().map(|(daemon, _)| daemon).collect();
         self.wait(&daemons, due);
         let cpu: Duration = daemons.iter().map(Watched::cpu).sum();
+        let threads = daemons[0].by_name();
         let peak = daemons.iter().map(Watched::peak).fold(0.0, f64::max);
         let told: Vec<_> = daemons.iter().map(Watched::told).collect();
         let first = told.iter().filter_map(|told| told.first).min().unwrap();
@@ -130,6 +131,7 @@ impl Rig {
             took: last - first,
             cpu: cpu - readied.iter().map(|(_, cpu)| *cpu).sum::<Duration>(),
             start_cpu: readied.iter().map(|(_, cpu)| *cpu).max().unwrap(),
+            threads,
             peak,
             ready: readied.iter().map(|(ready, _)| *ready).max().unwrap(),
             calls: after.iter().map(|(name, count)| count - before.get(name).unwrap_or(&0)).sum(),

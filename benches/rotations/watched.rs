@@ -60,11 +60,28 @@ impl Watched {
 
     /// CPU time of each of its threads in nanoseconds, as far as it is known (Documentation/scheduler/sched-stats).
     pub fn count(&self, counted: &mut BTreeMap<String, u64>) {
-        for task in std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap().flatten() {
-            let Ok(text) = std::fs::read_to_string(task.path().join("schedstat")) else { continue };
-            let ran = text.split(' ').next().and_then(|ran| ran.parse().ok()).unwrap_or(0);
-            counted.insert(task.path().display().to_string(), ran);
+        for (thread, _, ran) in self.threads() {
+            counted.insert(thread, ran);
         }
+    }
+
+    /// The same by what the threads are called: each library calls its own by one name.
+    pub fn by_name(&self) -> BTreeMap<String, Duration> {
+        let mut names = BTreeMap::new();
+        for (_, name, ran) in self.threads() {
+            *names.entry(name).or_default() += Duration::from_nanos(ran);
+        }
+        names
+    }
+
+    fn threads(&self) -> impl Iterator<Item = (String, String, u64)> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap().flatten();
+        // One that has just ended can not be read any more.
+        tasks.filter_map(|task| {
+            let name = std::fs::read_to_string(task.path().join("comm")).ok()?;
+            let ran = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+            Some((task.path().display().to_string(), name.trim().to_owned(), ran.split(' ').next()?.parse().ok()?))
+        })
     }
 
     /// The most memory that it ever had, in MiB.

@@ -199,8 +199,8 @@ impl Journal for PostgresJournal {
     }
 
     async fn deletes_held_until(&self) -> Result<Option<Uptime>, JournalError> {
-        let rows = self.all(sqlx::query(sql::HELD_UNTIL)).await?;
-        Ok(rows.first().and_then(|row| row.maybe_number(0)).map(|until| Uptime(count(until))))
+        let until = self.all(sqlx::query(sql::HELD_UNTIL)).await?.first().and_then(|row| row.maybe_number(0));
+        Ok(until.map(|until| Uptime(count(until))))
     }
 
     async fn enrol(&self, wakes: Vec<(CredentialName, AccountSid, Option<Timestamp>)>) -> Result<(), JournalError> {
@@ -238,8 +238,8 @@ impl Journal for PostgresJournal {
         claims.sort_by_key(|(wake, _)| *wake);
         let next = sqlx::query(NEXT_END).bind(now.as_millisecond()).bind(&names);
         let next = self.all(next).await?.first().and_then(|row| row.maybe_number(0));
-        let again = next.map(|ms| Duration::from_millis(count(ms)));
-        Ok(Taken { claims: claims.into_iter().map(|(_, claim)| claim).collect(), again })
+        let claims = claims.into_iter().map(|(_, claim)| claim).collect();
+        Ok(Taken { claims, again: next.map(|ms| Duration::from_millis(count(ms))) })
     }
 
     async fn claim(&self, name: &CredentialName) -> Result<Option<Claim>, JournalError> {
@@ -317,8 +317,7 @@ impl Journal for PostgresJournal {
     async fn checkpoint(&self, running: Duration) -> Result<(), JournalError> {
         let ran = i64::try_from(self.uptime.since_tick(running).as_millis()).unwrap_or(i64::MAX);
         let rows = self.all(sqlx::query(TICK).bind(ran)).await?;
-        let pushed = rows.first().map(|row| Uptime(count(row.number(0))));
-        let pushed = pushed.ok_or_else(|| corrupt("there is no installation"))?;
+        let pushed = rows.first().map(|row| Uptime(count(row.number(0)))).ok_or_else(|| corrupt("no installation"))?;
         let fell = self.uptime.tick(pushed, running);
         self.hello().await?;
         if let Some(before) = fell {
