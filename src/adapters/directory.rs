@@ -14,7 +14,7 @@
 
 mod files;
 
-use super::content;
+use super::content::{self, Text};
 use crate::model::document::{Names, Pair, Seen};
 use crate::model::fault::{Failure, Fault, Outcome};
 use crate::model::key::AttemptId;
@@ -24,6 +24,7 @@ use async_trait::async_trait;
 use files::Folder;
 use std::path::PathBuf;
 use std::sync::Arc;
+use tokio::sync::Mutex;
 
 /// The longest name of a file, in bytes (`NAME_MAX` of Linux).
 const LONGEST: usize = 255;
@@ -31,12 +32,14 @@ const LONGEST: usize = 255;
 /// A directory of files.
 pub struct Directory {
     folder: Arc<Folder>,
+    /// Held by the one write of this process: the lock file is for those of others, and is tried for again and again.
+    turn: Arc<Mutex<()>>,
 }
 
 impl Directory {
     /// Uses the directory, which must exist when something is read or written.
     pub fn new(path: PathBuf) -> Self {
-        Self { folder: Arc::new(Folder::new(path)) }
+        Self { folder: Arc::new(Folder::new(path)), turn: Arc::default() }
     }
 
     /// Removes what a crash left there: for who is about to write, and not for who only looks.
@@ -66,6 +69,21 @@ impl Directory {
         let done = tokio::task::spawn_blocking(move || work(&folder, &name)).await;
         done.unwrap_or_else(|_| Outcome::Unknown(Failure::new(Fault::Local, "the work on the file was cut off")))
     }
+
+    /// Replaces a file when it is its turn. The turn ends with the work, also if nobody waits for that any more.
+    async fn replace(
+        &self,
+        place: &Place,
+        base: &Version,
+        text: impl FnOnce(Option<&[u8]>) -> Text + Send + 'static,
+    ) -> Outcome<Written> {
+        let (turn, base) = (self.turn.clone().lock_owned().await, base.clone());
+        self.work(place, move |folder, name| {
+            let _turn = turn;
+            folder.replace(name, &base, text)
+        })
+        .await
+    }
 }
 
 #[async_trait]
@@ -84,22 +102,18 @@ impl Sink for Directory {
     }
 
     async fn publish(&self, place: &Place, names: &Names, pair: &Pair, base: &Version) -> Outcome<Written> {
-        let (names, base) = (names.clone(), base.clone());
+        let names = names.clone();
         let pair = Pair {
             account: pair.account.clone(),
             sid: pair.sid.clone(),
             secret: pair.secret.duplicate(),
             stamp: pair.stamp.clone(),
         };
-        self.work(place, move |folder, name| {
-            folder.replace(name, &base, |there| content::with_pair(there, &names, &pair))
-        })
-        .await
+        self.replace(place, base, move |there| content::with_pair(there, &names, &pair)).await
     }
 
     async fn fence(&self, place: &Place, names: &Names, token: AttemptId, base: &Version) -> Outcome<Written> {
-        let (names, base) = (names.clone(), base.clone());
-        self.work(place, move |folder, name| folder.replace(name, &base, |there| content::fenced(there, &names, token)))
-            .await
+        let names = names.clone();
+        self.replace(place, base, move |there| content::fenced(there, &names, token)).await
     }
 }

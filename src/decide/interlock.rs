@@ -58,6 +58,11 @@ fn ours(view: &View<'_>, sid: &KeySid) -> Result<(), Blocked> {
     }
 }
 
+/// How many other deletes the account's limit leaves room for beside this one.
+fn room(view: &View<'_>) -> u32 {
+    view.weather.deletes.0.saturating_sub(1)
+}
+
 /// An old key: grace is over by every clock, and what every sink serves now is the new key, and works now.
 fn predecessor_may_go(view: &View<'_>, rotation: &Rotation, sid: &KeySid) -> Result<Evidence, Blocked> {
     if !rotation.predecessors.contains(sid) {
@@ -76,7 +81,7 @@ fn predecessor_may_go(view: &View<'_>, rotation: &Rotation, sid: &KeySid) -> Res
     if !Rule::EverySink.holds() {
         targets.retain(|place| rotation.targets.keys().next() == Some(place));
     }
-    let mut evidence = Evidence { places: BTreeMap::new(), proven: 0, spent: view.weather.deletes.1 };
+    let mut evidence = Evidence { places: BTreeMap::new(), proven: 0, spent: room(view) };
     for place in targets {
         let Some(seen) = view.seen(place, INTERLOCK) else { return blocked(format!("{place} was not read just now")) };
         let written = rotation.targets.get(place).and_then(|target| target.written.as_ref());
@@ -116,7 +121,7 @@ pub(super) fn may_serve(seen: &Seen, sid: &KeySid) -> bool {
 /// A stray: every place is past its fence and serves something else. Whether that something works is not asked: a
 /// stray was never served, so its end cannot hurt anybody.
 fn stray_may_go(view: &View<'_>, stray: &Stray) -> Result<Evidence, Blocked> {
-    let mut evidence = Evidence { places: BTreeMap::new(), proven: 0, spent: view.weather.deletes.1 };
+    let mut evidence = Evidence { places: BTreeMap::new(), proven: 0, spent: room(view) };
     if !Rule::Fence.holds() {
         return Ok(evidence);
     }

@@ -1,6 +1,7 @@
 //! What the engine knows of each account: open breakers, standing, and the one list of keys that everybody shares.
 
 use super::Engine;
+use super::weather::Told;
 use crate::decide::Weather;
 use crate::decide::breaker::over_a_fifth;
 use crate::model::fault::{Failure, Fault, Outcome};
@@ -25,8 +26,8 @@ pub(super) struct Account {
     pub(super) sid: AccountSid,
     /// Calls to Twilio at the same time.
     pub(super) calls: Semaphore,
-    /// Held from the last look at the limits to the journal entry that spends them.
-    pub(super) deciding: tokio::sync::Mutex<()>,
+    /// What the journal said of it lately.
+    pub(super) told: tokio::sync::Mutex<Option<Told>>,
     listing: tokio::sync::Mutex<Option<Arc<Listing>>>,
     notes: Mutex<Notes>,
 }
@@ -103,7 +104,7 @@ impl Accounts {
             let account = Account {
                 sid: sid.clone(),
                 calls: Semaphore::new(policy.limits.account_calls),
-                deciding: tokio::sync::Mutex::new(()),
+                told: tokio::sync::Mutex::new(None),
                 listing: tokio::sync::Mutex::new(None),
                 notes: Mutex::new(notes),
             };

@@ -2,7 +2,6 @@
 
 use super::Engine;
 use super::account::Account;
-use crate::decide::interlock::interlock;
 use crate::decide::{Hand, Sight, Step, Tally, View, Weather, backoff, step};
 use crate::model::event::{Entry, Event};
 use crate::model::fault::Failure;
@@ -58,6 +57,8 @@ pub(super) struct Held {
 pub(super) enum Lost {
     /// Somebody else has it, a guard has tripped, or the daemon stops while the journal can not be written.
     Claim,
+    /// More deletes were decided in the account than the limit has room for: nothing was written.
+    Overspent(Box<Work>),
     /// The journal failed to answer.
     Journal(JournalError),
 }
@@ -102,7 +103,7 @@ impl Engine {
             if self.stop.is_cancelled() {
                 return self.release(work, Some(Duration::ZERO), "the daemon was stopped").await;
             }
-            let weather = self.weather(account, &rules.account, &work.claim.state).await?;
+            let weather = self.weather(account, rules, &work.claim.state).await?;
             let step = step::step(&self.view(rules, &work, &weather));
             if let Step::Wait { wait, why } = step {
                 match self.nap(&work, wait) {
@@ -143,15 +144,11 @@ impl Engine {
                 self.perform_publish(rules, &mut work, &place, &base).await?
             }
             Step::Fence { attempt, place, base } => self.perform_fence(rules, &mut work, attempt, place, base).await?,
-            Step::Delete { sid, mut evidence } => {
-                let deciding = account.deciding.lock().await;
-                let weather = self.weather(account, &rules.account, &work.claim.state).await?;
-                if interlock(&self.view(rules, &work, &weather), &sid).is_err() {
-                    return Ok(work);
-                }
-                evidence.spent = weather.deletes.1;
-                work = self.append(account, work, Event::Condemned { sid: sid.clone(), evidence }).await?;
-                drop(deciding);
+            Step::Delete { sid, evidence } => {
+                work = match self.append(account, work, Event::Condemned { sid: sid.clone(), evidence }).await {
+                    Err(Lost::Overspent(again)) => return Ok(*again),
+                    ended => ended?,
+                };
                 self.perform_delete(rules, account, &mut work, &sid).await?
             }
             Step::Look(_) | Step::Prove(_) | Step::Fetch(_) | Step::Find(_) | Step::Recall(_) | Step::Probe => {
@@ -234,6 +231,7 @@ impl Engine {
                     account.note(&next.name, &next.state);
                     self.ports.observer.recorded(&next.name, &before, &entry, &next.state);
                     self.after(&next.name, &entry).await;
+                    self.told_of(account, &entry.event).await;
                     if tripped {
                         // What was to follow the entry that did not fit must not follow.
                         return Err(Lost::Claim);
@@ -245,10 +243,9 @@ impl Engine {
                     return Err(Lost::Claim);
                 }
                 Err(Refused::Overspent(returned)) => {
-                    // Another process decided a delete at the same moment: back into the queue.
-                    let work = Work { claim: *returned, held, sight };
-                    self.release(work, Some(Duration::ZERO), "limit: deletes of the account").await?;
-                    return Err(Lost::Claim);
+                    // Another process decided a delete at the same moment.
+                    self.untold(account).await;
+                    return Err(Lost::Overspent(Box::new(Work { claim: *returned, held, sight })));
                 }
                 Err(Refused::Misfit(returned, misfit)) => {
                     tracing::error!(credential = %returned.name, %misfit, "a guard has tripped");

@@ -9,15 +9,12 @@ mod gather;
 mod pass;
 mod perform;
 mod sweep;
+mod weather;
 
-use crate::decide::Weather;
-use crate::decide::breaker;
 use crate::model::fault::Outcome;
-use crate::model::key::{AccountSid, KeySid};
+use crate::model::key::KeySid;
 use crate::model::names::{CredentialName, SinkName};
 use crate::model::policy::{Policy, Rules};
-use crate::model::reason::Breaker;
-use crate::model::rotation::{HOUR, State};
 use crate::model::time::{Moment, Uptime, later};
 use crate::ports::{Call, Clock, Issuer, Journal, JournalError, Observer, Sink};
 use account::{Account, Accounts};
@@ -57,12 +54,16 @@ pub struct Engine {
     stop: CancellationToken,
     tasks: TaskTracker,
     nudge: Notify,
+    full: AtomicBool,
     beat: AtomicU64,
     begun: AtomicBool,
 }
 
 /// How many credentials are worked on at the same time; each holds at most one new secret in memory.
 const AT_ONCE: usize = 256;
+/// How many places have to be free before a full house is filled again: finding what is due costs the same for one as for
+/// many.
+const REFILL: usize = 32;
 /// The shortest time between two passes that nothing else asked for.
 const LEAST: Duration = Duration::from_secs(1);
 
@@ -78,6 +79,7 @@ impl Engine {
             busy: Mutex::default(),
             tasks: TaskTracker::new(),
             nudge: Notify::new(),
+            full: AtomicBool::new(false),
             beat: AtomicU64::new(0),
             begun: AtomicBool::new(false),
             policy,
@@ -138,27 +140,6 @@ impl Engine {
 
     fn rules(&self, name: &CredentialName) -> Option<&Rules> {
         self.policy.credentials.get(name)
-    }
-
-    /// What holds for the account. The journal is asked only where the answer can matter: before creates and deletes.
-    async fn weather(&self, account: &Account, sid: &AccountSid, state: &State) -> Result<Weather, JournalError> {
-        let now = self.now().uptime;
-        let hour_ago = now.minus(HOUR);
-        let deletes = state.rotation.as_ref().is_some_and(|rotation| rotation.published.is_some());
-        if state.rotation.is_none() || deletes {
-            let attempts = self.ports.journal.attempts_since(sid, hour_ago).await?;
-            let abandons = breaker::abandons(attempts, self.policy.limits.abandons_per_hour);
-            self.set_breaker(account, Breaker::Abandons, abandons);
-        }
-        let mut weather = account.weather();
-        if deletes || !state.strays.is_empty() {
-            let held = self.ports.journal.deletes_held_until().await?;
-            weather.held = held.map_or(Duration::ZERO, |until| until.since(now));
-            let victim = state.strays.first().map(|stray| &stray.sid);
-            let victim = victim.or_else(|| state.rotation.as_ref().and_then(|r| r.predecessors.first()));
-            weather.deletes.1 = self.ports.journal.deletes_since(sid, hour_ago, victim).await?;
-        }
-        Ok(weather)
     }
 
     /// Makes a call to Twilio: in its turn, timed, and with what its end says about the account.
@@ -223,7 +204,12 @@ impl Engine {
     }
 
     fn give_back(&self, name: &CredentialName) {
-        self.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        busy.remove(name);
+        // More may be due than there was room for.
+        if busy.len() + REFILL <= AT_ONCE && self.full.swap(false, Ordering::Relaxed) {
+            self.wake();
+        }
     }
 
     fn busy(&self) -> BTreeSet<CredentialName> {

@@ -12,9 +12,9 @@ use crate::model::policy::Rules;
 use crate::model::reason::Breaker;
 use crate::model::rotation::State;
 use crate::model::time::{Moment, later};
-use crate::ports::{Ask, JournalError, PassOver, Request, Row};
+use crate::ports::{Ask, JournalError, PassOver, Request};
 use jiff::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -23,6 +23,9 @@ use std::time::Duration;
 const JUMP: Duration = Duration::from_secs(60);
 /// The longest time between two notes of the running time (protocol, rule 10).
 const CHECKPOINT: Duration = Duration::from_secs(30);
+
+/// How many credentials are read at once at the start.
+const PAGE: usize = 500;
 
 /// What a pass remembers for the next one.
 #[derive(Default)]
@@ -35,21 +38,43 @@ pub(super) struct Memory {
 impl Engine {
     /// At the start, and after the wall clock has jumped: every credential of the policy gets a row and a time to wake.
     pub(super) async fn enrol(&self) -> Result<(), JournalError> {
-        let rows = self.ports.journal.rows().await?;
         let now = self.now();
-        let known: BTreeMap<&CredentialName, &Row> = rows.iter().map(|row| (&row.name, row)).collect();
-        let fresh = State::default();
         let mut wakes = Vec::with_capacity(self.policy.credentials.len());
-        for rules in self.policy.credentials.values() {
-            let (state, wake) = known.get(&rules.name).map_or((&fresh, None), |row| (&row.state, row.wake));
-            let wake = self.first_wake(rules, state, wake, now);
-            if let Some(account) = self.accounts.get(&rules.account) {
-                account.note(&rules.name, state);
+        let mut new: BTreeSet<&CredentialName> = self.policy.credentials.keys().collect();
+        // A page at a time: all states at once are most of what a daemon with many credentials ever has in memory.
+        let mut last = None;
+        loop {
+            let rows = self.ports.journal.rows_after(last.as_ref(), PAGE).await?;
+            for row in &rows {
+                if let Some(rules) = self.rules(&row.name) {
+                    new.remove(&row.name);
+                    wakes.push(self.enrolled(rules, &row.state, row.wake, now));
+                }
             }
-            self.ports.observer.released(&rules.name, state, wake, "starting");
-            wakes.push((rules.name.clone(), rules.account.clone(), wake));
+            match rows.last().filter(|_| rows.len() == PAGE) {
+                Some(row) => last = Some(row.name.clone()),
+                None => break,
+            }
+        }
+        for rules in new.into_iter().filter_map(|name| self.rules(name)) {
+            wakes.push(self.enrolled(rules, &State::default(), None, now));
         }
         self.ports.journal.enrol(wakes).await
+    }
+
+    fn enrolled(
+        &self,
+        rules: &Rules,
+        state: &State,
+        wake: Option<Timestamp>,
+        now: Moment,
+    ) -> (CredentialName, AccountSid, Option<Timestamp>) {
+        let wake = self.first_wake(rules, state, wake, now);
+        if let Some(account) = self.accounts.get(&rules.account) {
+            account.note(&rules.name, state);
+        }
+        self.ports.observer.released(&rules.name, state, wake, "starting");
+        (rules.name.clone(), rules.account.clone(), wake)
     }
 
     /// Work in flight at once; what is at rest when its rotation is due, or when its turn comes to be looked at.
@@ -118,7 +143,7 @@ impl Engine {
         let answered = self.answer_taken(account, number, request).await;
         self.give_back(&name);
         match answered {
-            Ok(()) | Err(Lost::Claim) => Ok(()),
+            Ok(()) | Err(Lost::Claim | Lost::Overspent(_)) => Ok(()),
             Err(Lost::Journal(error)) => Err(error),
         }
     }
@@ -160,16 +185,11 @@ impl Engine {
                 return None;
             }
         };
+        self.full.store(due.claims.len() >= free, Ordering::Relaxed);
         for claim in due.claims {
             if self.take(&claim.name) {
                 let engine = self.clone();
-                self.tasks.spawn(async move {
-                    engine.advance(claim).await;
-                    // When the house was full, the place that became free is worth a pass of its own.
-                    if engine.busy().len() + 1 >= AT_ONCE {
-                        engine.wake();
-                    }
-                });
+                self.tasks.spawn(async move { engine.advance(claim).await });
             }
         }
         due.again

@@ -151,7 +151,7 @@ impl Engine {
     ) -> Result<Option<Event>, Lost> {
         let _turn = account.calls.acquire().await;
         self.hold(work).await?;
-        let weather = self.weather(account, &rules.account, &work.claim.state).await?;
+        let weather = self.weather(account, rules, &work.claim.state).await?;
         if let Err(blocked) = interlock(&self.view(rules, work, &weather), sid) {
             tracing::info!(credential = %rules.name, key = %sid, why = blocked.0, "the delete is not sent; looking again");
             work.changed();

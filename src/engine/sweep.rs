@@ -139,6 +139,7 @@ impl Engine {
             tracing::error!(account = %account.sid, %attempt, "a key of ours is unknown to the journal: was it restored?");
             let evidence = format!("unknown attempt {attempt}");
             self.ports.journal.hold_deletes(&evidence, self.now().uptime.plus(DAY)).await?;
+            self.untold(account).await;
             return Ok(keys.len());
         };
         let found = match &decided.sid {
@@ -176,7 +177,7 @@ impl Engine {
         self.give_back(name);
         match noted {
             Ok(noted) => noted,
-            Err(Lost::Claim) => false,
+            Err(Lost::Claim | Lost::Overspent(_)) => false,
             Err(Lost::Journal(error)) => {
                 tracing::error!(credential = %name, %error, "what the sweep found could not be noted");
                 false

@@ -213,8 +213,8 @@ pub struct Evidence {
     pub places: BTreeMap<Place, (Option<KeySid>, Version)>,
     /// How many of the pairs, as read from the places, Twilio accepted.
     pub proven: usize,
-    /// How many other deletes had been decided in the account within the hour before; the journal refuses the decision
-    /// if there are more (S12).
+    /// How many other deletes the account's limit leaves room for within the hour before; the journal refuses the
+    /// decision if there are more (S12).
     pub spent: u32,
 }
 

@@ -29,8 +29,11 @@ pub trait Journal: Send + Sync {
     /// credentials that are not named stay, and are never due.
     async fn enrol(&self, wakes: Vec<(CredentialName, AccountSid, Option<Timestamp>)>) -> Result<(), JournalError>;
 
-    /// All rows, for the start and for `status`.
+    /// All rows, by name, for `status`.
     async fn rows(&self) -> Result<Vec<Row>, JournalError>;
+
+    /// The next rows by name, so many at the most, for the start.
+    async fn rows_after(&self, name: Option<&CredentialName>, limit: usize) -> Result<Vec<Row>, JournalError>;
 
     /// One credential's row, if it has one.
     async fn row(&self, name: &CredentialName) -> Result<Option<Row>, JournalError>;
@@ -226,7 +229,7 @@ pub enum Refused {
     Unavailable(Box<Claim>, JournalError),
     /// Somebody else appended in the meantime: drop everything that was known.
     Fenced,
-    /// More deletes were decided in the account than the decision knew of; the claim is returned to decide again.
+    /// More deletes were decided in the account than its limit leaves room for; the claim is returned to decide again.
     Overspent(Box<Claim>),
     /// The event cannot follow; the claim is returned.
     Misfit(Box<Claim>, Misfit),

@@ -14,6 +14,7 @@ pub(super) struct Append {
     pub(super) account: AccountSid,
     pub(super) seq: u64,
     pub(super) at: Moment,
+    pub(super) moment: String,
     pub(super) body: String,
     pub(super) state: String,
     pub(super) notes: Vec<Note>,
@@ -31,14 +32,14 @@ pub(super) enum Inserted {
     Overspent,
 }
 
-/// What a decision to delete knew of the account: the journal refuses it if there is more (S12).
+/// What a decision to delete rests on: the journal refuses it if the account has spent more (S12).
 pub(super) struct Spent {
     /// Deletes decided since then,
     pub(super) since: Uptime,
     /// other than of this key,
     pub(super) but: KeySid,
-    /// were so many.
-    pub(super) known: u32,
+    /// may be so many.
+    pub(super) room: u32,
 }
 
 impl Append {
@@ -49,6 +50,7 @@ impl Append {
             account: claim.account.clone(),
             seq: entry.seq,
             at: entry.at,
+            moment: serde_json::to_string(&entry.at).map_err(text)?,
             body: serde_json::to_string(entry).map_err(text)?,
             state: serde_json::to_string(state).map_err(text)?,
             notes: notes(&claim.state, entry),
@@ -65,6 +67,15 @@ impl Append {
 impl Spent {
     fn of(entry: &Entry) -> Option<Self> {
         let Event::Condemned { sid, evidence } = &entry.event else { return None };
-        Some(Self { since: entry.at.uptime.minus(HOUR), but: sid.clone(), known: evidence.spent })
+        Some(Self { since: entry.at.uptime.minus(HOUR), but: sid.clone(), room: evidence.spent })
+    }
+}
+
+/// The words of a note that go into a statement: a key or an attempt, and the attempt that made the key.
+pub(super) fn words(note: &Note) -> (String, Option<String>) {
+    match note {
+        Note::Attempt(attempt) | Note::Unmade(attempt) | Note::Abandoned(attempt) => (attempt.to_string(), None),
+        Note::Key(sid, attempt) => (sid.to_string(), attempt.map(|attempt| attempt.to_string())),
+        Note::Condemned(sid) | Note::Gone(sid) => (sid.to_string(), None),
     }
 }

@@ -15,6 +15,7 @@ macro_rules! keys {
 }
 
 pub(super) const ROWS: &str = credentials!("ORDER BY name");
+pub(super) const ROWS_AFTER: &str = credentials!("WHERE name > $1 ORDER BY name LIMIT $2");
 pub(super) const ROW: &str = credentials!("WHERE name = $1");
 /// A credential whose state was not made from its last entry.
 pub(super) const BROKEN: &str = "SELECT c.name FROM credential c \
@@ -38,12 +39,3 @@ pub(super) const REQUESTS: &str = "SELECT number, body FROM request ORDER BY num
 pub(super) const ANSWERED: &str = "DELETE FROM request WHERE number = $1";
 pub(super) const EVIDENCE: &str = "SELECT body FROM evidence ORDER BY body";
 pub(super) const NEW_EVIDENCE: &str = "INSERT INTO evidence (body) VALUES ($1) ON CONFLICT DO NOTHING";
-
-pub(super) const NEW_ATTEMPT: &str =
-    "INSERT INTO attempt (id, credential, account, intended, intended_ms) VALUES ($1, $2, $3, $4, $5)";
-pub(super) const UNMADE: &str = "DELETE FROM attempt WHERE id = $1";
-pub(super) const ABANDONED: &str = "UPDATE attempt SET abandoned = 1 WHERE id = $1";
-pub(super) const NEW_KEY: &str = "INSERT INTO key (sid, credential, account, attempt) VALUES ($1, $2, $3, $4) \
-                                  ON CONFLICT (sid) DO UPDATE SET gone = 0";
-pub(super) const CONDEMNED: &str = "UPDATE key SET condemned_ms = $2 WHERE sid = $1";
-pub(super) const GONE: &str = "UPDATE key SET gone = 1 WHERE sid = $1";

@@ -1,5 +1,8 @@
 //! A row for each credential of the policy, in one statement, however many there are.
 
+use crate::model::key::AccountSid;
+use crate::model::names::CredentialName;
+use jiff::Timestamp;
 use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 
@@ -15,17 +18,18 @@ const ENROL: &str = "INSERT INTO credential (name, account, seq, chain, state, w
 
 pub(super) async fn enrol(
     connection: &mut PgConnection,
-    names: Vec<String>,
-    accounts: Vec<String>,
-    wakes: Vec<Option<i64>>,
+    wakes: Vec<(CredentialName, AccountSid, Option<Timestamp>)>,
     empty: String,
 ) -> Result<(), sqlx::Error> {
+    let names: Vec<_> = wakes.iter().map(|(name, ..)| name.as_str()).collect();
+    let accounts: Vec<_> = wakes.iter().map(|(_, account, _)| account.as_str()).collect();
+    let times: Vec<_> = wakes.iter().map(|(.., wake)| wake.map(Timestamp::as_millisecond)).collect();
     let mut transaction = connection.begin().await?;
     // Two processes that start together would wait for each other's rows.
     let lock = "SELECT pg_advisory_xact_lock(hashtextextended('rekeyd enrols', 0))";
     sqlx::query(lock).execute(&mut *transaction).await?;
     sqlx::query(REST).bind(&names).execute(&mut *transaction).await?;
-    let enrol = sqlx::query(ENROL).bind(names).bind(accounts).bind(wakes).bind(empty);
+    let enrol = sqlx::query(ENROL).bind(&names).bind(&accounts).bind(times).bind(empty);
     enrol.execute(&mut *transaction).await?;
     transaction.commit().await
 }

@@ -199,17 +199,14 @@ impl Journal for PostgresJournal {
     }
 
     async fn deletes_held_until(&self) -> Result<Option<Uptime>, JournalError> {
-        let rows = self.all(sqlx::query(sql::HELD_UNTIL)).await?;
-        Ok(rows.first().and_then(|row| row.maybe_number(0)).map(|until| Uptime(count(until))))
+        let until = self.all(sqlx::query(sql::HELD_UNTIL)).await?.first().and_then(|row| row.maybe_number(0));
+        Ok(until.map(|until| Uptime(count(until))))
     }
 
     async fn enrol(&self, wakes: Vec<(CredentialName, AccountSid, Option<Timestamp>)>) -> Result<(), JournalError> {
         let empty = serde_json::to_string(&State::default()).map_err(|error| corrupt(&error.to_string()))?;
-        let names: Vec<_> = wakes.iter().map(|(name, ..)| name.as_str().to_owned()).collect();
-        let accounts: Vec<_> = wakes.iter().map(|(_, account, _)| account.as_str().to_owned()).collect();
-        let times: Vec<_> = wakes.iter().map(|(.., wake)| wake.map(|wake| wake.as_millisecond())).collect();
         let mut lent = self.lend().await?;
-        let enrolled = bounded(enrolment::enrol(lent.connection()?, names, accounts, times, empty)).await?;
+        let enrolled = bounded(enrolment::enrol(lent.connection()?, wakes, empty)).await?;
         lent.ended(enrolled)
     }
 
@@ -217,14 +214,22 @@ impl Journal for PostgresJournal {
         self.all(sqlx::query(sql::ROWS)).await?.iter().map(credential).collect()
     }
 
+    async fn rows_after(
+        &self,
+        name: Option<&CredentialName>,
+        limit: usize,
+    ) -> Result<Vec<CredentialRow>, JournalError> {
+        let query = sqlx::query(sql::ROWS_AFTER).bind(name.map_or("", CredentialName::as_str)).bind(limit as i64);
+        self.all(query).await?.iter().map(credential).collect()
+    }
+
     async fn row(&self, name: &CredentialName) -> Result<Option<CredentialRow>, JournalError> {
-        let rows = self.all(sqlx::query(sql::ROW).bind(name.as_str())).await?;
-        rows.first().map(credential).transpose()
+        self.all(sqlx::query(sql::ROW).bind(name.as_str())).await?.first().map(credential).transpose()
     }
 
     async fn take_due(&self, now: Timestamp, limit: usize, but: &PassOver) -> Result<Taken, JournalError> {
-        let names: Vec<_> = but.names.iter().map(|name| name.as_str().to_owned()).collect();
-        let accounts: Vec<_> = but.accounts.iter().map(|account| account.as_str().to_owned()).collect();
+        let names: Vec<_> = but.names.iter().map(CredentialName::as_str).collect();
+        let accounts: Vec<_> = but.accounts.iter().map(AccountSid::as_str).collect();
         let asked = self.clock.running();
         let due = sqlx::query(TAKE_DUE).bind(now.as_millisecond()).bind(&names).bind(&accounts);
         let rows = self.all(due.bind(limit as i64).bind(signed(LEASE.as_secs()))).await?;
@@ -233,8 +238,8 @@ impl Journal for PostgresJournal {
         claims.sort_by_key(|(wake, _)| *wake);
         let next = sqlx::query(NEXT_END).bind(now.as_millisecond()).bind(&names);
         let next = self.all(next).await?.first().and_then(|row| row.maybe_number(0));
-        let again = next.map(|ms| Duration::from_millis(count(ms)));
-        Ok(Taken { claims: claims.into_iter().map(|(_, claim)| claim).collect(), again })
+        let claims = claims.into_iter().map(|(_, claim)| claim).collect();
+        Ok(Taken { claims, again: next.map(|ms| Duration::from_millis(count(ms))) })
     }
 
     async fn claim(&self, name: &CredentialName) -> Result<Option<Claim>, JournalError> {
@@ -269,18 +274,15 @@ impl Journal for PostgresJournal {
     }
 
     async fn keys(&self, account: &AccountSid) -> Result<Vec<KnownKey>, JournalError> {
-        let rows = self.all(sqlx::query(sql::KEYS_ALIVE).bind(account.as_str())).await?;
-        rows.iter().map(known_key).collect()
+        self.all(sqlx::query(sql::KEYS_ALIVE).bind(account.as_str())).await?.iter().map(known_key).collect()
     }
 
     async fn key(&self, sid: &KeySid) -> Result<Option<KnownKey>, JournalError> {
-        let rows = self.all(sqlx::query(sql::KEY).bind(sid.as_str())).await?;
-        rows.first().map(known_key).transpose()
+        self.all(sqlx::query(sql::KEY).bind(sid.as_str())).await?.first().map(known_key).transpose()
     }
 
     async fn attempt(&self, attempt: AttemptId) -> Result<Option<KnownAttempt>, JournalError> {
-        let rows = self.all(sqlx::query(sql::ATTEMPT).bind(attempt.to_string())).await?;
-        rows.first().map(known_attempt).transpose()
+        self.all(sqlx::query(sql::ATTEMPT).bind(attempt.to_string())).await?.first().map(known_attempt).transpose()
     }
 
     async fn deletes_since(
@@ -315,8 +317,7 @@ impl Journal for PostgresJournal {
     async fn checkpoint(&self, running: Duration) -> Result<(), JournalError> {
         let ran = i64::try_from(self.uptime.since_tick(running).as_millis()).unwrap_or(i64::MAX);
         let rows = self.all(sqlx::query(TICK).bind(ran)).await?;
-        let pushed = rows.first().map(|row| Uptime(count(row.number(0))));
-        let pushed = pushed.ok_or_else(|| corrupt("there is no installation"))?;
+        let pushed = rows.first().map(|row| Uptime(count(row.number(0)))).ok_or_else(|| corrupt("no installation"))?;
         let fell = self.uptime.tick(pushed, running);
         self.hello().await?;
         if let Some(before) = fell {

@@ -141,6 +141,15 @@ impl Journal for SqliteJournal {
         self.all(sqlx::query(sql::ROWS)).await?.iter().map(credential).collect()
     }
 
+    async fn rows_after(
+        &self,
+        name: Option<&CredentialName>,
+        limit: usize,
+    ) -> Result<Vec<CredentialRow>, JournalError> {
+        let query = sqlx::query(sql::ROWS_AFTER).bind(name.map_or("", CredentialName::as_str)).bind(limit as i64);
+        self.all(query).await?.iter().map(credential).collect()
+    }
+
     async fn take_due(&self, now: Timestamp, limit: usize, but: &PassOver) -> Result<Taken, JournalError> {
         let query = "SELECT name, account, seq, state, wake_ms, waiting FROM credential WHERE wake_ms <= $1 \
                      AND name NOT IN (SELECT value FROM json_each($2, '$.names')) \

@@ -1,8 +1,8 @@
 //! The one writer: what arrives while a commit is under way shares the next one.
 
-use super::super::append::{Append, Inserted};
+use super::super::append::{Append, Inserted, words};
 use super::super::index::{Note, link};
-use super::super::rows::{count, signed};
+use super::super::rows::{Columns as _, count, signed};
 use super::super::sql;
 use super::pen::Pen;
 use super::witness::Witness;
@@ -15,8 +15,10 @@ use crate::model::rotation::State;
 use crate::model::time::Uptime;
 use crate::ports::{Claim, JournalError, Refused, Request};
 use jiff::Timestamp;
+use serde::Serialize;
 use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
+use std::collections::BTreeMap;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -111,99 +113,125 @@ async fn run(mut pen: Pen, witness: Option<Witness>, mut arriving: mpsc::Receive
     pen.close().await;
 }
 
+/// Begins a transaction and reads what the credentials that are appended to stand at.
+///
+/// Each question is a visit to the thread that SQLite works on, which costs more than most of the statements do; so what
+/// belongs together is asked together here, and in [`insert`] and [`END`].
+const BEGIN: &str = "BEGIN IMMEDIATE; \
+                     SELECT name, id, seq, chain FROM credential WHERE name IN (SELECT value FROM json_each($1))";
+const END: &str =
+    "UPDATE installation SET writes = writes + 1, uptime_ms = max(uptime_ms, $1) RETURNING writes; COMMIT";
+
 /// Writes everything in one transaction. Answers the count of writes, and which appends found their number taken.
 async fn commit(connection: &mut SqliteConnection, batch: &[Write]) -> Result<(i64, Vec<Inserted>), sqlx::Error> {
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let ended = transact(connection, batch).await;
+    if ended.is_err() {
+        // Whatever it failed on, nothing of it may stay; where nothing was begun this fails, and that says nothing.
+        let _ = sqlx::query("ROLLBACK").execute(connection).await;
+    }
+    ended
+}
+
+async fn transact(connection: &mut SqliteConnection, batch: &[Write]) -> Result<(i64, Vec<Inserted>), sqlx::Error> {
+    let appends =
+        || batch.iter().filter_map(|write| if let Write::Append(append, _) = write { Some(append) } else { None });
+    let names: Vec<_> = appends().map(|append| append.name.as_str()).collect();
+    let standing = sqlx::query(BEGIN).bind(text(&names)?).fetch_all(&mut *connection).await?;
+    let mut standing: Standing =
+        standing.iter().map(|row| (row.text(0), (row.number(1), row.number(2), row.bytes(3)))).collect();
     let mut fresh = Vec::new();
     for write in batch {
         match write {
-            Write::Append(append, _) => fresh.push(insert(&mut transaction, append).await?),
+            Write::Append(append, _) => fresh.push(insert(connection, append, &mut standing).await?),
             Write::Release(name, wake, waiting, _) => {
                 let query = "UPDATE credential SET wake_ms = $2, waiting = $3 WHERE name = $1";
                 let wake = wake.map(|wake| wake.as_millisecond());
                 let update = sqlx::query(query).bind(name.as_str()).bind(wake).bind(waiting);
-                update.execute(&mut *transaction).await?;
+                update.execute(&mut *connection).await?;
             }
-            Write::Enrol(wakes, _) => enrol(&mut transaction, wakes).await?,
+            Write::Enrol(wakes, _) => enrol(connection, wakes).await?,
             Write::Ask(request, _) => {
-                let body = serde_json::to_string(request).map_err(|error| sqlx::Error::Encode(error.into()))?;
-                sqlx::query(sql::ASK).bind(body).execute(&mut *transaction).await?;
+                sqlx::query(sql::ASK).bind(text(request)?).execute(&mut *connection).await?;
             }
             Write::Answered(number, _) => {
-                sqlx::query(sql::ANSWERED).bind(number).execute(&mut *transaction).await?;
+                sqlx::query(sql::ANSWERED).bind(number).execute(&mut *connection).await?;
             }
             Write::Checkpoint(uptime, _) => {
                 let query = "UPDATE installation SET uptime_ms = max(uptime_ms, $1)";
-                sqlx::query(query).bind(signed(uptime.0)).execute(&mut *transaction).await?;
+                sqlx::query(query).bind(signed(uptime.0)).execute(&mut *connection).await?;
             }
-            Write::Breakers(open, _) => breakers(&mut transaction, open).await?,
-            Write::Hold(evidence, until, _) => hold(&mut transaction, evidence, *until).await?,
+            Write::Breakers(open, _) => breakers(connection, open).await?,
+            Write::Hold(evidence, until, _) => hold(connection, evidence, *until).await?,
         }
     }
-    let appended =
-        batch.iter().filter_map(|write| if let Write::Append(append, _) = write { Some(append.at) } else { None });
-    let uptime = appended.map(|at| at.uptime).max().unwrap_or_default();
-    let query = "UPDATE installation SET writes = writes + 1, uptime_ms = max(uptime_ms, $1) RETURNING writes";
-    let count = sqlx::query_scalar(query).bind(signed(uptime.0)).fetch_one(&mut *transaction).await?;
-    transaction.commit().await?;
+    let uptime = appends().map(|append| append.at.uptime).max().unwrap_or_default();
+    let count = sqlx::query(END).bind(signed(uptime.0)).fetch_all(connection).await?;
+    let count = count.first().map(|row| row.number(0)).ok_or(sqlx::Error::RowNotFound)?;
     Ok((count, fresh))
 }
 
+fn text(value: &impl Serialize) -> Result<String, sqlx::Error> {
+    serde_json::to_string(value).map_err(|error| sqlx::Error::Encode(error.into()))
+}
+
+/// What each credential stands at: its row, the number of its last entry, and the link of that.
+type Standing = BTreeMap<String, (i64, i64, Vec<u8>)>;
+
 /// The compare-and-set on (credential, seq), and on what the account has spent.
-async fn insert(connection: &mut SqliteConnection, append: &Append) -> Result<Inserted, sqlx::Error> {
-    let query = "SELECT id, chain FROM credential WHERE name = $1 AND seq = $2";
-    let found: Option<(i64, Vec<u8>)> = sqlx::query_as(query)
-        .bind(append.name.as_str())
-        .bind(signed(append.seq - 1))
-        .fetch_optional(&mut *connection)
-        .await?;
-    let Some((id, before)) = found else { return Ok(Inserted::Taken) };
+async fn insert(
+    connection: &mut SqliteConnection,
+    append: &Append,
+    standing: &mut Standing,
+) -> Result<Inserted, sqlx::Error> {
+    // Of two entries for one credential the first takes the number.
+    let found = standing.remove(append.name.as_str()).filter(|(_, seq, _)| *seq == signed(append.seq - 1));
+    let Some((id, _, before)) = found else { return Ok(Inserted::Taken) };
     if let Some(spent) = &append.spent {
         let deletes = sqlx::query_scalar(sql::DELETES_SINCE).bind(append.account.as_str());
         let deletes = deletes.bind(signed(spent.since.0)).bind(spent.but.as_str());
-        if count(deletes.fetch_one(&mut *connection).await?) > u64::from(spent.known) {
+        if count(deletes.fetch_one(&mut *connection).await?) > u64::from(spent.room) {
             return Ok(Inserted::Overspent);
         }
     }
-    let chain = link(&before, &append.body);
-    sqlx::query("INSERT INTO event (credential, seq, body, chain) VALUES ($1, $2, $3, $4)")
-        .bind(id)
-        .bind(signed(append.seq))
-        .bind(&append.body)
-        .bind(&chain)
-        .execute(&mut *connection)
-        .await?;
-    sqlx::query("UPDATE credential SET seq = $2, chain = $3, state = $4 WHERE id = $1")
-        .bind(id)
-        .bind(signed(append.seq))
-        .bind(&chain)
-        .bind(&append.state)
-        .execute(&mut *connection)
-        .await?;
-    for note in &append.notes {
-        keep(connection, id, append, note).await?;
+    let mut statements = String::from(
+        "INSERT INTO event (credential, seq, body, chain) VALUES ($1, $2, $3, $4); \
+         UPDATE credential SET seq = $2, chain = $4, state = $5 WHERE id = $1 AND seq = $2 - 1",
+    );
+    for (number, note) in append.notes.iter().enumerate() {
+        statements += &format!("; {}", noted(note, FIRST_NOTE + number * WORDS));
     }
+    let query = sqlx::query(sqlx::AssertSqlSafe(statements)).bind(id).bind(signed(append.seq)).bind(&append.body);
+    let query = query.bind(link(&before, &append.body)).bind(&append.state).bind(append.account.as_str());
+    let mut query = query.bind(&append.moment).bind(signed(append.at.uptime.0));
+    for note in &append.notes {
+        let (word, other) = words(note);
+        query = query.bind(word).bind(other);
+    }
+    query.execute(connection).await?;
     Ok(Inserted::Fresh)
 }
 
-async fn keep(connection: &mut SqliteConnection, id: i64, append: &Append, note: &Note) -> Result<(), sqlx::Error> {
-    let uptime = signed(append.at.uptime.0);
-    let query = match note {
-        Note::Attempt(attempt) => {
-            let moment = serde_json::to_string(&append.at).map_err(|error| sqlx::Error::Encode(error.into()))?;
-            let insert = sqlx::query(sql::NEW_ATTEMPT).bind(attempt.to_string()).bind(id).bind(append.account.as_str());
-            insert.bind(moment).bind(uptime)
-        }
-        Note::Unmade(attempt) => sqlx::query(sql::UNMADE).bind(attempt.to_string()),
-        Note::Abandoned(attempt) => sqlx::query(sql::ABANDONED).bind(attempt.to_string()),
-        Note::Key(sid, attempt) => {
-            let insert = sqlx::query(sql::NEW_KEY).bind(sid.as_str()).bind(id).bind(append.account.as_str());
-            insert.bind(attempt.map(|attempt| attempt.to_string()))
-        }
-        Note::Condemned(sid) => sqlx::query(sql::CONDEMNED).bind(sid.as_str()).bind(uptime),
-        Note::Gone(sid) => sqlx::query(sql::GONE).bind(sid.as_str()),
-    };
-    query.execute(connection).await.map(drop)
+/// The number of the first parameter behind those that every entry has, and how many each note has.
+const FIRST_NOTE: usize = 9;
+const WORDS: usize = 2;
+
+/// What notes this beside an entry: $1 is the credential, $6 its account, $7 and $8 are the time, `$next` and the one after
+/// it the [`words`] of the note.
+fn noted(note: &Note, next: usize) -> String {
+    let other = next + 1;
+    match note {
+        Note::Attempt(_) => format!(
+            "INSERT INTO attempt (id, credential, account, intended, intended_ms) VALUES (${next}, $1, $6, $7, $8)"
+        ),
+        Note::Unmade(_) => format!("DELETE FROM attempt WHERE id = ${next}"),
+        Note::Abandoned(_) => format!("UPDATE attempt SET abandoned = 1 WHERE id = ${next}"),
+        Note::Key(..) => format!(
+            "INSERT INTO key (sid, credential, account, attempt) VALUES (${next}, $1, $6, ${other}) \
+             ON CONFLICT (sid) DO UPDATE SET gone = 0"
+        ),
+        Note::Condemned(_) => format!("UPDATE key SET condemned_ms = $8 WHERE sid = ${next}"),
+        Note::Gone(_) => format!("UPDATE key SET gone = 1 WHERE sid = ${next}"),
+    }
 }
 
 async fn breakers(connection: &mut SqliteConnection, open: &[(AccountSid, Breaker)]) -> Result<(), sqlx::Error> {
@@ -231,15 +259,14 @@ async fn enrol(
 ) -> Result<(), sqlx::Error> {
     let rest = "UPDATE credential SET wake_ms = NULL, waiting = 'not in the policy' WHERE wake_ms IS NOT NULL";
     sqlx::query(rest).execute(&mut *connection).await?;
-    let empty = serde_json::to_string(&State::default()).map_err(|error| sqlx::Error::Encode(error.into()))?;
     let query = "INSERT INTO credential (name, account, seq, chain, state, wake_ms, waiting) \
-                 VALUES ($1, $2, 0, x'', $3, $4, 'starting') \
-                 ON CONFLICT (name) DO UPDATE SET account = $2, wake_ms = $4, waiting = 'starting'";
-    for (name, account, wake) in wakes {
-        let insert = sqlx::query(query).bind(name.as_str()).bind(account.as_str()).bind(&empty);
-        insert.bind(wake.map(|wake| wake.as_millisecond())).execute(&mut *connection).await?;
-    }
-    Ok(())
+                 SELECT value ->> 0, value ->> 1, 0, x'', $2, value ->> 2, 'starting' FROM json_each($1) WHERE true \
+                 ON CONFLICT (name) DO UPDATE \
+                 SET account = excluded.account, wake_ms = excluded.wake_ms, waiting = excluded.waiting";
+    let wakes: Vec<_> =
+        wakes.iter().map(|(name, account, wake)| (name, account, wake.map(Timestamp::as_millisecond))).collect();
+    let insert = sqlx::query(query).bind(text(&wakes)?).bind(text(&State::default())?);
+    insert.execute(connection).await.map(drop)
 }
 
 fn tell(batch: impl Iterator<Item = Write>, ended: Result<(i64, Vec<Inserted>), sqlx::Error>) {

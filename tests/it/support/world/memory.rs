@@ -224,6 +224,12 @@ impl Journal for MemoryJournal {
         Ok(self.disk(|disk| disk.rows.values().cloned().collect()))
     }
 
+    async fn rows_after(&self, name: Option<&CredentialName>, limit: usize) -> Result<Vec<Row>, JournalError> {
+        self.reach().await?;
+        let after = |row: &&Row| name.is_none_or(|name| row.name > *name);
+        Ok(self.disk(|disk| disk.rows.values().filter(after).take(limit).cloned().collect()))
+    }
+
     async fn row(&self, name: &CredentialName) -> Result<Option<Row>, JournalError> {
         Ok(self.disk(|disk| disk.rows.get(name).cloned()))
     }
