@@ -6,7 +6,7 @@ use crate::decide::{Hand, Sight, Step, Tally, View, Weather, backoff, step};
 use crate::model::event::{Entry, Event};
 use crate::model::fault::Failure;
 use crate::model::key::AttemptId;
-use crate::model::names::{CredentialName, Place, Version};
+use crate::model::names::{Place, Version};
 use crate::model::policy::Rules;
 use crate::model::reason::{Halt, StepName};
 use crate::model::rotation::{DAY, Phase};
@@ -227,11 +227,7 @@ impl Engine {
             let (before, at) = (claim.state.clone(), self.now());
             match self.ports.journal.append(claim, at, event.clone()).await {
                 Ok(next) => {
-                    let entry = Entry { seq: next.seq, at, event };
-                    account.note(&next.name, &next.state);
-                    self.ports.observer.recorded(&next.name, &before, &entry, &next.state);
-                    self.after(&next.name, &entry).await;
-                    self.told_of(account, &entry.event).await;
+                    self.recorded(account, &before, &next, Entry { seq: next.seq, at, event }).await;
                     if tripped {
                         // What was to follow the entry that did not fit must not follow.
                         return Err(Lost::Claim);
@@ -269,8 +265,12 @@ impl Engine {
         Err(Lost::Claim)
     }
 
-    /// What follows from an entry for the whole installation.
-    async fn after(&self, name: &CredentialName, entry: &Entry) {
+    /// What follows from an entry for those who look on, for the account and for the whole installation.
+    async fn recorded(&self, account: &Account, before: &State, next: &Claim, entry: Entry) {
+        let name = &next.name;
+        account.note(name, &next.state);
+        self.ports.observer.recorded(name, before, &entry, &next.state);
+        self.told_of(account, &entry.event).await;
         if let Event::Halted { halt: Halt::JournalStale, detail } = &entry.event {
             let until = self.now().uptime.plus(DAY);
             if let Err(error) = self.ports.journal.hold_deletes(&format!("{name}: {detail}"), until).await {

@@ -41,6 +41,10 @@ impl Journal for AroundJournal {
         self.journal.rows().await
     }
 
+    async fn rows_after(&self, name: Option<&CredentialName>, limit: usize) -> Result<Vec<Row>, JournalError> {
+        self.journal.rows_after(name, limit).await
+    }
+
     async fn row(&self, name: &CredentialName) -> Result<Option<Row>, JournalError> {
         self.journal.row(name).await
     }

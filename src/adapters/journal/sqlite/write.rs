@@ -16,7 +16,6 @@ use crate::model::time::Uptime;
 use crate::ports::{Claim, JournalError, Refused, Request};
 use jiff::Timestamp;
 use serde::Serialize;
-use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
 use std::collections::BTreeMap;
 use tokio::sync::{mpsc, oneshot};
@@ -122,17 +121,9 @@ const BEGIN: &str = "BEGIN IMMEDIATE; \
 const END: &str =
     "UPDATE installation SET writes = writes + 1, uptime_ms = max(uptime_ms, $1) RETURNING writes; COMMIT";
 
-/// Writes everything in one transaction. Answers the count of writes, and which appends found their number taken.
+/// Writes everything in one transaction. Answers the count of writes, and which appends found their number taken. After an
+/// error the [`Pen`] closes the connection, and nothing of it stays.
 async fn commit(connection: &mut SqliteConnection, batch: &[Write]) -> Result<(i64, Vec<Inserted>), sqlx::Error> {
-    let ended = transact(connection, batch).await;
-    if ended.is_err() {
-        // Whatever it failed on, nothing of it may stay; where nothing was begun this fails, and that says nothing.
-        let _ = sqlx::query("ROLLBACK").execute(connection).await;
-    }
-    ended
-}
-
-async fn transact(connection: &mut SqliteConnection, batch: &[Write]) -> Result<(i64, Vec<Inserted>), sqlx::Error> {
     let appends =
         || batch.iter().filter_map(|write| if let Write::Append(append, _) = write { Some(append) } else { None });
     let names: Vec<_> = appends().map(|append| append.name.as_str()).collect();
