@@ -9,7 +9,7 @@ use crate::model::key::AttemptId;
 use crate::model::names::{Place, Version};
 use crate::model::policy::Rules;
 use crate::model::reason::{Halt, StepName};
-use crate::model::rotation::{DAY, Phase};
+use crate::model::rotation::{DAY, Phase, State};
 use crate::model::rule::Rule;
 use crate::model::secret::Secret;
 use crate::model::time::later;
