@@ -19,6 +19,8 @@ pub struct Figures {
     pub start_cpu: Duration,
     /// Of the first replica, start included: CPU time by the names of its threads.
     pub threads: BTreeMap<String, Duration>,
+    /// The share of all processors that was busy, whatever with.
+    pub busy: f64,
     pub peak: f64,
     pub ready: Duration,
     /// Calls of Twilio, sweeps included.
@@ -115,20 +117,20 @@ impl Report {
 
     fn table(&self) {
         println!(
-            "| run | rotations/s | of the limit | CPU each, ms | peak, MiB | ready, s | CPU of the start, s | Twilio calls each |"
+            "| run | rotations/s | of the limit | CPU each, ms | machine busy | peak, MiB | ready, s | CPU of the start, s | Twilio calls each |"
         );
-        println!("|---|---|---|---|---|---|---|---|");
+        println!("|---|---|---|---|---|---|---|---|---|");
         for f in &self.runs {
             let (rate, share, cpu) = (f.per_second(), f.share(), f.cpu_each());
             let (ready, start) = (f.ready.as_secs_f64(), f.start_cpu.as_secs_f64());
-            let (name, peak, calls) = (f.name, f.peak, f.calls as f64 / f.rotations as f64);
+            let (name, busy, peak, calls) = (f.name, f.busy, f.peak, f.calls as f64 / f.rotations as f64);
             println!(
-                "| {name} | {rate:.1} | {share:.1} % | {cpu:.2} | {peak:.1} | {ready:.2} | {start:.2} | {calls:.2} |"
+                "| {name} | {rate:.1} | {share:.1} % | {cpu:.2} | {busy:.0} % | {peak:.1} | {ready:.2} | {start:.2} | {calls:.2} |"
             );
         }
         for b in &self.beside {
             let (rate, cpu, calls) = (b.per_second(), b.cpu_each(), b.calls as f64 / b.rotations as f64);
-            println!("| {} | {rate:.1} | - | {cpu:.2} | - | - | - | {calls:.2} |", b.name);
+            println!("| {} | {rate:.1} | - | {cpu:.2} | - | - | - | - | {calls:.2} |", b.name);
         }
     }
 
@@ -183,7 +185,7 @@ impl Report {
         let mut lines = String::new();
         for f in &self.runs {
             let value = json!({"run": f.name, "replicas": f.replicas, "rotations_per_second": f.per_second(),
-                "share_percent": f.share(), "cpu_ms": f.cpu_each(), "peak_mib": f.peak,
+                "share_percent": f.share(), "cpu_ms": f.cpu_each(), "busy_percent": f.busy, "peak_mib": f.peak,
                 "ready_s": f.ready.as_secs_f64(), "start_cpu_s": f.start_cpu.as_secs_f64(),
                 "calls": f.calls as f64 / f.rotations as f64});
             lines += &format!("{value}\n");

@@ -4,7 +4,7 @@ use crate::plain::SCRIPT;
 use crate::report::Figures;
 use crate::sandbox::{ACCOUNT, LATENCY, MAIN_KEY, MAIN_SECRET, Sandbox, ask};
 use crate::server::{Server, free_port};
-use crate::watched::Watched;
+use crate::watched::{Watched, machine};
 use crate::{peers, postgres};
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use std::fmt::Write as _;
@@ -114,7 +114,9 @@ impl Rig {
         let daemons: Vec<_> = (0..self.replicas).map(|number| self.spawn(number, Some((minute, due)))).collect();
         let readied: Vec<_> = daemons.iter().map(|(daemon, port)| self.readied(daemon, *port)).collect();
         let daemons: Vec<_> = daemons.into_iter().map(|(daemon, _)| daemon).collect();
+        let (busy, all) = machine();
         self.wait(&daemons, due);
+        let (busy, all) = (machine().0 - busy, machine().1 - all);
         let cpu: Duration = daemons.iter().map(Watched::cpu).sum();
         let threads = daemons[0].by_name();
         let peak = daemons.iter().map(Watched::peak).fold(0.0, f64::max);
@@ -132,6 +134,7 @@ impl Rig {
             cpu: cpu - readied.iter().map(|(_, cpu)| *cpu).sum::<Duration>(),
             start_cpu: readied.iter().map(|(_, cpu)| *cpu).max().unwrap(),
             threads,
+            busy: 100.0 * busy as f64 / all as f64,
             peak,
             ready: readied.iter().map(|(ready, _)| *ready).max().unwrap(),
             calls: after.iter().map(|(name, count)| count - before.get(name).unwrap_or(&0)).sum(),

@@ -113,3 +113,13 @@ pub fn cpu(process: &str) -> Duration {
     // A tick is a hundredth of a second for user space on every Linux (time(7), USER_HZ).
     Duration::from_millis(ticks * 10)
 }
+
+/// What all processors together have been busy with so far, and what they could have been busy with, in ticks (proc(5),
+/// `/proc/stat`: the fourth and fifth figure are idle).
+pub fn machine() -> (u64, u64) {
+    let stat = std::fs::read_to_string("/proc/stat").unwrap();
+    let figures = stat.lines().next().unwrap().split_whitespace().skip(1).take(8);
+    let figures: Vec<u64> = figures.map(|figure| figure.parse().unwrap()).collect();
+    let all: u64 = figures.iter().sum();
+    (all - figures[3] - figures[4], all)
+}

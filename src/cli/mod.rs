@@ -108,7 +108,7 @@ pub fn main() -> ExitCode {
     }
     let args = Args::parse();
     telemetry::quiet_panics();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match threads(&args.command).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             out::error(&format!("error: no runtime: {error}"));
@@ -128,6 +128,23 @@ pub fn main() -> ExitCode {
             error.hints.iter().for_each(|hint| out::error(&format!("hint: {hint}")));
             ExitCode::from(error.kind as u8)
         }
+    }
+}
+
+/// The daemon waits for others nearly all of the time: one thread does all that needs none of its own. Several would wake
+/// each other for every answer, and each would keep memory that the others can not use again.
+fn threads(command: &Command) -> tokio::runtime::Builder {
+    match command {
+        Command::Run(_) => tokio::runtime::Builder::new_current_thread(),
+        Command::Check(_)
+        | Command::Plan(_)
+        | Command::Status(_)
+        | Command::Rotate(_)
+        | Command::Resume(_)
+        | Command::History(_)
+        | Command::Journal(_)
+        | Command::Sandbox(_)
+        | Command::Demo(_) => tokio::runtime::Builder::new_multi_thread(),
     }
 }
 

@@ -14,7 +14,8 @@ const ENROL: &str = "INSERT INTO credential (name, account, seq, chain, state, w
     SELECT name, account, 0, ''::bytea, $4, wake_ms, 'starting' \
     FROM unnest($1, $2, $3) AS enrolled (name, account, wake_ms) \
     ON CONFLICT (name) DO UPDATE \
-    SET account = excluded.account, wake_ms = excluded.wake_ms, waiting = excluded.waiting";
+    SET account = excluded.account, wake_ms = excluded.wake_ms, waiting = excluded.waiting \
+    WHERE (credential.account, credential.wake_ms) IS DISTINCT FROM (excluded.account, excluded.wake_ms)";
 
 pub(super) async fn enrol(
     connection: &mut PgConnection,

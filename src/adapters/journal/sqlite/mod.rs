@@ -24,6 +24,7 @@ use crate::ports::{
     Taken,
 };
 use async_trait::async_trait;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use pen::Pen;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
@@ -188,8 +189,10 @@ impl Journal for SqliteJournal {
     }
 
     async fn keys(&self, account: &AccountSid) -> Result<Vec<KnownKey>, JournalError> {
-        let rows = self.all(sqlx::query(sql::KEYS_ALIVE).bind(account.as_str())).await?;
-        rows.iter().map(known_key).collect()
+        // One row after the other: what a row is read from takes more room than what is made of it.
+        let mut reader = self.reader.lock().await;
+        let rows = sqlx::query(sql::KEYS_ALIVE).bind(account.as_str()).fetch(&mut *reader);
+        rows.map(|row| known_key(&row.map_err(unavailable)?)).try_collect().await
     }
 
     async fn key(&self, sid: &KeySid) -> Result<Option<KnownKey>, JournalError> {

@@ -248,15 +248,19 @@ async fn enrol(
     connection: &mut SqliteConnection,
     wakes: &[(CredentialName, AccountSid, Option<Timestamp>)],
 ) -> Result<(), sqlx::Error> {
-    let rest = "UPDATE credential SET wake_ms = NULL, waiting = 'not in the policy' WHERE wake_ms IS NOT NULL";
-    sqlx::query(rest).execute(&mut *connection).await?;
+    let wakes: Vec<_> =
+        wakes.iter().map(|(name, account, wake)| (name, account, wake.map(Timestamp::as_millisecond))).collect();
+    let wakes = text(&wakes)?;
+    // Rows that stay as they are are not written again.
+    let rest = "UPDATE credential SET wake_ms = NULL, waiting = 'not in the policy' WHERE wake_ms IS NOT NULL \
+                AND name NOT IN (SELECT value ->> 0 FROM json_each($1))";
+    sqlx::query(rest).bind(&wakes).execute(&mut *connection).await?;
     let query = "INSERT INTO credential (name, account, seq, chain, state, wake_ms, waiting) \
                  SELECT value ->> 0, value ->> 1, 0, x'', $2, value ->> 2, 'starting' FROM json_each($1) WHERE true \
                  ON CONFLICT (name) DO UPDATE \
-                 SET account = excluded.account, wake_ms = excluded.wake_ms, waiting = excluded.waiting";
-    let wakes: Vec<_> =
-        wakes.iter().map(|(name, account, wake)| (name, account, wake.map(Timestamp::as_millisecond))).collect();
-    let insert = sqlx::query(query).bind(text(&wakes)?).bind(text(&State::default())?);
+                 SET account = excluded.account, wake_ms = excluded.wake_ms, waiting = excluded.waiting \
+                 WHERE account IS NOT excluded.account OR wake_ms IS NOT excluded.wake_ms";
+    let insert = sqlx::query(query).bind(wakes).bind(text(&State::default())?);
     insert.execute(connection).await.map(drop)
 }
 
