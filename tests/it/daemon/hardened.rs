@@ -117,7 +117,7 @@ async fn every_command_is_closed_before_it_reads_anything() {
         &["rotate", "billing-sms"],
         &["resume", "billing-sms"],
         &["history", "billing-sms"],
-        &["sandbox"],
+        &["sandbox", "--listen", "127.0.0.1:0"],
         &["demo"],
     ];
     for args in commands {
