@@ -24,10 +24,14 @@ use async_trait::async_trait;
 use files::Folder;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Mutex;
 
 /// The longest name of a file, in bytes (`NAME_MAX` of Linux).
 const LONGEST: usize = 255;
+
+/// How long a write waits for those before it; nothing has been done by then.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A directory of files.
 pub struct Directory {
@@ -77,7 +81,10 @@ impl Directory {
         base: &Version,
         text: impl FnOnce(Option<&[u8]>) -> Text + Send + 'static,
     ) -> Outcome<Written> {
-        let (turn, base) = (self.turn.clone().lock_owned().await, base.clone());
+        let Ok(turn) = tokio::time::timeout(PATIENCE, self.turn.clone().lock_owned()).await else {
+            return Outcome::NotDone(Failure::new(Fault::Local, "other writes to the directory do not end"));
+        };
+        let base = base.clone();
         self.work(place, move |folder, name| {
             let _turn = turn;
             folder.replace(name, &base, text)

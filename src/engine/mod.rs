@@ -204,10 +204,14 @@ impl Engine {
     }
 
     fn give_back(&self, name: &CredentialName) {
-        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        busy.remove(name);
-        // More may be due than there was room for.
-        if busy.len() + REFILL <= AT_ONCE && self.full.swap(false, Ordering::Relaxed) {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.fill_up();
+    }
+
+    /// More may be due than there was room for.
+    fn fill_up(&self) {
+        let busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner).len();
+        if busy + REFILL <= AT_ONCE && self.full.swap(false, Ordering::Relaxed) {
             self.wake();
         }
     }

@@ -186,6 +186,10 @@ impl Engine {
             }
         };
         self.full.store(due.claims.len() >= free, Ordering::Relaxed);
+        if free == 0 {
+            // All of them may have ended while the journal was asked, with nobody left to say so.
+            self.fill_up();
+        }
         for claim in due.claims {
             if self.take(&claim.name) {
                 let engine = self.clone();

@@ -16,6 +16,7 @@ use crate::model::policy::Rules;
 use crate::model::reason::StepName;
 use crate::model::rule::Rule;
 use crate::ports::{NewKey, Written};
+use std::time::Duration;
 
 impl Engine {
     /// Sends the one request of this attempt.
@@ -151,7 +152,10 @@ impl Engine {
     ) -> Result<Option<Event>, Lost> {
         let _turn = account.calls.acquire().await;
         self.hold(work).await?;
-        let weather = self.weather(account, rules, &work.claim.state).await?;
+        let mut weather = self.weather(account, rules, &work.claim.state).await?;
+        // Whoever holds deletes holds them from that moment on, another process and another account included.
+        let held = self.ports.journal.deletes_held_until().await?;
+        weather.held = held.map_or(Duration::ZERO, |until| until.since(self.now().uptime));
         if let Err(blocked) = interlock(&self.view(rules, work, &weather), sid) {
             tracing::info!(credential = %rules.name, key = %sid, why = blocked.0, "the delete is not sent; looking again");
             work.changed();

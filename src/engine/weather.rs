@@ -1,9 +1,9 @@
 //! What holds for an account, of which the journal knows a part: deletes, attempts and holds.
 //!
 //! The journal is asked where the answer can matter, and for one account not more often than once a second: counting an
-//! hour's work before every step costs more than the work. What this process adds is counted at once. What another
+//! hour's work before every step costs more than the work. After what this process adds it is asked anew. What another
 //! process adds is noticed a second later; the limit on deletes does not rest on that, for the journal counts once more when
-//! the decision is written, and refuses it if there is no room (S12).
+//! the decision is written, and refuses it if there is no room (S12). Nor does a hold: it is read before each DELETE.
 
 use super::Engine;
 use super::account::Account;
@@ -20,7 +20,7 @@ use std::time::Duration;
 /// How old the journal's answer may be before a delete is decided.
 const LATELY: Duration = Duration::from_secs(1);
 
-/// What the journal said of an account when it was asked last, and what this process has added since.
+/// What the journal said of an account when it was asked last.
 #[derive(Clone, Copy)]
 pub(super) struct Told {
     at: Uptime,
@@ -29,13 +29,11 @@ pub(super) struct Told {
 }
 
 impl Told {
-    /// Keeps count of an entry that was written; `None` when the journal has to be asked again.
-    fn after(self, event: &Event) -> Option<Self> {
+    /// Whether it still holds after an entry: not when that counts among what was counted, nor after a halt, for which
+    /// deletes may be held.
+    fn outlives(event: &Event) -> bool {
         let given_up = matches!(event, Event::Abandoned { .. } | Event::Unsettled | Event::Ambiguous { .. });
-        let counted = u32::from(matches!(event, Event::Condemned { .. }));
-        let told = Self { deletes: self.deletes.saturating_add(counted), ..self };
-        // After a halt deletes may be held.
-        (!given_up && !matches!(event, Event::Halted { .. })).then_some(told)
+        !given_up && !matches!(event, Event::Condemned { .. } | Event::Halted { .. })
     }
 }
 
@@ -87,10 +85,11 @@ impl Engine {
         Ok(Told { at, held, deletes })
     }
 
-    /// Keeps count of an entry that was written.
+    /// An entry was written.
     pub(super) async fn told_of(&self, account: &Account, event: &Event) {
-        let mut told = account.told.lock().await;
-        *told = told.and_then(|told| told.after(event));
+        if !Told::outlives(event) {
+            self.untold(account).await;
+        }
     }
 
     /// Makes the next question go to the journal: somebody else has changed what it would answer.
