@@ -146,7 +146,10 @@ impl Engine {
             Step::Fence { attempt, place, base } => self.perform_fence(rules, &mut work, attempt, place, base).await?,
             Step::Delete { sid, evidence } => {
                 work = match self.append(account, work, Event::Condemned { sid: sid.clone(), evidence }).await {
-                    Err(Lost::Overspent(again)) => return Ok(*again),
+                    Err(Lost::Overspent(again)) => {
+                        self.untold(account).await;
+                        return Ok(*again);
+                    }
                     ended => ended?,
                 };
                 self.perform_delete(rules, account, &mut work, &sid).await?
@@ -230,8 +233,7 @@ impl Engine {
                     let entry = Entry { seq: next.seq, at, event };
                     account.note(&next.name, &next.state);
                     self.ports.observer.recorded(&next.name, &before, &entry, &next.state);
-                    self.after(&next.name, &entry).await;
-                    self.told_of(account, &entry.event).await;
+                    self.after(account, &next.name, &entry).await;
                     if tripped {
                         // What was to follow the entry that did not fit must not follow.
                         return Err(Lost::Claim);
@@ -243,8 +245,6 @@ impl Engine {
                     return Err(Lost::Claim);
                 }
                 Err(Refused::Overspent(returned)) => {
-                    // Another process decided a delete at the same moment.
-                    self.untold(account).await;
                     return Err(Lost::Overspent(Box::new(Work { claim: *returned, held, sight })));
                 }
                 Err(Refused::Misfit(returned, misfit)) => {
@@ -270,13 +270,14 @@ impl Engine {
     }
 
     /// What follows from an entry for the whole installation.
-    async fn after(&self, name: &CredentialName, entry: &Entry) {
+    async fn after(&self, account: &Account, name: &CredentialName, entry: &Entry) {
         if let Event::Halted { halt: Halt::JournalStale, detail } = &entry.event {
             let until = self.now().uptime.plus(DAY);
             if let Err(error) = self.ports.journal.hold_deletes(&format!("{name}: {detail}"), until).await {
                 tracing::error!(%error, "the hold on deletes could not be noted");
             }
         }
+        self.told_of(account, &entry.event).await;
     }
 
     pub(super) async fn release(&self, work: Work, wait: Option<Duration>, why: &str) -> Result<(), Lost> {
