@@ -78,9 +78,10 @@ impl Listing {
         indices.filter_map(|index| self.keys.get(*index).cloned()).collect()
     }
 
-    /// Every attempt that some key names.
-    pub(super) fn attempts(&self) -> impl Iterator<Item = AttemptId> {
-        self.by_attempt.keys().copied()
+    /// Every attempt that is named by a key which is not one of these.
+    pub(super) fn attempts_beside(&self, alive: &BTreeSet<&KeySid>) -> impl Iterator<Item = AttemptId> {
+        let other = |index: &usize| self.keys.get(*index).is_some_and(|key| !alive.contains(&key.sid));
+        self.by_attempt.iter().filter(move |(_, keys)| keys.iter().any(other)).map(|(attempt, _)| *attempt)
     }
 }
 

@@ -70,14 +70,20 @@ pub(super) fn history(name: &CredentialName, rows: &[impl Columns]) -> Result<Ve
 }
 
 pub(super) fn known_key(row: &impl Columns) -> Result<KnownKey, JournalError> {
-    let attempt = row.maybe_text(2);
+    let alive = key_alive(&row.text(0), row.text(1), row.maybe_text(2).as_deref())?;
+    Ok(KnownKey { gone: row.number(3) != 0, ..alive })
+}
+
+/// Keys that are alive, as one text.
+pub(super) fn known_keys(row: &impl Columns) -> Result<Vec<KnownKey>, JournalError> {
+    let text = row.text(0);
+    let keys: Vec<(&str, &str, Option<&str>)> = json(&text)?;
+    keys.into_iter().map(|(sid, name, attempt)| key_alive(sid, name.to_owned(), attempt)).collect()
+}
+
+fn key_alive(sid: &str, credential: String, attempt: Option<&str>) -> Result<KnownKey, JournalError> {
     let attempt = attempt.map(|text| text.parse().map(AttemptId).map_err(|_| corrupt("an attempt is not a UUID")));
-    Ok(KnownKey {
-        sid: key_sid(&row.text(0))?,
-        credential: name(row.text(1))?,
-        attempt: attempt.transpose()?,
-        gone: row.number(3) != 0,
-    })
+    Ok(KnownKey { sid: key_sid(sid)?, credential: name(credential)?, attempt: attempt.transpose()?, gone: false })
 }
 
 pub(super) fn known_attempt(row: &impl Columns) -> Result<KnownAttempt, JournalError> {
@@ -114,7 +120,7 @@ fn key_sid(text: &str) -> Result<KeySid, JournalError> {
     KeySid::new(text).map_err(|error| JournalError::Corrupt(format!("`{text}`: {error}")))
 }
 
-fn json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, JournalError> {
+fn json<'t, T: serde::Deserialize<'t>>(text: &'t str) -> Result<T, JournalError> {
     // An event or a field that is not known here was written by another version: not to be guessed at.
     serde_json::from_str(text).map_err(|error| JournalError::Corrupt(format!("an entry cannot be read: {error}")))
 }

@@ -26,6 +26,10 @@ pub(super) const HELD_UNTIL: &str = "SELECT held_until_ms FROM installation";
 pub(super) const HISTORY: &str = "SELECT c.seq, c.chain, e.body, e.chain FROM credential c \
                                   LEFT JOIN event e ON e.credential = c.id WHERE c.name = $1 ORDER BY e.seq";
 pub(super) const KEYS_ALIVE: &str = keys!("WHERE k.account = $1 AND k.gone = 0");
+/// The same as one text, for SQLite.
+pub(super) const KEYS_AT_ONCE: &str = "SELECT json_group_array(json_array(k.sid, c.name, k.attempt)) \
+                                       FROM key k JOIN credential c ON c.id = k.credential \
+                                       WHERE k.account = $1 AND k.gone = 0";
 pub(super) const KEY: &str = keys!("WHERE k.sid = $1");
 pub(super) const ATTEMPT: &str = "SELECT c.name, a.intended, k.sid FROM attempt a \
                                   JOIN credential c ON c.id = a.credential LEFT JOIN key k ON k.attempt = a.id \

@@ -10,8 +10,8 @@ mod write;
 
 use super::Access;
 use super::rows::{
-    Columns, attempts, clamp, corrupt, count, credential, history, known_attempt, known_key, open_breaker, request,
-    signed, unavailable,
+    Columns, attempts, clamp, corrupt, count, credential, history, known_attempt, known_key, known_keys, open_breaker,
+    request, signed, unavailable,
 };
 use super::sql;
 use crate::model::event::{Entry, Event};
@@ -24,7 +24,6 @@ use crate::ports::{
     Taken,
 };
 use async_trait::async_trait;
-use futures_util::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use pen::Pen;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
@@ -189,10 +188,9 @@ impl Journal for SqliteJournal {
     }
 
     async fn keys(&self, account: &AccountSid) -> Result<Vec<KnownKey>, JournalError> {
-        // One row after the other: what a row is read from takes more room than what is made of it.
-        let mut reader = self.reader.lock().await;
-        let rows = sqlx::query(sql::KEYS_ALIVE).bind(account.as_str()).fetch(&mut *reader);
-        rows.map(|row| known_key(&row.map_err(unavailable)?)).try_collect().await
+        // All in one row: each row is a visit to the thread that SQLite works on, and an account may have ten thousand.
+        let rows = self.all(sqlx::query(sql::KEYS_AT_ONCE).bind(account.as_str())).await?;
+        rows.first().map_or(Ok(Vec::new()), known_keys)
     }
 
     async fn key(&self, sid: &KeySid) -> Result<Option<KnownKey>, JournalError> {
