@@ -12,7 +12,7 @@ use crate::model::policy::Rules;
 use crate::model::reason::Breaker;
 use crate::model::rotation::State;
 use crate::model::time::{Moment, later};
-use crate::ports::{Ask, JournalError, PassOver, Request};
+use crate::ports::{Ask, Enrolled, JournalError, PassOver, Request};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ impl Engine {
             for row in &rows {
                 if let Some(rules) = self.rules(&row.name) {
                     new.remove(&row.name);
-                    wakes.push(self.enrolled(rules, &row.state, row.wake, now));
+                    wakes.push(self.enrolled(rules, &row.state, row.wake, row.seq, now));
                 }
             }
             match rows.last().filter(|_| rows.len() == PAGE) {
@@ -57,24 +57,18 @@ impl Engine {
             }
         }
         for rules in new.into_iter().filter_map(|name| self.rules(name)) {
-            wakes.push(self.enrolled(rules, &State::default(), None, now));
+            wakes.push(self.enrolled(rules, &State::default(), None, 0, now));
         }
         self.ports.journal.enrol(wakes).await
     }
 
-    fn enrolled(
-        &self,
-        rules: &Rules,
-        state: &State,
-        wake: Option<Timestamp>,
-        now: Moment,
-    ) -> (CredentialName, AccountSid, Option<Timestamp>) {
+    fn enrolled(&self, rules: &Rules, state: &State, wake: Option<Timestamp>, seq: u64, now: Moment) -> Enrolled {
         let wake = self.first_wake(rules, state, wake, now);
         if let Some(account) = self.accounts.get(&rules.account) {
             account.note(&rules.name, state);
         }
         self.ports.observer.released(&rules.name, state, wake, "starting");
-        (rules.name.clone(), rules.account.clone(), wake)
+        Enrolled { name: rules.name.clone(), account: rules.account.clone(), wake, seq }
     }
 
     /// Work in flight at once; what is at rest when its rotation is due, or when its turn comes to be looked at.

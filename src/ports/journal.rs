@@ -25,9 +25,9 @@ pub trait Journal: Send + Sync {
     /// Deletes are held until this running time, because the journal was found to be older than it should be.
     async fn deletes_held_until(&self) -> Result<Option<Uptime>, JournalError>;
 
-    /// Makes a row for each credential of the policy that has none, and says when each shall be looked at next; rows of
-    /// credentials that are not named stay, and are never due.
-    async fn enrol(&self, wakes: Vec<(CredentialName, AccountSid, Option<Timestamp>)>) -> Result<(), JournalError>;
+    /// Makes a row for each credential of the policy that has none, and says when each shall be looked at next, unless
+    /// an entry was written since that was thought out; rows of credentials that are not named stay, and are never due.
+    async fn enrol(&self, credentials: Vec<Enrolled>) -> Result<(), JournalError>;
 
     /// All rows, by name, for `status`.
     async fn rows(&self) -> Result<Vec<Row>, JournalError>;
@@ -150,6 +150,20 @@ pub struct Row {
     pub wake: Option<Timestamp>,
     /// Why not sooner.
     pub waiting: String,
+}
+
+/// A credential of the policy, and when it shall be looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Enrolled {
+    /// The credential.
+    pub name: CredentialName,
+    /// The account that the policy says.
+    pub account: AccountSid,
+    /// When to look at it; never, if none.
+    pub wake: Option<Timestamp>,
+    /// The last entry that this was thought out from. Who writes a later one says himself when to look again, and
+    /// knows better.
+    pub seq: u64,
 }
 
 /// A key the journal knows.

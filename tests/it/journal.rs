@@ -14,7 +14,7 @@ use rekeyd::model::key::{AccountSid, AttemptId, KeySid};
 use rekeyd::model::names::{CredentialName, Instance, Place, SinkName, Version};
 use rekeyd::model::reason::{Breaker, Cause, Reason, StepName};
 use rekeyd::model::time::{Moment, Uptime};
-use rekeyd::ports::{Ask, Attempts, Claim, Journal, JournalError, PassOver, Refused, Request};
+use rekeyd::ports::{Ask, Attempts, Claim, Enrolled, Journal, JournalError, PassOver, Refused, Request};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,8 +60,13 @@ async fn on_all<F: Future<Output = ()>>(case: impl Fn(Arc<dyn Journal>) -> F) {
     case(Arc::new(postgres::open(&support::postgres::fresh(support::postgres::shared()).await).await)).await;
 }
 
+/// As at a first start.
+fn enrolment(credential: &str, wake: Option<Timestamp>) -> Enrolled {
+    Enrolled { name: name(credential), account: account(), wake, seq: 0 }
+}
+
 async fn enrolled(journal: &dyn Journal) -> Claim {
-    journal.enrol(vec![(name("billing"), account(), Some(at(0).wall))]).await.unwrap();
+    journal.enrol(vec![enrolment("billing", Some(at(0).wall))]).await.unwrap();
     journal.claim(&name("billing")).await.unwrap().unwrap()
 }
 
@@ -134,12 +139,9 @@ async fn an_event_that_does_not_fit_is_refused_and_the_claim_comes_back() {
 async fn credentials_are_due_by_their_wake_and_only_while_they_are_in_the_policy() {
     on_all(|journal| async move {
         let second = |n: i64| Some(Timestamp::from_second(n).unwrap());
-        let wakes = vec![
-            (name("late"), account(), second(30)),
-            (name("early"), account(), second(10)),
-            (name("never"), account(), None),
-        ];
-        journal.enrol(wakes).await.unwrap();
+        let [late, early, never] =
+            [("late", 30), ("early", 10), ("never", 0)].map(|(text, n)| enrolment(text, second(n)));
+        journal.enrol(vec![late, early, Enrolled { wake: None, ..never }]).await.unwrap();
         let due = |now: i64, limit| {
             let journal = journal.clone();
             async move {
@@ -160,10 +162,25 @@ async fn credentials_are_due_by_their_wake_and_only_while_they_are_in_the_policy
         let claim = journal.claim(&name("early")).await.unwrap().unwrap();
         journal.release(claim, second(40), "resting").await.unwrap();
         assert_eq!(due(30, 9).await, [name("late")]);
-        journal.enrol(vec![(name("early"), account(), second(5))]).await.unwrap();
+        journal.enrol(vec![enrolment("early", second(5))]).await.unwrap();
         assert_eq!(due(99, 9).await, [name("early")], "`late` is not in the policy any more");
         let rows = journal.rows().await.unwrap();
         assert_eq!(rows.len(), 3, "but its row stays");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_enrolment_thought_out_before_the_last_entry_does_not_say_when_to_wake() {
+    on_all(|journal| async move {
+        let claim = enrolled(&*journal).await;
+        let claim = append_all(&*journal, claim, vec![intended(1)]).await;
+        journal.release(claim, Some(at(60).wall), "the next trial").await.unwrap();
+        journal.enrol(vec![enrolment("billing", None)]).await.unwrap();
+        let row = journal.row(&name("billing")).await.unwrap().unwrap();
+        assert_eq!((row.wake, row.waiting.as_str()), (Some(at(60).wall), "the next trial"));
+        journal.enrol(vec![Enrolled { seq: row.seq, ..enrolment("billing", None) }]).await.unwrap();
+        assert_eq!(journal.row(&name("billing")).await.unwrap().unwrap().wake, None);
     })
     .await;
 }

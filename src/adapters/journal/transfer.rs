@@ -7,7 +7,7 @@ use crate::model::key::AccountSid;
 use crate::model::names::{CredentialName, Instance};
 use crate::model::rotation::{DAY, State};
 use crate::model::time::Uptime;
-use crate::ports::{JournalError, Refused, Request};
+use crate::ports::{Enrolled, JournalError, Refused, Request};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -193,7 +193,7 @@ impl Text {
         if there > 0 {
             return Err(TransferError::NotEmpty(there));
         }
-        let named = |c: &Credential| (c.name.clone(), c.account.clone(), None);
+        let named = |c: &Credential| Enrolled { name: c.name.clone(), account: c.account.clone(), wake: None, seq: 0 };
         port.enrol(self.credentials.iter().map(named).collect()).await?;
         let entries = self.credentials.iter().map(|credential| credential.entries.len()).sum();
         let moved = Moved { credentials: self.credentials.len(), entries, requests: self.requests.len() };

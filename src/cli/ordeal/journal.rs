@@ -7,7 +7,7 @@ use crate::model::names::CredentialName;
 use crate::model::reason::Breaker;
 use crate::model::time::{Moment, Uptime};
 use crate::ports::{
-    Attempts, Claim, Journal, JournalError, KnownAttempt, KnownKey, PassOver, Refused, Request, Row, Taken,
+    Attempts, Claim, Enrolled, Journal, JournalError, KnownAttempt, KnownKey, PassOver, Refused, Request, Row, Taken,
 };
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -33,8 +33,8 @@ impl Journal for AroundJournal {
         self.journal.deletes_held_until().await
     }
 
-    async fn enrol(&self, wakes: Vec<(CredentialName, AccountSid, Option<Timestamp>)>) -> Result<(), JournalError> {
-        self.journal.enrol(wakes).await
+    async fn enrol(&self, credentials: Vec<Enrolled>) -> Result<(), JournalError> {
+        self.journal.enrol(credentials).await
     }
 
     async fn rows(&self) -> Result<Vec<Row>, JournalError> {

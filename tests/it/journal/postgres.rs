@@ -35,7 +35,7 @@ async fn take(journal: &PostgresJournal, limit: usize) -> rekeyd::ports::Taken {
 async fn what_one_process_has_taken_the_other_passes_over_until_the_lease_ends() {
     let state = fresh().await;
     let (one, two) = (open(&state).await, open(&state).await);
-    let all = ["a", "b", "c"].map(|text| (name(text), account(), Some(at(0).wall)));
+    let all = ["a", "b", "c"].map(|text| enrolment(text, Some(at(0).wall)));
     one.enrol(all.to_vec()).await.unwrap();
     let (first, second) = (take(&one, 2).await, take(&two, 9).await);
     assert_eq!((first.claims.len(), second.claims.len()), (2, 1));
@@ -103,7 +103,7 @@ async fn an_append_whose_answer_was_lost_may_be_said_again() {
 async fn of_two_decisions_to_delete_in_one_account_the_second_is_decided_anew() {
     let state = fresh().await;
     let (one, two) = (open(&state).await, open(&state).await);
-    one.enrol(["a", "b"].map(|text| (name(text), account(), None)).to_vec()).await.unwrap();
+    one.enrol(["a", "b"].map(|text| enrolment(text, None)).to_vec()).await.unwrap();
     let mut condemning = Vec::new();
     for (journal, text, n) in [(&one, "a", 1), (&two, "b", 2)] {
         let claim = journal.claim(&name(text)).await.unwrap().unwrap();

@@ -15,8 +15,9 @@ async fn try_open(dir: &Path, instance: &str) -> Result<SqliteJournal, JournalEr
 async fn many_appends_at_once_share_commits_and_all_are_kept() {
     let dir = tempfile::tempdir().unwrap();
     let journal = Arc::new(open(dir.path()).await);
-    let names: Vec<_> = (0..500).map(|n| name(&format!("c{n}"))).collect();
-    journal.enrol(names.iter().map(|name| (name.clone(), account(), None)).collect()).await.unwrap();
+    let all: Vec<_> = (0..500).map(|n| enrolment(&format!("c{n}"), None)).collect();
+    let names: Vec<_> = all.iter().map(|enrolled| enrolled.name.clone()).collect();
+    journal.enrol(all).await.unwrap();
     let appends = names.iter().enumerate().map(|(n, name)| {
         let journal = journal.clone();
         async move {

@@ -25,7 +25,7 @@ use crate::model::reason::Breaker;
 use crate::model::rotation::{DAY, State};
 use crate::model::time::{Moment, Uptime};
 use crate::ports::{
-    Attempts, Claim, Clock, Journal, JournalError, KnownAttempt, KnownKey, PassOver, Refused, Request,
+    Attempts, Claim, Clock, Enrolled, Journal, JournalError, KnownAttempt, KnownKey, PassOver, Refused, Request,
     Row as CredentialRow, Taken,
 };
 use async_trait::async_trait;
@@ -203,10 +203,10 @@ impl Journal for PostgresJournal {
         Ok(until.map(|until| Uptime(count(until))))
     }
 
-    async fn enrol(&self, wakes: Vec<(CredentialName, AccountSid, Option<Timestamp>)>) -> Result<(), JournalError> {
+    async fn enrol(&self, credentials: Vec<Enrolled>) -> Result<(), JournalError> {
         let empty = serde_json::to_string(&State::default()).map_err(|error| corrupt(&error.to_string()))?;
         let mut lent = self.lend().await?;
-        let enrolled = bounded(enrolment::enrol(lent.connection()?, wakes, empty)).await?;
+        let enrolled = bounded(enrolment::enrol(lent.connection()?, &credentials, empty)).await?;
         lent.ended(enrolled)
     }
 

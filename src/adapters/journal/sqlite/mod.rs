@@ -20,8 +20,8 @@ use crate::model::names::{CredentialName, Instance};
 use crate::model::reason::Breaker;
 use crate::model::time::{Moment, Uptime};
 use crate::ports::{
-    Attempts, Claim, Journal, JournalError, KnownAttempt, KnownKey, PassOver, Refused, Request, Row as CredentialRow,
-    Taken,
+    Attempts, Claim, Enrolled, Journal, JournalError, KnownAttempt, KnownKey, PassOver, Refused, Request,
+    Row as CredentialRow, Taken,
 };
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -133,8 +133,8 @@ impl Journal for SqliteJournal {
         Ok(rows.first().and_then(|row| row.maybe_number(0)).map(|until| Uptime(count(until))))
     }
 
-    async fn enrol(&self, wakes: Vec<(CredentialName, AccountSid, Option<Timestamp>)>) -> Result<(), JournalError> {
-        self.writer.write(|done| Write::Enrol(wakes, done)).await
+    async fn enrol(&self, credentials: Vec<Enrolled>) -> Result<(), JournalError> {
+        self.writer.write(|done| Write::Enrol(credentials, done)).await
     }
 
     async fn rows(&self) -> Result<Vec<CredentialRow>, JournalError> {

@@ -6,10 +6,13 @@
 use super::opening::options;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{ConnectOptions, Connection};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 pub(super) struct Pen {
     path: PathBuf,
+    /// Which file that is, whatever has its name by now.
+    file: Option<(u64, u64)>,
     connection: Option<SqliteConnection>,
     /// The count of writes that the journal had at least, as far as is known.
     writes: i64,
@@ -17,7 +20,7 @@ pub(super) struct Pen {
 
 impl Pen {
     pub(super) fn new(path: PathBuf, connection: SqliteConnection, writes: i64) -> Self {
-        Self { path, connection: Some(connection), writes }
+        Self { file: file(&path), path, connection: Some(connection), writes }
     }
 
     /// The connection, or another one when the last has failed.
@@ -29,8 +32,12 @@ impl Pen {
         Ok(self.connection.insert(connection))
     }
 
-    /// The file is opened by its name: one that has come less far was put in its place, and nothing is written to it.
+    /// The file is opened by its name: another one was put in its place, and nothing is written to it, for what is read
+    /// would still be the first. Nor to the same one if it has come less far.
     async fn reopened(&self) -> Result<SqliteConnection, sqlx::Error> {
+        if file(&self.path) != self.file {
+            return Err(sqlx::Error::Configuration("another file has its name; restart rekeyd to use that one".into()));
+        }
         let mut connection = options(&self.path).connect().await?;
         let writes: i64 = sqlx::query_scalar("SELECT writes FROM installation").fetch_one(&mut connection).await?;
         if writes < self.writes {
@@ -56,4 +63,8 @@ impl Pen {
             let _ = connection.close().await;
         }
     }
+}
+
+fn file(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }

@@ -13,7 +13,7 @@ use crate::model::names::CredentialName;
 use crate::model::reason::Breaker;
 use crate::model::rotation::State;
 use crate::model::time::Uptime;
-use crate::ports::{Claim, JournalError, Refused, Request};
+use crate::ports::{Claim, Enrolled, JournalError, Refused, Request};
 use jiff::Timestamp;
 use serde::Serialize;
 use sqlx::sqlite::SqliteConnection;
@@ -27,7 +27,7 @@ type Done = oneshot::Sender<Result<(), JournalError>>;
 pub(super) enum Write {
     Append(Box<Append>, oneshot::Sender<Result<Inserted, JournalError>>),
     Release(CredentialName, Option<Timestamp>, String, Done),
-    Enrol(Vec<(CredentialName, AccountSid, Option<Timestamp>)>, Done),
+    Enrol(Vec<Enrolled>, Done),
     Ask(Request, Done),
     Answered(i64, Done),
     Checkpoint(Uptime, Done),
@@ -140,7 +140,7 @@ async fn commit(connection: &mut SqliteConnection, batch: &[Write]) -> Result<(i
                 let update = sqlx::query(query).bind(name.as_str()).bind(wake).bind(waiting);
                 update.execute(&mut *connection).await?;
             }
-            Write::Enrol(wakes, _) => enrol(connection, wakes).await?,
+            Write::Enrol(credentials, _) => enrol(connection, credentials).await?,
             Write::Ask(request, _) => {
                 sqlx::query(sql::ASK).bind(text(request)?).execute(&mut *connection).await?;
             }
@@ -244,24 +244,23 @@ async fn hold(connection: &mut SqliteConnection, evidence: &str, until: Uptime) 
     Ok(())
 }
 
-async fn enrol(
-    connection: &mut SqliteConnection,
-    wakes: &[(CredentialName, AccountSid, Option<Timestamp>)],
-) -> Result<(), sqlx::Error> {
-    let wakes: Vec<_> =
-        wakes.iter().map(|(name, account, wake)| (name, account, wake.map(Timestamp::as_millisecond))).collect();
-    let wakes = text(&wakes)?;
+async fn enrol(connection: &mut SqliteConnection, credentials: &[Enrolled]) -> Result<(), sqlx::Error> {
+    let row = |e: &Enrolled| (e.name.clone(), e.account.clone(), e.wake.map(Timestamp::as_millisecond), e.seq);
+    let rows = text(&credentials.iter().map(row).collect::<Vec<_>>())?;
     // Rows that stay as they are are not written again.
     let rest = "UPDATE credential SET wake_ms = NULL, waiting = 'not in the policy' WHERE wake_ms IS NOT NULL \
                 AND name NOT IN (SELECT value ->> 0 FROM json_each($1))";
-    sqlx::query(rest).bind(&wakes).execute(&mut *connection).await?;
+    sqlx::query(rest).bind(&rows).execute(&mut *connection).await?;
     let query = "INSERT INTO credential (name, account, seq, chain, state, wake_ms, waiting) \
                  SELECT value ->> 0, value ->> 1, 0, x'', $2, value ->> 2, 'starting' FROM json_each($1) WHERE true \
-                 ON CONFLICT (name) DO UPDATE \
-                 SET account = excluded.account, wake_ms = excluded.wake_ms, waiting = excluded.waiting \
-                 WHERE account IS NOT excluded.account OR wake_ms IS NOT excluded.wake_ms";
-    let insert = sqlx::query(query).bind(wakes).bind(text(&State::default())?);
-    insert.execute(connection).await.map(drop)
+                 ON CONFLICT (name) DO NOTHING";
+    let insert = sqlx::query(query).bind(&rows).bind(text(&State::default())?);
+    insert.execute(&mut *connection).await?;
+    // A row that has an entry more than was known here was told by its writer when to be looked at.
+    let query = "UPDATE credential SET account = e.value ->> 1, wake_ms = e.value ->> 2, waiting = 'starting' \
+                 FROM json_each($1) e WHERE name = e.value ->> 0 AND seq = e.value ->> 3 \
+                 AND (account IS NOT e.value ->> 1 OR wake_ms IS NOT e.value ->> 2)";
+    sqlx::query(query).bind(rows).execute(connection).await.map(drop)
 }
 
 fn tell(batch: impl Iterator<Item = Write>, ended: Result<(i64, Vec<Inserted>), sqlx::Error>) {

@@ -15,7 +15,7 @@ use rekeyd::model::rotation::{HOUR, State};
 use rekeyd::model::rule::Rule;
 use rekeyd::model::time::{Moment, Uptime};
 use rekeyd::ports::{
-    Attempts, Claim, Journal, JournalError, KnownAttempt, KnownKey, PassOver, Refused, Request, Row, Taken,
+    Attempts, Claim, Enrolled, Journal, JournalError, KnownAttempt, KnownKey, PassOver, Refused, Request, Row, Taken,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -201,10 +201,11 @@ impl Journal for MemoryJournal {
         Ok(self.disk(|disk| disk.held))
     }
 
-    async fn enrol(&self, wakes: Vec<(CredentialName, AccountSid, Option<Timestamp>)>) -> Result<(), JournalError> {
+    async fn enrol(&self, credentials: Vec<Enrolled>) -> Result<(), JournalError> {
         self.disk(|disk| {
-            disk.rows.values_mut().for_each(|row| row.wake = None);
-            for (name, account, wake) in wakes {
+            let named: BTreeSet<_> = credentials.iter().map(|enrolled| enrolled.name.clone()).collect();
+            disk.rows.values_mut().filter(|row| !named.contains(&row.name)).for_each(|row| row.wake = None);
+            for Enrolled { name, account, wake, seq } in credentials {
                 let fresh = Row {
                     name: name.clone(),
                     account,
@@ -213,7 +214,10 @@ impl Journal for MemoryJournal {
                     wake,
                     waiting: "starting".into(),
                 };
-                disk.rows.entry(name).or_insert(fresh).wake = wake;
+                let row = disk.rows.entry(name).or_insert(fresh);
+                if row.seq == seq {
+                    row.wake = wake;
+                }
             }
         });
         Ok(())
