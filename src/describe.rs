@@ -65,6 +65,7 @@ fn cause_words(cause: Cause) -> &'static str {
         Cause::NotAccepted => "Twilio did not accept it in time",
         Cause::SinksDown => "the sinks could not be written in time",
         Cause::Deleted => "somebody deleted it",
+        Cause::Permissions => "it may do something else than was asked for",
         Cause::Resurfaced => "it was believed gone and is not",
     }
 }

@@ -9,6 +9,7 @@ use crate::model::event::Entry;
 use crate::model::fault::Outcome;
 use crate::model::key::{AccountSid, AttemptId, KeyFacts, KeySid, Label};
 use crate::model::names::{CredentialName, Place, Version};
+use crate::model::permission::{Granted, Permissions};
 use crate::model::reason::Breaker;
 use crate::model::rotation::State;
 use crate::model::secret::Secret;
@@ -19,13 +20,15 @@ pub use journal::{
     Taken,
 };
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::time::Duration;
+use url::Url;
 
 /// Twilio: makes, shows and deletes keys, and tells whether a pair works.
 #[async_trait]
 pub trait Issuer: Send + Sync {
-    /// Creates a key; exactly one request is sent, whatever happens to it.
-    async fn create(&self, account: &AccountSid, label: &Label) -> Outcome<NewKey>;
+    /// Creates a key, a Restricted one if permissions are given; exactly one request is sent, whatever happens to it.
+    async fn create(&self, account: &AccountSid, label: &Label, permissions: Option<&Permissions>) -> Outcome<NewKey>;
 
     /// Every key of the account, all pages, each key once. Only a hint: a key may be missing from it (rule 16).
     async fn list(&self, account: &AccountSid) -> Outcome<Vec<KeyFacts>>;
@@ -33,14 +36,20 @@ pub trait Issuer: Send + Sync {
     /// One key by its SID; `None` if Twilio says that it does not exist. This is a fact.
     async fn fetch(&self, account: &AccountSid, sid: &KeySid) -> Outcome<Option<KeyFacts>>;
 
+    /// What one key may do.
+    async fn permissions(&self, account: &AccountSid, sid: &KeySid) -> Outcome<Granted>;
+
     /// Deletes one key; a key that does not exist counts as deleted.
     async fn delete(&self, account: &AccountSid, sid: &KeySid) -> Outcome<()>;
 
-    /// Calls an ordinary resource with the pair, as a consumer would.
-    async fn probe(&self, account: &AccountSid, sid: &KeySid, secret: &Secret) -> Outcome<Verdict>;
+    /// Calls an ordinary resource with the pair, as a consumer would, or the one at that address.
+    async fn probe(&self, account: &AccountSid, sid: &KeySid, secret: &Secret, at: Option<&Url>) -> Outcome<Verdict>;
 
     /// Whether the account may be worked on.
     async fn standing(&self, account: &AccountSid) -> Outcome<Standing>;
+
+    /// The keys that this signs in with: none of them may ever be deleted (S11).
+    fn roots(&self) -> BTreeSet<KeySid>;
 
     /// The last `Date` header, and the local monotonic time at which it came.
     fn date(&self) -> Option<(Timestamp, Duration)>;

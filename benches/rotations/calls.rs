@@ -10,7 +10,7 @@ use rekeyd::adapters::twilio::TwilioClient;
 use rekeyd::model::fault::Outcome;
 use rekeyd::model::key::{AccountSid, KeySid, Label, LabelKey};
 use rekeyd::model::names::{CredentialName, Instance};
-use rekeyd::model::policy::{SecretSource, TwilioPolicy};
+use rekeyd::model::policy::{Access, Admin, SecretSource, TwilioPolicy};
 use rekeyd::model::secret::Secret;
 use rekeyd::ports::{Clock as _, Issuer as _};
 use std::process::{Command, Stdio};
@@ -39,14 +39,14 @@ pub fn measure(rig: &Rig, rotations: usize) -> Beside {
 
 /// What the program that was started again does: prints the time and the CPU time that it took, in microseconds.
 pub fn make(port: &str, rotations: &str) {
-    let policy = TwilioPolicy {
-        account: AccountSid::new(ACCOUNT).unwrap(),
-        main_key: KeySid::new(MAIN_KEY).unwrap(),
-        main_key_secret: SecretSource::Env("unused".to_owned()),
-        base_url: format!("http://127.0.0.1:{port}").parse().unwrap(),
-    };
-    let secret = Secret::new(MAIN_SECRET.to_owned());
-    let client = Arc::new(TwilioClient::new(&policy, secret, Arc::new(SystemClock::new())).unwrap());
+    let account = AccountSid::new(ACCOUNT).unwrap();
+    let (key, secret) = (Some(KeySid::new(MAIN_KEY).unwrap()), SecretSource::Env("unused".to_owned()));
+    let admin = Admin { account: account.clone(), key, secret, pkcv: None };
+    let base_url = format!("http://127.0.0.1:{port}").parse().unwrap();
+    let access = Access { base_url, admin, pkcv: None };
+    let policy = TwilioPolicy { account, access, accounts: std::collections::BTreeMap::new() };
+    let read = |_: &SecretSource| Ok(Secret::new(MAIN_SECRET.to_owned()));
+    let client = Arc::new(TwilioClient::new(&policy, &read, Arc::new(SystemClock::new())).unwrap());
     let turns = Arc::new(Semaphore::new(IN_FLIGHT as usize));
     let rotations: usize = rotations.parse().unwrap();
     let (start, before) = (Instant::now(), cpu("self"));
@@ -68,9 +68,9 @@ async fn rotate(client: Arc<TwilioClient>, turns: Arc<Semaphore>) {
     let attempt = SystemClock::new().attempt();
     let label = Label::new(&LabelKey::new([0; 32]), &account, &instance, &credential, attempt);
     let turn = async || turns.acquire().await.unwrap();
-    let created = in_turn(turn().await, client.create(&account, &label)).await;
+    let created = in_turn(turn().await, client.create(&account, &label, None)).await;
     for _ in 0..5 {
-        in_turn(turn().await, client.probe(&account, &created.facts.sid, &created.secret)).await;
+        in_turn(turn().await, client.probe(&account, &created.facts.sid, &created.secret, None)).await;
     }
     in_turn(turn().await, client.fetch(&account, &created.facts.sid)).await;
     in_turn(turn().await, client.delete(&account, &created.facts.sid)).await;

@@ -88,6 +88,19 @@ pub fn read(source: &SecretSource) -> Result<Secret, SecretError> {
     match source {
         SecretSource::File(path) => read_file(path, environment("CREDENTIALS_DIRECTORY").as_deref().map(Path::new)),
         SecretSource::Env(name) => read_variable(name, environment(name)),
+        SecretSource::Admin(path) => read_lines(path),
+    }
+}
+
+/// Reads a secret of several lines, as a private key in PEM is one.
+pub fn read_lines(path: &Path) -> Result<Secret, SecretError> {
+    let bytes = contents(path, environment("CREDENTIALS_DIRECTORY").as_deref().map(Path::new))?;
+    let unfit = |problem| SecretError::Unfit { origin: format!("the secret file {}", path.display()), problem };
+    match std::str::from_utf8(&bytes) {
+        _ if bytes.len() > LIMIT => Err(unfit(Problem::TooLong)),
+        Ok("") => Err(unfit(Problem::Empty)),
+        Ok(text) => Ok(Secret::new(text.to_owned())),
+        Err(_) => Err(unfit(Problem::NotText)),
     }
 }
 

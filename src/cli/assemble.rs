@@ -5,7 +5,7 @@ use crate::adapters::clock::SystemClock;
 use crate::adapters::directory::Directory;
 use crate::adapters::http::{Connections, Deadlines};
 use crate::adapters::journal::{Access, AnyJournal};
-use crate::adapters::twilio::TwilioClient;
+use crate::adapters::twilio::{TwilioClient, TwilioError};
 use crate::adapters::{aws, http, secrets, vault};
 use crate::model::names::SinkName;
 use crate::model::policy::{Policy, SinkPolicy, StateUrl};
@@ -32,11 +32,12 @@ pub(super) enum Purpose {
 pub(super) async fn doors(policy: &Policy, purpose: Purpose) -> Result<Doors, CliError> {
     http::install_crypto();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let secret = secrets::read(&policy.twilio.main_key_secret).map_err(|error| {
-        let hint = "it is named by main_key_secret_file or main_key_secret_env in [twilio]";
-        CliError::new(Kind::Failed, format!("the Main key's secret can not be read: {}", chain(&error))).hint(hint)
+    let issuer = TwilioClient::new(&policy.twilio, &secrets::read, clock.clone());
+    let issuer = issuer.map_err(|error| {
+        let failed = CliError::new(Kind::Failed, chain(&error));
+        let hint = "it is named by main_key_secret_file or auth_token_file in [twilio] or [accounts]";
+        if matches!(error, TwilioError::Secret(..)) { failed.hint(hint) } else { failed }
     })?;
-    let issuer = TwilioClient::new(&policy.twilio, secret, clock.clone()).map_err(CliError::failed)?;
     let mut sinks = BTreeMap::new();
     for (name, sink) in &policy.sinks {
         let error = |error: &dyn std::fmt::Display| CliError::new(Kind::Failed, format!("sink `{name}`: {error}"));

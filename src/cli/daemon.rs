@@ -26,6 +26,7 @@ pub(super) struct Daemon {
     pub(super) journal: Arc<dyn Journal>,
     opened: AnyJournal,
     stop: CancellationToken,
+    worker: Arc<Engine>,
     engine: JoinHandle<Result<(), crate::ports::JournalError>>,
     listener: JoinHandle<std::io::Result<()>>,
     ticks: ticks::Ticks,
@@ -55,11 +56,14 @@ impl Daemon {
         let engine = Engine::new(policy.clone(), ports, stop.clone());
         let health = health(&policy, &engine, metrics.clone(), clock.clone());
         let listener = tokio::spawn(serve(listener, health, stop.clone()));
-        let woken = engine.clone();
-        let ticks = ticks::every(policy.timing.tick, move || woken.wake()).await;
+        // What only looks on does not keep the engine, and with it the journal, alive.
+        let woken = Arc::downgrade(&engine);
+        let wake = move || drop(woken.upgrade().inspect(|engine| engine.wake()));
+        let ticks = ticks::every(policy.timing.tick, wake).await;
         let ticks = ticks.map_err(|error| failed("ticks", &error))?;
+        let worker = engine.clone();
         let engine = tokio::spawn(async move { engine.run().await });
-        Ok(Self { address, metrics, clock, journal, opened, stop, engine, listener, ticks })
+        Ok(Self { address, metrics, clock, journal, opened, stop, worker, engine, listener, ticks })
     }
 
     /// Ends when the engine ends by itself, which only a journal that can not be used makes it do.
@@ -72,6 +76,11 @@ impl Daemon {
         }
     }
 
+    /// Waits until nothing is in hand whose end would cost a key. A secret is held for ten minutes at most.
+    pub(super) async fn drain(&self) {
+        self.worker.drain(Duration::from_secs(11 * 60)).await;
+    }
+
     /// Lets the calls in hand end, for a while; what does not end is recovered at the next start.
     pub(super) async fn stop(self) {
         self.stop.cancel();
@@ -79,8 +88,12 @@ impl Daemon {
             tracing::warn!("a call did not end in time; what it did is found out at the next start");
         }
         self.ticks.stop().await;
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.listener).await;
-        drop(self.journal);
+        let mut listener = self.listener;
+        if tokio::time::timeout(Duration::from_secs(1), &mut listener).await.is_err() {
+            listener.abort();
+        }
+        // Whoever has the journal still holds its lock, and the next daemon may be one of this process.
+        drop((self.worker, self.journal));
         self.opened.close().await;
     }
 }
@@ -88,13 +101,20 @@ impl Daemon {
 fn health(policy: &Policy, engine: &Arc<Engine>, metrics: Arc<Metrics>, clock: Arc<dyn Clock>) -> Health {
     // The engine makes a pass by itself after three ticks; after three of those it hangs.
     let patience = policy.timing.tick * 9 + Duration::from_secs(30);
-    let (beating, now) = (engine.clone(), clock.clone());
+    let (beating, now) = (Arc::downgrade(engine), clock.clone());
     let alive = move || {
-        let silent = now.running().saturating_sub(beating.beat());
+        let beat = beating.upgrade().ok_or_else(|| "it is stopping".to_owned())?.beat();
+        let silent = now.running().saturating_sub(beat);
         if silent < patience { Ok(()) } else { Err(format!("no pass for {} s", silent.as_secs())) }
     };
-    let begun = engine.clone();
-    let ready = move || begun.at_work().then_some(()).ok_or_else(|| "the first pass has not been made".to_owned());
+    let begun = Arc::downgrade(engine);
+    let ready = move || {
+        begun
+            .upgrade()
+            .is_some_and(|engine| engine.at_work())
+            .then_some(())
+            .ok_or_else(|| "the first pass has not been made".to_owned())
+    };
     Health { metrics, clock, alive: Arc::new(alive), ready: Arc::new(ready) }
 }
 

@@ -49,7 +49,8 @@ pub(super) async fn run(args: Args) -> Result<(), CliError> {
         "Three credentials are rotated every 14 s with 6 s of grace, and three consumers use them all the time.\n",
     );
 
-    let mut ended = std::pin::pin!(Signals::listen()?.next());
+    let mut signals = Signals::listen()?;
+    let mut ended = std::pin::pin!(signals.end());
     let narrator = Arc::new(Narrator::new());
     let daemon = Daemon::start(policy.clone(), narrator.clone()).await?;
     let consumers = consumers(&policy, dir.path())?;
@@ -186,9 +187,9 @@ struct Consumer {
 
 fn consumers(policy: &Policy, dir: &Path) -> Result<Vec<Consumer>, CliError> {
     let consumer = |rules: &Rules| {
-        let nobody = crate::model::secret::Secret::new("none".to_owned());
+        let nobody = |_: &_| Ok(crate::model::secret::Secret::new("none".to_owned()));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let twilio = TwilioClient::new(&policy.twilio, nobody, clock).map_err(CliError::failed)?;
+        let twilio = TwilioClient::new(&policy.twilio, &nobody, clock).map_err(CliError::failed)?;
         let file = dir.join("secrets").join(rules.places.first().map_or("", |place| &*place.path));
         let names = Names { now: rules.members.clone(), before: Vec::new() };
         let (calls, refused) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
@@ -213,7 +214,7 @@ async fn consume(
         let Ok(object) = serde_json::from_str(&text) else { continue };
         let (content, secret) = document::read(&object, &names);
         let (Some(sid), Some(secret)) = (content.sid(), secret) else { continue };
-        if let Ok(verdict) = twilio.probe(&account, sid, &secret).await.answer() {
+        if let Ok(verdict) = twilio.probe(&account, sid, &secret, None).await.answer() {
             calls.fetch_add(1, Ordering::Relaxed);
             refused.fetch_add(u64::from(verdict == Verdict::Refused), Ordering::Relaxed);
         }

@@ -16,12 +16,14 @@ use crate::model::document::{Names, Pair};
 use crate::model::fault::Outcome;
 use crate::model::key::{AccountSid, AttemptId, KeyFacts, KeySid, Label};
 use crate::model::names::{Place, Version};
+use crate::model::permission::{Granted, Permissions};
 use crate::model::rule::Rule;
 use crate::model::secret::Secret;
 use crate::ports::{Issuer, Journal, NewKey, Reading, Sink, Standing, Verdict, Written};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use rustix::process::{Signal, getpid, kill_process};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -126,8 +128,8 @@ struct Around {
 
 #[async_trait]
 impl Issuer for Around {
-    async fn create(&self, account: &AccountSid, label: &Label) -> Outcome<NewKey> {
-        let create = self.issuer.create(account, label);
+    async fn create(&self, account: &AccountSid, label: &Label, permissions: Option<&Permissions>) -> Outcome<NewKey> {
+        let create = self.issuer.create(account, label, permissions);
         match self.points {
             Some(points) => points.around("create", create).await,
             None => create.await.map(|new| panic!("an ordeal with {}", new.secret.expose())),
@@ -142,6 +144,10 @@ impl Issuer for Around {
         self.issuer.fetch(account, sid).await
     }
 
+    async fn permissions(&self, account: &AccountSid, sid: &KeySid) -> Outcome<Granted> {
+        self.issuer.permissions(account, sid).await
+    }
+
     async fn delete(&self, account: &AccountSid, sid: &KeySid) -> Outcome<()> {
         let delete = self.issuer.delete(account, sid);
         match self.points {
@@ -150,12 +156,22 @@ impl Issuer for Around {
         }
     }
 
-    async fn probe(&self, account: &AccountSid, sid: &KeySid, secret: &Secret) -> Outcome<Verdict> {
-        self.issuer.probe(account, sid, secret).await
+    async fn probe(
+        &self,
+        account: &AccountSid,
+        sid: &KeySid,
+        secret: &Secret,
+        at: Option<&url::Url>,
+    ) -> Outcome<Verdict> {
+        self.issuer.probe(account, sid, secret, at).await
     }
 
     async fn standing(&self, account: &AccountSid) -> Outcome<Standing> {
         self.issuer.standing(account).await
+    }
+
+    fn roots(&self) -> BTreeSet<KeySid> {
+        self.issuer.roots()
     }
 
     fn date(&self) -> Option<(Timestamp, Duration)> {

@@ -8,9 +8,10 @@ use crate::decide::{Hand, Sight, Step, View, Weather, plan, step};
 use crate::model::event::Event;
 use crate::model::key::KeySid;
 use crate::model::names::{CredentialName, Place, SinkName};
-use crate::model::policy::{Policy, Rules, StateUrl};
+use crate::model::permission::{Permission, Permissions, difference};
+use crate::model::policy::{Allow, Policy, Rules, StateUrl};
 use crate::model::reason::Reason;
-use crate::model::rotation::{Phase, State};
+use crate::model::rotation::{Current, Phase, State};
 use crate::model::time::{Moment, Uptime};
 use crate::ports::Row;
 use futures_util::stream::{self, StreamExt};
@@ -173,7 +174,7 @@ fn steps(rules: &Rules, state: &State, reason: Reason) -> Vec<String> {
         None => {
             let adopted = rules.adopt.as_ref().filter(|_| current.is_none());
             steps.extend(adopted.map(|sid| format!("adopt {sid}, made by hand")));
-            steps.push("create a key and prove it".to_owned());
+            steps.push(format!("create {} and prove it", made(rules, current)));
             steps.push(format!("publish it to {}", list(&mut rules.places.iter())));
             old.extend(rotation.iter().flat_map(|rotation| &rotation.predecessors));
             let served = current.filter(|current| !current.gone).map(|current| &current.sid);
@@ -183,6 +184,26 @@ fn steps(rules: &Rules, state: &State, reason: Reason) -> Vec<String> {
     let delete = |sid: &&KeySid| format!("delete {sid}, no sooner than {grace} after every place serves the new one");
     steps.extend(old.iter().map(delete));
     steps
+}
+
+/// The key that will be made, and how what it may do differs from what the present one may.
+fn made(rules: &Rules, current: Option<&Current>) -> String {
+    let has = current.and_then(|current| current.permissions.as_ref());
+    let list = |these: &Permissions| these.iter().map(Permission::as_str).collect::<Vec<_>>().join(", ");
+    match (&rules.allow, has) {
+        (None, None) => "a key".to_owned(),
+        (None, Some(has)) => {
+            format!("an ordinary key, which may do everything, in place of one that may do {}", list(has))
+        }
+        (Some(Allow::LikeKey(sid)), _) => format!("a Restricted key that may do what {sid} may"),
+        (Some(Allow::These(these)), None) => format!("a Restricted key that may do {}", list(these)),
+        (Some(Allow::These(these)), Some(has)) => match difference(has, these) {
+            (more, less) if more.is_empty() && less.is_empty() => "a Restricted key that may do the same".to_owned(),
+            (more, less) if less.is_empty() => format!("a Restricted key that may do {} as well", list(&more)),
+            (more, less) if more.is_empty() => format!("a Restricted key that may no longer do {}", list(&less)),
+            (more, less) => format!("a Restricted key that may do {}, and no longer {}", list(&more), list(&less)),
+        },
+    }
 }
 
 /// Reads every place, as the daemon would before an intent.
@@ -223,7 +244,7 @@ fn decide(policy: &Policy, doors: &Doors, rules: &Rules, state: &State, seq: u64
         instance: &policy.instance,
         timing: &policy.timing,
         limits: &policy.limits,
-        roots: &BTreeSet::from([policy.twilio.main_key.clone()]),
+        roots: &doors.issuer.roots(),
         sinks: &sinks,
         now,
         local: now.uptime,
@@ -245,6 +266,7 @@ fn words(step: &Step) -> (&'static str, String) {
         Step::Record(Event::Halted { halt, detail }) => ("halt", format!("{}: {detail}", halt.word())),
         Step::Record(event) => ("go on", crate::describe::describe(event)),
         Step::Fetch(sid) => ("go on", format!("ask Twilio for {sid}")),
+        Step::Permissions(sid) => ("go on", format!("ask Twilio what {sid} may do")),
         Step::Find(_) => ("go on", "look for the key of a create that was not answered".to_owned()),
         Step::Look(_) | Step::Prove(_) => ("go on", "check what the sinks serve".to_owned()),
         Step::Recall(place) => ("go on", format!("read the new pair back from {place}")),

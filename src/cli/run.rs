@@ -1,15 +1,24 @@
 //! `rekeyd run`: the daemon.
 
+use super::assemble::{Purpose, doors};
 use super::daemon::Daemon;
 use super::{CliError, Kind, load};
 use crate::config::Loaded;
-use crate::model::policy::Policy;
+use crate::model::policy::{Access, Policy, SecretSource};
+use crate::ports::Clock;
 use crate::telemetry::EventLog;
-use std::path::Path;
+use aws_lc_rs::digest::{SHA256, digest};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use zeroize::Zeroizing;
 
 /// Runs the daemon until SIGTERM or SIGINT; calls in hand end first, within ten seconds.
+///
+/// SIGHUP has the policy read again; so has a Main key, auth token or private key that is replaced in its file. What is not
+/// accepted then changes nothing.
 ///
 /// It recovers from whatever state a crash left, so it can be killed at any time. What is under way is in `rekeyd
 /// status`, what happened in `rekeyd history NAME` and in the log on standard error: lines on a terminal, JSON elsewhere.
@@ -17,20 +26,120 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(super) struct Args {}
 
 pub(super) async fn run(config: &Path, Args {}: Args) -> Result<(), CliError> {
-    let signals = Signals::listen()?;
-    let loaded = load(config)?;
-    warn_of(&loaded);
-    let policy = Arc::new(loaded.policy);
-    let mut daemon = Daemon::start(policy.clone(), Arc::new(EventLog)).await?;
-    announce(&policy, &daemon);
-    let signal = tokio::select! {
-        signal = signals.next() => signal,
-        error = daemon.failed() => return Err(error),
-    };
-    tracing::info!(signal, "stopping; calls in hand end first");
-    daemon.stop().await;
+    let mut signals = Signals::listen()?;
+    let mut loaded = load(config)?;
+    while let Some(anew) = work(config, loaded, &mut signals).await? {
+        loaded = anew;
+    }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Works by one policy; answers the next one, if it did not end for good.
+async fn work(config: &Path, loaded: Loaded, signals: &mut Signals) -> Result<Option<Loaded>, CliError> {
+    warn_of(&loaded);
+    let policy = Arc::new(loaded.policy);
+    let sources = Sources::of(&policy);
+    let mut daemon = Daemon::start(policy.clone(), Arc::new(EventLog)).await?;
+    announce(&policy, &daemon);
+    let clock = daemon.clock.clone();
+    let told = tokio::select! {
+        told = until_something_changes(config, &clock, signals, sources) => told,
+        error = daemon.failed() => return Err(error),
+    };
+    let next = match told {
+        Told::Stop(signal) => Err(signal),
+        Told::Again(anew) => drained(&daemon, signals).await.map(|()| *anew),
+    };
+    if let Err(signal) = next {
+        tracing::info!(signal, "stopping; calls in hand end first");
+    }
+    daemon.stop().await;
+    Ok(next.ok())
+}
+
+/// Waits until nothing is in hand; the signal, if one comes meanwhile.
+async fn drained(daemon: &Daemon, signals: &mut Signals) -> Result<(), &'static str> {
+    tracing::info!("beginning anew; what holds a new secret comes to its end first");
+    tokio::select! {
+        () = daemon.drain() => Ok(()),
+        signal = signals.end() => Err(signal),
+    }
+}
+
+/// What was heard while the daemon works.
+enum Told {
+    Stop(&'static str),
+    Again(Box<Loaded>),
+}
+
+/// A policy that is not accepted, or names what can not be read, changes nothing.
+async fn until_something_changes(
+    config: &Path,
+    clock: &Arc<dyn Clock>,
+    signals: &mut Signals,
+    mut sources: Sources,
+) -> Told {
+    loop {
+        let why = tokio::select! {
+            signal = signals.next() => signal,
+            () = sources.changed(clock) => "what manages the keys was replaced",
+        };
+        if matches!(why, "SIGTERM" | "SIGINT") {
+            return Told::Stop(why);
+        }
+        tracing::info!(why, "reading the policy again");
+        let accepted = async {
+            let loaded = load(config)?;
+            doors(&loaded.policy, Purpose::Look).await?;
+            Ok::<_, CliError>(loaded)
+        };
+        match accepted.await {
+            Ok(loaded) => return Told::Again(Box::new(loaded)),
+            Err(error) => tracing::error!("going on with what was read before: {}", error.message),
+        }
+    }
+}
+
+/// The files of what manages keys and of what signs requests, as they were read.
+struct Sources(BTreeMap<PathBuf, Option<[u8; 32]>>);
+
+impl Sources {
+    fn of(policy: &Policy) -> Self {
+        let mut files = BTreeSet::new();
+        for Access { admin, pkcv, .. } in policy.twilio.accounts.values().chain([&policy.twilio.access]) {
+            files.extend(admin.pkcv.iter().chain(pkcv).map(|pkcv| pkcv.private_key.clone()));
+            if let SecretSource::File(path) | SecretSource::Admin(path) = &admin.secret {
+                files.insert(path.clone());
+            }
+        }
+        Self(files.into_iter().map(|file| (file.clone(), digest_of(&file))).collect())
+    }
+
+    /// Waits until one of them is another than before. One that is not there now will be.
+    async fn changed(&mut self, clock: &Arc<dyn Clock>) {
+        loop {
+            clock.sleep(GLANCE).await;
+            let mut changed = false;
+            for (file, before) in &mut self.0 {
+                let now = digest_of(file);
+                if now.is_some() && now != *before {
+                    (*before, changed) = (now, true);
+                }
+            }
+            if changed {
+                return;
+            }
+        }
+    }
+}
+
+/// How often the files are looked at.
+const GLANCE: Duration = Duration::from_secs(5);
+
+fn digest_of(file: &Path) -> Option<[u8; 32]> {
+    let bytes = Zeroizing::new(std::fs::read(file).ok()?);
+    digest(&SHA256, &bytes).as_ref().try_into().ok()
 }
 
 fn failed(what: &str, error: &dyn std::fmt::Display) -> CliError {
@@ -49,19 +158,34 @@ fn announce(policy: &Policy, daemon: &Daemon) {
     tracing::info!(version, instance = %policy.instance, credentials, listen, "rekeyd has started");
 }
 
-/// The signals that end what runs until it is told to stop.
+/// The signals that end what runs until it is told to stop, and the one that has the policy read again.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
     pub(super) fn listen() -> Result<Self, CliError> {
         let listen = |kind| signal(kind).map_err(|error| failed("signals can not be caught", &error));
-        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
     }
 
-    pub(super) async fn next(mut self) -> &'static str {
+    /// Whichever comes next.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.hangup.recv() => "SIGHUP",
+        }
+    }
+
+    /// The next that ends it.
+    pub(super) async fn end(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",

@@ -73,7 +73,9 @@ pub(super) async fn run(args: Args) -> Result<(), CliError> {
         // A policy that was written before, and perhaps changed since, goes on working.
         (Some(policy), None, _) => {
             let twilio = load(policy)?.policy.twilio;
-            (Some(twilio.account), Some((twilio.main_key, read(&twilio.main_key_secret)?)))
+            let admin = twilio.access.admin;
+            let pair = admin.key.map(|key| Ok::<_, CliError>((key, read(&admin.secret)?))).transpose()?;
+            (Some(twilio.account), pair)
         }
         (_, Some(sid), Some(file)) => (args.account, Some((sid, read(&SecretSource::File(file))?))),
         (..) => (args.account, None),
@@ -94,7 +96,7 @@ pub(super) async fn run(args: Args) -> Result<(), CliError> {
         None => out::line("give --dir DIR to have a policy and the Main key's secret written for it"),
     }
     out::line("nothing is kept when it ends; keys made in it are gone then");
-    Signals::listen()?.next().await;
+    Signals::listen()?.end().await;
     sandbox.stop().await;
     Ok(())
 }

@@ -47,7 +47,7 @@ pub(super) fn is_loopback(url: &Url) -> bool {
 /// A scheme, a host and perhaps a port, and nothing else.
 fn address(text: &str) -> Result<Url, &'static str> {
     // The parser would quietly drop blanks, and read a backslash as a slash (WHATWG URL standard).
-    if text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '\\') {
+    if !plain_text(text) {
         return Err("an address has no blanks and no backslashes");
     }
     let url = Url::parse(text).map_err(|_| "this is not an address: it begins with https:// and a host")?;
@@ -64,6 +64,11 @@ fn address(text: &str) -> Result<Url, &'static str> {
         return Err("an address has no path: it ends after the host and the port");
     }
     Ok(url)
+}
+
+/// Whether the parser takes the text as it is.
+pub(super) fn plain_text(text: &str) -> bool {
+    !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '\\')
 }
 
 /// `api.twilio.com`, or one of its edges (Twilio docs, "Using the Twilio REST API in a non-US Region").

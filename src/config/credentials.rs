@@ -1,17 +1,19 @@
 //! `[defaults]` and `[[credentials]]`: which keys are rotated, when, and where they go.
 
 use super::cadence::{Calendar, cadence};
-use super::daemon::{account_sid, key_sid};
 use super::duration::{DAY, SECOND, Short};
+use super::kind::{Kind, kind};
 use super::places::Taken;
 use super::reader::{Field, Table};
 use super::timing::Floors;
+use super::twilio::{account_sid, key_sid};
 use crate::model::document::Members;
 use crate::model::key::{AccountSid, KeySid, LABEL_LIMIT, Label};
 use crate::model::names::{CredentialName, Instance};
 use crate::model::policy::{Cadence, Rules, Verify};
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
+use url::Url;
 
 /// More credentials than this are refused: the engine is laid out for so many.
 const MOST: usize = 10_000;
@@ -23,7 +25,10 @@ const MEMBERS: &str = "{ accountSid = \"…\", apiKeySid = \"…\", apiKeySecret
 pub(super) struct Ground<'g> {
     pub instance: Option<Instance>,
     pub account: Option<AccountSid>,
-    pub main_key: Option<KeySid>,
+    /// The keys that manage others.
+    pub roots: Vec<KeySid>,
+    /// Where the keys of accounts are managed: the usual place, and others.
+    pub addresses: (Option<Url>, BTreeMap<AccountSid, Url>),
     pub floors: Floors,
     pub defaults: Defaults<'g>,
     pub calendar: &'g Calendar,
@@ -104,13 +109,16 @@ impl Reader<'_, '_> {
         let (ground, defaults) = (self.ground, &self.ground.defaults);
         let name = table.need("name", CredentialName::ACCEPTS, |field| self.name(field));
         let account = table.maybe("account_sid", account_sid).and_then(|own| own.or(ground.account.clone()));
-        let times = self.times(&table);
+        let (usual, others) = &ground.addresses;
+        let address = account.as_ref().and_then(|account| others.get(account)).or(usual.as_ref());
+        let kind = kind(&table, address, ground.floors);
+        let times = self.times(&table, kind.as_ref().and_then(|kind| kind.tokens));
         let verify = table.maybe("verify", |field| verify(field, defaults.verify.as_ref(), ground.floors));
         let adopt = table.maybe("adopt", |field| self.adopt(field));
         let members = table.maybe("members", |field| members(field, defaults.members.as_ref()));
         let places = self.taken.read(&table, called.unwrap_or("another credential"));
         table.finish();
-        let (cadence, grace) = times?;
+        let ((cadence, grace), Kind { allow, verify_url, .. }) = (times?, kind?);
         Some(Rules {
             name: name?,
             account: account?,
@@ -118,6 +126,8 @@ impl Reader<'_, '_> {
             grace,
             verify: verify?.or(defaults.verify.clone())?,
             adopt: adopt?,
+            allow,
+            verify_url,
             members: members?.or(defaults.members.clone())?,
             places: places?,
         })
@@ -148,17 +158,26 @@ impl Reader<'_, '_> {
     }
 
     /// When it is rotated, and how long the old key lives on: the second must be over before the first comes again.
-    fn times(&self, table: &Table<'_>) -> Option<(Cadence, Duration)> {
+    /// No old key is deleted while tokens may live that were signed with it.
+    fn times(&self, table: &Table<'_>, tokens: Option<Duration>) -> Option<(Cadence, Duration)> {
         let (floors, defaults) = (self.ground.floors, &self.ground.defaults);
         let own_cadence = cadence(table, floors.interval(), self.ground.calendar);
         let own_grace = table.maybe("grace", |field| Some((field.duration(floors.grace())?, field)));
         let (own_cadence, own_grace) = (own_cadence?, own_grace?);
         let own = own_grace.map(|(_, field)| field).or(own_cadence.as_ref().map(|(_, field)| *field));
         let cadence = own_cadence.map(|(cadence, _)| cadence).or_else(|| defaults.cadence.clone())?;
-        let grace = own_grace.map(|(grace, _)| grace).or(defaults.grace)?;
+        let grace = own_grace.map(|(grace, _)| grace).or(defaults.grace)?.max(tokens.unwrap_or_default());
         let interval = cadence.shortest();
         if grace < interval {
             return Some((cadence, grace));
+        }
+        if let Some(field) = table.field("signs_access_tokens").filter(|_| tokens == Some(grace)) {
+            let message = format!(
+                "tokens signed with the old key still live when the next rotation comes, {} later",
+                Short(interval)
+            );
+            field.clashes(message, "rotations further apart, or tokens that live shorter");
+            return None;
         }
         // What several credentials inherit is told of the defaults, and so only once.
         let field = own.or(defaults.field)?;
@@ -171,7 +190,7 @@ impl Reader<'_, '_> {
     fn adopt(&mut self, field: Field<'_>) -> Option<KeySid> {
         let sid = key_sid(field)?;
         let accepts = "the SID of a hand-made key that this credential replaces";
-        if self.ground.main_key.as_ref().is_some_and(|main_key| sid.may_be(main_key)) {
+        if self.ground.roots.iter().any(|root| sid.may_be(root)) {
             field.clashes("this is the Main key: once it is replaced, it would be deleted", accepts);
             return None;
         }

@@ -1,14 +1,11 @@
-//! `[daemon]` and `[twilio]`: the installation, its journal, and the Main key it works with.
+//! `[daemon]`: the installation and its journal; and how any part of the file says where a secret is.
 
-use super::address::is_loopback;
 use super::reader::{Field, Table};
 use super::state::state;
-use crate::model::key::{AccountSid, KeySid};
 use crate::model::names::Instance;
 use crate::model::policy::{SecretSource, StateUrl};
 use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
-use url::Url;
 
 const PATH: &str = "the path of a file, beginning with /";
 const VARIABLE: &str = "the name of an environment variable, of A-Z, a-z, 0-9 and _";
@@ -19,22 +16,6 @@ pub(super) struct Daemon {
     pub instance: Option<Instance>,
     pub state: Option<StateUrl>,
     pub listen: Option<SocketAddr>,
-}
-
-/// `[twilio]`, as far as it could be read.
-#[derive(Default)]
-pub(super) struct Twilio {
-    pub account: Option<AccountSid>,
-    pub main_key: Option<KeySid>,
-    pub main_key_secret: Option<SecretSource>,
-    pub base_url: Option<Url>,
-}
-
-impl Twilio {
-    /// Whether all requests to Twilio stay on this machine; none if that is not known.
-    pub(super) fn is_loopback(&self) -> Option<bool> {
-        self.base_url.as_ref().map(is_loopback)
-    }
 }
 
 /// Reads `[daemon]`.
@@ -48,31 +29,6 @@ pub(super) fn daemon(root: &Table<'_>) -> Daemon {
     let listen = table.or("listen", SocketAddr::from(([127, 0, 0, 1], 9849)), listen);
     table.finish();
     Daemon { instance, state, listen }
-}
-
-/// Reads `[twilio]`.
-pub(super) fn twilio(root: &Table<'_>) -> Twilio {
-    let accepts = "a table `[twilio]` with `account_sid`, `main_key_sid` and `main_key_secret_file`";
-    let Some(table) = root.need("twilio", accepts, |field| field.table(accepts)) else { return Twilio::default() };
-    let usual = Url::parse("https://api.twilio.com").expect("a constant that is an address");
-    let twilio = Twilio {
-        account: table.need("account_sid", AccountSid::ACCEPTS, account_sid),
-        main_key: table.need("main_key_sid", KeySid::ACCEPTS, key_sid),
-        main_key_secret: secret(&table, "main_key_secret_file", "main_key_secret_env"),
-        base_url: table.or("base_url", usual, |field| field.twilio_address()),
-    };
-    table.finish();
-    twilio
-}
-
-/// The SID of an account.
-pub(super) fn account_sid(field: Field<'_>) -> Option<AccountSid> {
-    field.parse(AccountSid::ACCEPTS, |text| AccountSid::new(text).map_err(|_| "this is not the SID of an account"))
-}
-
-/// The SID of a key.
-pub(super) fn key_sid(field: Field<'_>) -> Option<KeySid> {
-    field.parse(KeySid::ACCEPTS, |text| KeySid::new(text).map_err(|_| "this is not the SID of an API key"))
 }
 
 /// Where a secret comes from that may be missing: a file or an environment variable, not both.

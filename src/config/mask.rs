@@ -109,7 +109,8 @@ pub(super) fn names_a_secret(key: &str) -> bool {
     let plain: String = key.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
     let parts = ["secret", "token", "passw", "passphrase", "privatekey", "apikey", "accesskey"];
     let words = ["key", "pass", "pwd", "mainkey", "pem"];
-    let known = key == "apiKeySecret" || ["sid", "file", "env"].iter().any(|end| plain.ends_with(end));
+    let known = ["apiKeySecret", "signs_access_tokens"].contains(&key)
+        || ["sid", "file", "env"].iter().any(|end| plain.ends_with(end));
     !known && (words.contains(&plain.as_str()) || parts.iter().any(|part| plain.contains(part)))
 }
 

@@ -2,8 +2,8 @@
 //!
 //! A [`Policy`] cannot be invalid, so nothing behind this module checks it again. Each fault names file, line, column,
 //! key, and what would be accepted, and none of them shows a secret (see `mask`). Reading order: this file, then one
-//! for each part of the policy (`daemon`, `sinks`, `timing`, `credentials` with `cadence` and `places`); all of them
-//! use `reader`.
+//! for each part of the policy (`daemon`, `twilio`, `sinks`, `timing`, `credentials` with `cadence` and `places`); all of
+//! them use `reader`.
 
 mod address;
 mod cadence;
@@ -12,6 +12,7 @@ mod daemon;
 mod diagnostic;
 mod duration;
 mod fault;
+mod kind;
 mod mask;
 mod path;
 mod places;
@@ -21,9 +22,10 @@ mod state;
 mod suggest;
 mod syntax;
 mod timing;
+mod twilio;
 mod warnings;
 
-use crate::model::policy::{Policy, SecretSource, SinkPolicy, StateUrl, TwilioPolicy, VaultAuth};
+use crate::model::policy::{Access, Policy, SecretSource, SinkPolicy, StateUrl, VaultAuth};
 pub use diagnostic::{Diagnostic, Severity};
 use fault::Faults;
 use reader::Table;
@@ -100,8 +102,9 @@ pub fn parse(text: &str, file: &str) -> Result<Loaded, PolicyErrors> {
 /// Reads every part, whatever is wrong with the others, and puts them together if all are right.
 fn read(root: &Table<'_>) -> Option<Policy> {
     let daemon = daemon::daemon(root);
-    let twilio = daemon::twilio(root);
-    let floors = timing::floors(root, twilio.is_loopback());
+    let twilio = twilio::twilio(root);
+    let accounts = twilio::accounts(root, &twilio);
+    let floors = timing::floors(root, twilio::is_loopback(&twilio, accounts.as_ref()));
     let timing = timing::timing(root, floors);
     let limits = timing::limits(root);
 
@@ -116,12 +119,14 @@ fn read(root: &Table<'_>) -> Option<Policy> {
     let ground = credentials::Ground {
         instance: daemon.instance.clone(),
         account: twilio.account.clone(),
-        main_key: twilio.main_key.clone(),
+        roots: twilio::roots(&twilio, accounts.as_ref()),
+        addresses: twilio::addresses(&twilio, accounts.as_ref()),
         floors,
         defaults,
         calendar: &calendar,
     };
-    let own = own_files(&daemon, &twilio, &sinks);
+    let accesses = accounts.iter().flat_map(|accounts| accounts.values()).chain(&twilio.access);
+    let own = own_files(&daemon, accesses, &sinks);
     let credentials_field = root.field("credentials");
     let credentials = credentials::credentials(credentials_field, &ground, &mut places::Taken::new(&sinks, own));
     root.finish();
@@ -131,12 +136,7 @@ fn read(root: &Table<'_>) -> Option<Policy> {
         instance: daemon.instance?,
         state: daemon.state?,
         listen: daemon.listen?,
-        twilio: TwilioPolicy {
-            account: twilio.account?,
-            main_key: twilio.main_key?,
-            main_key_secret: twilio.main_key_secret?,
-            base_url: twilio.base_url?,
-        },
+        twilio: twilio.policy(accounts)?,
         sinks: sinks.right,
         timing: timing?,
         limits: limits?,
@@ -150,9 +150,9 @@ fn read(root: &Table<'_>) -> Option<Policy> {
 }
 
 /// The files that the daemon itself reads or writes: a directory sink must not overwrite one of them.
-fn own_files(
+fn own_files<'p>(
     daemon: &daemon::Daemon,
-    twilio: &daemon::Twilio,
+    accesses: impl Iterator<Item = &'p Access>,
     sinks: &sinks::Sinks<'_>,
 ) -> HashMap<PathBuf, &'static str> {
     let mut own = HashMap::new();
@@ -165,11 +165,16 @@ fn own_files(
         }
     }
     let mut add = |source: Option<&SecretSource>, what| {
-        if let Some(SecretSource::File(path)) = source {
+        if let Some(SecretSource::File(path) | SecretSource::Admin(path)) = source {
             own.insert(direct(path), what);
         }
     };
-    add(twilio.main_key_secret.as_ref(), "the secret of the Main key");
+    for Access { admin, pkcv, .. } in accesses {
+        add(Some(&admin.secret), if admin.key.is_some() { "the secret of the Main key" } else { "an auth token" });
+        for pkcv in admin.pkcv.iter().chain(pkcv) {
+            add(Some(&SecretSource::File(pkcv.private_key.clone())), "a private key");
+        }
+    }
     if let Some(StateUrl::Postgres(server)) = &daemon.state {
         add(server.password.as_ref(), "the password of the journal's server");
     }

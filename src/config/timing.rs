@@ -30,6 +30,11 @@ impl Floors {
         self.bounds(HOUR, SECOND, floor, "24h")
     }
 
+    /// How long Access Tokens live that a key signs: at most a day (Twilio docs, "Access Tokens").
+    pub(super) fn tokens(self) -> Bounds {
+        Bounds { most: DAY, ..self.bounds(SECOND, SECOND, "no token lives shorter", "24h") }
+    }
+
     /// How long a new key must work before it is published.
     pub(super) fn verify_over(self) -> Bounds {
         let floor = "a key may be known to one Twilio server and not yet to the next";

@@ -41,6 +41,22 @@ mod tests {
         }
     }
 
+    /// Reckoned with another program, by the published constants of FNV-1a.
+    #[test]
+    fn the_spread_is_the_same_in_every_release() {
+        let reckoned = [
+            ("", 0, 3_505_087_882),
+            ("foobar", 0, 2_550_358_093),
+            ("foobar", 1, 601_616_596),
+            ("billing-sms", 7, 3_456_954_134),
+        ];
+        for (seed, salt, expected) in reckoned {
+            assert_eq!(hash(seed, salt), expected, "{seed} {salt}");
+        }
+        let share = spread("foobar", Duration::from_secs(1)).as_secs_f64();
+        assert!((share - f64::from(reckoned[1].2) / f64::from(u32::MAX)).abs() < 1e-6, "{share}");
+    }
+
     #[test]
     fn two_credentials_do_not_wait_alike() {
         assert_ne!(delay(10, "a"), delay(10, "b"));

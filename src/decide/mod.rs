@@ -20,6 +20,7 @@ use crate::model::document::Seen;
 use crate::model::event::{Event, Evidence, Intent};
 use crate::model::key::{AttemptId, KeyFacts, KeySid};
 use crate::model::names::{CredentialName, Instance, Place, SinkName, Version};
+use crate::model::permission::Granted;
 use crate::model::policy::{Limits, Rules, Timing};
 use crate::model::reason::{Breaker, Halt, StepName};
 use crate::model::rotation::State;
@@ -114,6 +115,8 @@ pub struct Sight {
     pub owners: BTreeMap<KeySid, CredentialName>,
     /// The live keys that carry an attempt's label.
     pub labelled: BTreeMap<AttemptId, Vec<KeyFacts>>,
+    /// What Twilio last said that a key may do.
+    pub granted: BTreeMap<KeySid, (Granted, Uptime)>,
 }
 
 /// A pair as read from a place was accepted by Twilio.
@@ -163,6 +166,10 @@ pub enum Step {
     ///
     /// **If repeated:** asks again. **If stale:** every use checks the age of the answer.
     Fetch(KeySid),
+    /// Ask Twilio what one key may do.
+    ///
+    /// **If repeated:** asks again. **If stale:** every use checks the age of the answer.
+    Permissions(KeySid),
     /// List the account's keys and look for an attempt's label.
     ///
     /// **If repeated:** lists again. **If stale:** a key that turns up later is found by the sweep.
@@ -237,6 +244,7 @@ impl Step {
             Step::Prove(_) => Some(StepName::Prove),
             Step::Fetch(_) => Some(StepName::Fetch),
             Step::Find(_) => Some(StepName::Find),
+            Step::Permissions(_) => Some(StepName::Permissions),
             Step::Recall(_) => Some(StepName::Recall),
             Step::Issue(_) => Some(StepName::Issue),
             Step::Probe => Some(StepName::Probe),
@@ -286,6 +294,13 @@ impl View<'_> {
     fn fetched(&self, sid: &KeySid) -> Option<Option<&KeyFacts>> {
         let (facts, at) = self.sight.keys.get(sid)?;
         (self.local.since(*at) <= PROVEN).then_some(facts.as_ref())
+    }
+
+    /// What a key may do, as Twilio said lately, and how long ago.
+    fn granted(&self, sid: &KeySid) -> Option<(&Granted, Duration)> {
+        let (granted, at) = self.sight.granted.get(sid)?;
+        let age = self.local.since(*at);
+        (age <= FRESH).then_some((granted, age))
     }
 
     /// Whether a secret of this attempt is in memory.

@@ -3,9 +3,10 @@
 
 use super::breaker::CLOCKS_APART;
 use crate::model::names::Place;
-use crate::model::policy::{Cadence, Cron, Rules};
+use crate::model::permission::difference;
+use crate::model::policy::{Allow, Cadence, Cron, Rules};
 use crate::model::reason::Reason;
-use crate::model::rotation::State;
+use crate::model::rotation::{Current, State};
 use crate::model::time::later;
 use jiff::Timestamp;
 
@@ -36,6 +37,9 @@ pub fn due(state: &State, rules: &Rules, now: Timestamp) -> Due {
     if added(state, rules).next().is_some() {
         return Due { at: now, reason: Reason::Widened };
     }
+    if other_permissions(current, rules) {
+        return Due { at: now, reason: Reason::Permissions };
+    }
     // It was noted under a clock that ran far ahead: its age is not known, and must not be negative for years.
     if later(now, CLOCKS_APART) < current.since {
         return Due { at: now, reason: Reason::Aged };
@@ -43,6 +47,20 @@ pub fn due(state: &State, rules: &Rules, now: Timestamp) -> Due {
     match &rules.cadence {
         Cadence::Every(period) => Due { at: later(current.since, *period), reason: Reason::Aged },
         Cadence::Cron(cron) => Due { at: next_run(cron, current.since), reason: Reason::Scheduled },
+    }
+}
+
+/// Whether the policy gives its keys other permissions than the current one was made with. Those that are copied from
+/// another key are looked at whenever a rotation begins.
+fn other_permissions(current: &Current, rules: &Rules) -> bool {
+    match (&rules.allow, &current.permissions) {
+        (None, has) => has.is_some(),
+        (Some(_), None) => true,
+        (Some(Allow::LikeKey(_)), Some(_)) => false,
+        (Some(Allow::These(wanted)), Some(has)) => {
+            let (extra, missing) = difference(wanted, has);
+            !(extra.is_empty() && missing.is_empty())
+        }
     }
 }
 

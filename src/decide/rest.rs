@@ -7,6 +7,8 @@ use super::{FRESH, Step, View, halt, plan, stray, wait};
 use crate::model::event::{Event, Intent};
 use crate::model::key::AttemptId;
 use crate::model::names::Place;
+use crate::model::permission::{Granted, Permissions};
+use crate::model::policy::Allow;
 use crate::model::reason::{Halt, Reason};
 use crate::model::rotation::{DAY, HOUR, Rotation, Unsettled};
 use crate::model::rule::Rule;
@@ -77,6 +79,7 @@ pub(super) fn start(view: &View<'_>, reason: Reason) -> Result<Step, Step> {
     {
         return Ok(step);
     }
+    let permissions = permissions(view)?;
     let targets = view.rules.places.iter();
     let bases = targets.filter_map(|place| Some((place.clone(), view.seen(place, FRESH)?.version.clone())));
     Ok(Step::Issue(Box::new(Intent {
@@ -86,7 +89,23 @@ pub(super) fn start(view: &View<'_>, reason: Reason) -> Result<Step, Step> {
         bases: bases.collect(),
         members: view.rules.members.clone(),
         grace: view.rules.grace,
+        permissions,
     })))
+}
+
+/// What the new key may do, if not everything that ordinary keys may.
+fn permissions(view: &View<'_>) -> Result<Option<Permissions>, Step> {
+    let template = match &view.rules.allow {
+        None => return Ok(None),
+        Some(Allow::These(these)) => return Ok(Some(these.clone())),
+        Some(Allow::LikeKey(template)) => template,
+    };
+    match view.granted(template) {
+        None => Err(Step::Permissions(template.clone())),
+        Some((Granted::Only(found), _)) => Ok(Some(found.clone())),
+        Some((Granted::Gone, _)) => Err(halt(Halt::NoTemplate, format!("{template} does not exist"))),
+        Some((Granted::Everything, _)) => Err(halt(Halt::NoTemplate, format!("{template} is no Restricted key"))),
+    }
 }
 
 /// The new key can not serve, or an operator wants what the sinks hold to be replaced: another one on top.

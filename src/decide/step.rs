@@ -5,6 +5,8 @@ use super::ownership::{Ownership, ownership};
 use super::{ACCEPTANCE, Step, Tally, View, backoff, halt, publish, rest, revoke, stray, wait};
 use crate::model::event::Event;
 use crate::model::fault::Fault;
+use crate::model::key::KeySid;
+use crate::model::permission::{Granted, difference};
 use crate::model::policy::Verify;
 use crate::model::reason::{Cause, Halt, StepName};
 use crate::model::rotation::{Phase, Rotation};
@@ -102,16 +104,38 @@ fn verifying(view: &View<'_>, rotation: &Rotation) -> Step {
         return Step::Record(Event::Abandoned { sid, cause: Cause::SecretLost });
     }
     let (tally, rules, now) = (view.hand.tally, &view.rules.verify, view.now.uptime);
-    if passed(&tally, rules) || !Rule::VerifyFirst.holds() {
+    if (passed(&tally, rules) && permitted(view, rotation, &sid).is_none()) || !Rule::VerifyFirst.holds() {
         return Step::Record(Event::Verified { successes: tally.successes, refusals: tally.misses });
     }
     if now.since(rotation.since.uptime) > ACCEPTANCE + rules.over {
         return Step::Record(Event::Abandoned { sid, cause: Cause::NotAccepted });
     }
+    if let Some(step) = permitted(view, rotation, &sid) {
+        return step;
+    }
     let next = next_probe(&tally, rules);
     let left = next.since(now);
     if left.is_zero() { Step::Probe } else { wait(left, "the new key is being verified") }
 }
+
+/// What a Restricted key may do is read back, and must be what was asked for: neither more nor less.
+fn permitted(view: &View<'_>, rotation: &Rotation, sid: &KeySid) -> Option<Step> {
+    let wanted = rotation.permissions.as_ref()?;
+    let wrong = || Some(Step::Record(Event::Abandoned { sid: sid.clone(), cause: Cause::Permissions }));
+    match view.granted(sid) {
+        // Not known everywhere yet.
+        Some((Granted::Gone, age)) if age < UNKNOWN => Some(wait(UNKNOWN - age, "the new key is not known yet")),
+        None | Some((Granted::Gone, _)) => Some(Step::Permissions(sid.clone())),
+        Some((Granted::Everything, _)) => wrong(),
+        Some((Granted::Only(found), _)) => {
+            let (extra, missing) = difference(wanted, found);
+            if extra.is_empty() && missing.is_empty() { None } else { wrong() }
+        }
+    }
+}
+
+/// How long to wait before a key that Twilio does not know is asked for again.
+const UNKNOWN: Duration = Duration::from_secs(2);
 
 fn passed(tally: &Tally, rules: &Verify) -> bool {
     let row = tally.first.zip(tally.last).map(|(first, last)| last.since(first));

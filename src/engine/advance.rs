@@ -151,7 +151,13 @@ impl Engine {
                 };
                 self.perform_delete(rules, account, &mut work, &sid).await?
             }
-            Step::Look(_) | Step::Prove(_) | Step::Fetch(_) | Step::Find(_) | Step::Recall(_) | Step::Probe => {
+            Step::Look(_)
+            | Step::Prove(_)
+            | Step::Fetch(_)
+            | Step::Permissions(_)
+            | Step::Find(_)
+            | Step::Recall(_)
+            | Step::Probe => {
                 let name = step.name();
                 let failure = self.gather(rules, account, &mut work, step).await.err();
                 failure.zip(name).map(|(failure, step)| failed(step, failure))

@@ -33,6 +33,11 @@ impl Engine {
             self.owner(rules, work, &sid).await?;
             work.sight.keys.insert(sid, (facts, self.local()));
             Ok(())
+        } else if let Step::Permissions(sid) = step {
+            let outcome = self.twilio(account, "permissions", self.ports.issuer.permissions(&account.sid, &sid)).await;
+            let granted = self.judge(account, outcome)?;
+            work.sight.granted.insert(sid, (granted, self.local()));
+            Ok(())
         } else if let Step::Find(attempt) = step {
             self.find(rules, account, work, attempt).await
         } else if let Step::Recall(place) = step {
@@ -99,7 +104,7 @@ impl Engine {
             };
             let known = tried.iter().any(|(other, same)| other == &sid && same.expose() == secret.expose());
             if !known {
-                let probe = self.ports.issuer.probe(&rules.account, &sid, secret);
+                let probe = self.ports.issuer.probe(&rules.account, &sid, secret, rules.verify_url.as_ref());
                 match self.twilio(account, "probe", probe).await.answer()? {
                     Verdict::Works => tried.push((sid.clone(), secret.duplicate())),
                     Verdict::Refused => {
@@ -151,7 +156,7 @@ impl Engine {
         let Some((sid, secret)) = rotation.successor.clone().zip(secret) else {
             return Err(Failure::new(Fault::PairRefused, &format!("{place} has the new key without its secret")));
         };
-        let probe = self.ports.issuer.probe(&rules.account, &sid, &secret);
+        let probe = self.ports.issuer.probe(&rules.account, &sid, &secret, rules.verify_url.as_ref());
         match self.twilio(account, "probe", probe).await.answer()? {
             Verdict::Works => (work.held.secret, work.held.recalled) = (Some((rotation.attempt, secret)), true),
             Verdict::Refused => {
@@ -166,7 +171,7 @@ impl Engine {
     async fn probe(&self, rules: &Rules, account: &Account, work: &mut Work) -> Result<(), Failure> {
         let successor = work.claim.state.rotation.as_ref().and_then(|rotation| rotation.successor.clone());
         let (Some(sid), Some((_, secret))) = (successor, &work.held.secret) else { return Ok(()) };
-        let probe = self.ports.issuer.probe(&rules.account, &sid, secret);
+        let probe = self.ports.issuer.probe(&rules.account, &sid, secret, rules.verify_url.as_ref());
         let outcome = self.twilio(account, "probe", probe).await.answer();
         if let Err(failure) = &outcome {
             tracing::info!(credential = %rules.name, key = %sid, %failure, "a trial of the new key was not answered");

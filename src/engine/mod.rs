@@ -57,6 +57,7 @@ pub struct Engine {
     full: AtomicBool,
     beat: AtomicU64,
     begun: AtomicBool,
+    draining: AtomicBool,
 }
 
 /// How many credentials are worked on at the same time; each holds at most one new secret in memory.
@@ -72,7 +73,7 @@ impl Engine {
     pub fn new(policy: Arc<Policy>, ports: Ports, stop: CancellationToken) -> Arc<Self> {
         let sink_calls = ports.sinks.keys().map(|name| (name.clone(), Semaphore::new(policy.limits.sink_calls)));
         Arc::new(Self {
-            roots: BTreeSet::from([policy.twilio.main_key.clone()]),
+            roots: ports.issuer.roots(),
             sinks: ports.sinks.keys().cloned().collect(),
             accounts: Accounts::new(&policy),
             sink_calls: sink_calls.collect(),
@@ -82,6 +83,7 @@ impl Engine {
             full: AtomicBool::new(false),
             beat: AtomicU64::new(0),
             begun: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
             policy,
             ports,
             stop,
@@ -101,6 +103,17 @@ impl Engine {
     /// Whether a first pass was begun: what `/readyz` asks.
     pub fn at_work(&self) -> bool {
         self.begun.load(Ordering::Relaxed)
+    }
+
+    /// Takes nothing up any more, and waits until what is in hand has come to a rest, for so long at most: a new key whose
+    /// secret is in memory only is then in a sink, or given up.
+    pub async fn drain(&self, patience: Duration) {
+        const GLANCE: Duration = Duration::from_millis(100);
+        self.draining.store(true, Ordering::Relaxed);
+        let end = self.ports.clock.running() + patience;
+        while !self.busy().is_empty() && self.ports.clock.running() < end {
+            self.ports.clock.sleep(GLANCE).await;
+        }
     }
 
     /// Works until told to stop, then lets the calls in hand end.

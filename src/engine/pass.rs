@@ -97,6 +97,9 @@ impl Engine {
             return None;
         }
         memory.last = Some((now, running));
+        if self.draining.load(Ordering::Relaxed) {
+            return None;
+        }
         self.begun.store(true, Ordering::Relaxed);
         self.sweep_what_is_due(now);
         self.advance_what_is_due(now).await

@@ -31,7 +31,9 @@ impl Engine {
         let label = Label::new(&key, &rules.account, &self.policy.instance, &rules.name, attempt);
         let turn = account.calls.acquire().await;
         self.hold(work).await?;
-        let outcome = self.twilio_in_turn("create", self.ports.issuer.create(&rules.account, &label)).await;
+        let permissions = work.claim.state.rotation.as_ref().and_then(|rotation| rotation.permissions.as_ref());
+        let create = self.ports.issuer.create(&rules.account, &label, permissions);
+        let outcome = self.twilio_in_turn("create", create).await;
         drop(turn);
         work.changed();
         let certain = matches!(outcome, Outcome::Done(_) | Outcome::NotDone(_));

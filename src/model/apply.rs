@@ -132,6 +132,7 @@ fn adopted(state: &mut State, account: &AccountSid, sid: &KeySid, created_at: Ti
         places: BTreeMap::new(),
         members: super::document::Members::default(),
         gone: false,
+        permissions: None,
     });
     Some(())
 }
@@ -192,6 +193,7 @@ fn widened(state: &mut State, bases: &BTreeMap<Place, Version>, at: Moment) -> O
             fenced: false,
             members: current.members.clone(),
             grace: std::time::Duration::ZERO,
+            permissions: current.permissions.clone(),
             condemned: None,
         });
     }
@@ -225,6 +227,7 @@ fn published(state: &mut State, versions: &BTreeMap<Place, Version>, at: Moment)
         places: versions.clone(),
         members: rotation.members.clone(),
         gone: rotation.lost,
+        permissions: rotation.permissions.clone(),
     });
     // The same key published again, because a place was added, is not what was asked for.
     if again.is_none() || state.overwrite {

@@ -4,6 +4,7 @@ use super::document::Members;
 use super::fault::Failure;
 use super::key::{AccountSid, AttemptId, KeySid};
 use super::names::{Place, Version};
+use super::permission::Permissions;
 use super::reason::{Cause, Halt, Reason, StepName};
 use super::time::Moment;
 use jiff::Timestamp;
@@ -204,6 +205,9 @@ pub struct Intent {
     /// How long the predecessors shall live on.
     #[serde(rename = "grace_ms", with = "super::time::millis")]
     pub grace: Duration,
+    /// What the new key may do, if not everything that ordinary keys may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permissions: Option<Permissions>,
 }
 
 /// What the decision to delete a key rests on (protocol, b.7).

@@ -23,6 +23,13 @@ name!(
     "SK and 32 hexadecimal digits"
 );
 
+name!(
+    /// A public key that Twilio checks signed requests with.
+    PublicKeySid,
+    |text| sid(text, "CR"),
+    "CR and 32 hexadecimal digits"
+);
+
 impl KeySid {
     /// Whether both can be the same key. Twilio writes small letters and accepts others; that it then means another key
     /// is nowhere promised, so where the Main key is at stake the letters do not count.

@@ -6,6 +6,7 @@ pub mod event;
 pub mod fault;
 pub mod key;
 pub mod names;
+pub mod permission;
 pub mod policy;
 pub mod reason;
 pub mod rotation;

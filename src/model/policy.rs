@@ -1,8 +1,9 @@
 //! The operator's policy, checked: a value of these types cannot be invalid. `config` makes it from the file.
 
 use super::document::Members;
-use super::key::{AccountSid, KeySid};
+use super::key::{AccountSid, KeySid, PublicKeySid};
 use super::names::{CredentialName, Instance, Place, SinkName};
+use super::permission::Permissions;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -17,7 +18,7 @@ pub struct Policy {
     pub state: StateUrl,
     /// Where `/metrics`, `/livez` and `/readyz` are served.
     pub listen: SocketAddr,
-    /// Twilio, and the Main key.
+    /// Twilio, and what its accounts are managed with.
     pub twilio: TwilioPolicy,
     /// The sinks by name.
     pub sinks: BTreeMap<SinkName, SinkPolicy>,
@@ -56,16 +57,65 @@ impl PostgresState {
     }
 }
 
-/// Twilio, and the Main key that manages the other keys.
+/// Twilio, and how each account's keys are managed.
 pub struct TwilioPolicy {
-    /// The account of the Main key, and of every credential that names no other.
+    /// The account of every credential that names no other.
     pub account: AccountSid,
-    /// The Main key.
-    pub main_key: KeySid,
-    /// Where its secret is read from, at start.
-    pub main_key_secret: SecretSource,
-    /// Where the API is.
+    /// How its keys are managed, and those of every account that has no rules of its own.
+    pub access: Access,
+    /// Accounts with rules of their own.
+    pub accounts: BTreeMap<AccountSid, Access>,
+}
+
+impl TwilioPolicy {
+    /// How an account's keys are managed.
+    pub fn access(&self, account: &AccountSid) -> &Access {
+        self.accounts.get(account).unwrap_or(&self.access)
+    }
+}
+
+/// How the keys of an account are managed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Access {
+    /// Where the API is: keys belong to one region.
     pub base_url: Url,
+    /// With what.
+    pub admin: Admin,
+    /// How the calls of new keys are signed, while they are proven; none where signatures are not enforced.
+    pub pkcv: Option<Pkcv>,
+}
+
+/// What manages an account's keys: a Main key, a Restricted key that may, or an account's auth token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// The account that it belongs to: the same, or its parent.
+    pub account: AccountSid,
+    /// The key; none for the auth token of the account, or for what a file says.
+    pub key: Option<KeySid>,
+    /// Where its secret, or the token, is read from at start.
+    pub secret: SecretSource,
+    /// How its calls are signed, where signatures are enforced.
+    pub pkcv: Option<Pkcv>,
+}
+
+/// Public Key Client Validation: what requests are signed with (Twilio docs, "Public Key Client Validation").
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pkcv {
+    /// The public key, as Twilio knows it.
+    pub public_key: PublicKeySid,
+    /// The file of the private key, in PEM.
+    pub private_key: PathBuf,
+    /// How is signed.
+    pub algorithm: Algorithm,
+}
+
+/// The signatures that Twilio takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Algorithm {
+    /// RSASSA-PKCS1-v1_5 with SHA-256 (RFC 7518, 3.3).
+    Rs256,
+    /// RSASSA-PSS with SHA-256 (RFC 7518, 3.5).
+    Ps256,
 }
 
 /// Where a secret is read from; the file never holds one.
@@ -75,6 +125,9 @@ pub enum SecretSource {
     File(PathBuf),
     /// An environment variable.
     Env(String),
+    /// A file with the JSON that AWS keeps in secrets of the types `TwilioMainApiKey` and `TwilioAuthToken`: it says too
+    /// which key or account it is of.
+    Admin(PathBuf),
 }
 
 /// One sink.
@@ -179,10 +232,23 @@ pub struct Rules {
     pub verify: Verify,
     /// The hand-made key that is replaced the first time.
     pub adopt: Option<KeySid>,
+    /// What its keys may do; everything that ordinary keys may, if that is not said.
+    pub allow: Option<Allow>,
+    /// Where a new key is tried, in place of the account's phone numbers and messages.
+    pub verify_url: Option<Url>,
     /// How the members of the published object are called.
     pub members: Members,
     /// Where it is published, places that can stage a value first.
     pub places: Vec<Place>,
+}
+
+/// What a Restricted key may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Allow {
+    /// This.
+    These(Permissions),
+    /// The same as that key, as it is when a rotation begins.
+    LikeKey(KeySid),
 }
 
 /// When a credential is rotated.

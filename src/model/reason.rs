@@ -20,6 +20,8 @@ pub enum Reason {
     Scheduled,
     /// A sink was added to the policy.
     Widened,
+    /// The policy gives its keys other permissions.
+    Permissions,
 }
 
 impl Reason {
@@ -33,6 +35,7 @@ impl Reason {
             Reason::Aged => "older than rotate_every",
             Reason::Scheduled => "the schedule is due",
             Reason::Widened => "a sink was added",
+            Reason::Permissions => "its permissions were changed in the policy",
         }
     }
 }
@@ -53,6 +56,8 @@ pub enum Cause {
     Deleted,
     /// It was believed gone and is not.
     Resurfaced,
+    /// It may do something else than was asked for.
+    Permissions,
 }
 
 /// The steps, as named in failures, metrics and logs.
@@ -67,6 +72,7 @@ pub enum StepName {
     Recall,
     Issue,
     Probe,
+    Permissions,
     Publish,
     Fence,
     Delete,
@@ -74,7 +80,7 @@ pub enum StepName {
 
 impl StepName {
     /// Every step, for metrics.
-    pub const ALL: [StepName; 10] = [
+    pub const ALL: [StepName; 11] = [
         StepName::Look,
         StepName::Prove,
         StepName::Fetch,
@@ -82,6 +88,7 @@ impl StepName {
         StepName::Recall,
         StepName::Issue,
         StepName::Probe,
+        StepName::Permissions,
         StepName::Publish,
         StepName::Fence,
         StepName::Delete,
@@ -97,6 +104,7 @@ impl StepName {
             StepName::Recall => "recall",
             StepName::Issue => "issue",
             StepName::Probe => "probe",
+            StepName::Permissions => "permissions",
             StepName::Publish => "publish",
             StepName::Fence => "fence",
             StepName::Delete => "delete",
@@ -128,6 +136,8 @@ pub enum Halt {
     AdoptMissing,
     /// The key to adopt is another credential's.
     AdoptTaken,
+    /// The key whose permissions are to be copied does not exist, or is no Restricted key.
+    NoTemplate,
     /// Twilio refuses to create keys (quota or rights).
     CreateRefused,
     /// A guard of the program found that it was about to break an invariant.
@@ -136,7 +146,7 @@ pub enum Halt {
 
 impl Halt {
     /// Every halt, for metrics.
-    pub const ALL: [Halt; 12] = [
+    pub const ALL: [Halt; 13] = [
         Halt::Drift,
         Halt::ForeignContent,
         Halt::PlaceGone,
@@ -147,6 +157,7 @@ impl Halt {
         Halt::AccountChanged,
         Halt::AdoptMissing,
         Halt::AdoptTaken,
+        Halt::NoTemplate,
         Halt::CreateRefused,
         Halt::Guard,
     ];
@@ -164,6 +175,7 @@ impl Halt {
             Halt::AccountChanged => "account_changed",
             Halt::AdoptMissing => "adopt_missing",
             Halt::AdoptTaken => "adopt_taken",
+            Halt::NoTemplate => "no_template",
             Halt::CreateRefused => "create_refused",
             Halt::Guard => "guard",
         }
@@ -191,6 +203,9 @@ impl Halt {
             Halt::AccountChanged => "use a new credential name for another account",
             Halt::AdoptMissing | Halt::AdoptTaken => {
                 "correct `adopt` in the policy, restart and run `rekeyd resume NAME`"
+            }
+            Halt::NoTemplate => {
+                "name a Restricted key of the same account with `clone_policy_of`, or list the permissions with `allow`, restart and run `rekeyd resume NAME`"
             }
             Halt::CreateRefused => {
                 "make room or give the Main key its rights back, then `rekeyd resume NAME`; rekeyd never deletes to make room"

@@ -4,6 +4,7 @@ use super::document::{Content, Members, Names, Seen};
 use super::fault::Failure;
 use super::key::{AccountSid, AttemptId, KeySid};
 use super::names::{Place, Version};
+use super::permission::Permissions;
 use super::reason::{Cause, Halt, Reason, StepName};
 use super::rule::Rule;
 pub use super::spent::{DAY, HOUR, Spent};
@@ -68,6 +69,9 @@ pub struct Current {
     pub members: Members,
     /// It was found to be deleted behind our back.
     pub gone: bool,
+    /// What it may do, if not everything that ordinary keys may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permissions: Option<Permissions>,
 }
 
 /// One replacement of the credential's key.
@@ -107,6 +111,9 @@ pub struct Rotation {
     /// How long the predecessors live on after every place serves the successor.
     #[serde(rename = "grace_ms", with = "super::time::millis")]
     pub grace: Duration,
+    /// What the successor may do, if not everything that ordinary keys may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permissions: Option<Permissions>,
     /// The predecessor whose deletion was decided.
     pub condemned: Option<KeySid>,
 }

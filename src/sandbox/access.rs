@@ -7,6 +7,7 @@ use super::audit::Denial;
 use super::call::{Call, Credentials, Operation, Refusal, Status};
 use super::faults::Reach;
 use super::keys::KeyKind;
+use super::signature::{Form, Invalid};
 use super::world::World;
 use crate::model::key::{AccountSid, KeySid};
 use jiff::Timestamp;
@@ -48,8 +49,34 @@ impl Area {
             Operation::FetchAccount | Operation::ListAccounts => Area::Accounts,
             Operation::ListNumbers | Operation::ListMessages => Area::Ordinary,
             Operation::CreateKey | Operation::ListKeys => Area::Keys,
+            Operation::CreatePublicKey | Operation::ListPublicKeys | Operation::FetchPublicKey => Area::Keys,
+            Operation::UpdatePublicKey | Operation::DeletePublicKey => Area::Keys,
             Operation::FetchKey | Operation::UpdateKey | Operation::DeleteKey => Area::Keys,
         }
+    }
+}
+
+/// Who was let in, to which account, and how the call was signed.
+pub(super) type Admitted = (Caller, AccountSid, Option<Form>);
+
+/// What a Restricted key needs for an operation. Those of keys and accounts are known from another client's source, that of
+/// messages from a recorded answer; the others are made in their likeness.
+fn permission(operation: Operation) -> &'static str {
+    match operation {
+        Operation::CreateKey => "/twilio/iam/api-keys/create",
+        Operation::ListKeys => "/twilio/iam/api-keys/list",
+        Operation::FetchKey => "/twilio/iam/api-keys/read",
+        Operation::UpdateKey => "/twilio/iam/api-keys/update",
+        Operation::DeleteKey => "/twilio/iam/api-keys/delete",
+        Operation::FetchAccount => "/twilio/iam/accounts/read",
+        Operation::ListAccounts => "/twilio/iam/accounts/list",
+        Operation::ListNumbers => "/twilio/phone-numbers/incoming-phone-numbers/list",
+        Operation::ListMessages => "/twilio/messaging/messages/list",
+        Operation::ListPublicKeys => "/twilio/iam/public-keys/list",
+        Operation::CreatePublicKey => "/twilio/iam/public-keys/create",
+        Operation::FetchPublicKey => "/twilio/iam/public-keys/read",
+        Operation::UpdatePublicKey => "/twilio/iam/public-keys/update",
+        Operation::DeletePublicKey => "/twilio/iam/public-keys/delete",
     }
 }
 
@@ -63,23 +90,41 @@ const NOT_PERMITTED: Denied = (Refusal::Authenticate, Denial::NotPermitted);
 
 impl World {
     /// Lets the caller in, and says which account the call is about.
-    pub(super) fn admit(&mut self, now: Timestamp, call: &Call) -> Result<(Caller, AccountSid), Denied> {
+    pub(super) fn admit(&mut self, now: Timestamp, call: &Call) -> Result<Admitted, Denied> {
         let caller = self.authenticate(now, call.credentials.as_ref())?;
         if !self.is_active(&caller.account) {
             return Err(INACTIVE);
         }
+        let signed = self.signature(now, call, &caller)?;
         let area = Area::of(call.request.operation());
         let Some(target) = self.target(call, &caller) else {
             let looks = area == Area::Accounts && caller.means != Means::Key(KeyKind::Standard);
             return Err(if looks { (Refusal::NotFound, Denial::NotPermitted) } else { NOT_PERMITTED });
         };
-        if !self.permits(&caller, &target, area) {
+        if caller.means == Means::Key(KeyKind::Restricted) {
+            let needed = permission(call.request.operation());
+            if target != caller.account || !self.allows(&caller, needed) {
+                return Err((Refusal::Lacks(needed), Denial::NotPermitted));
+            }
+        } else if !self.permits(&caller, &target, area) {
             return Err(NOT_PERMITTED);
         }
         if area != Area::Accounts && !self.is_active(&target) {
             return Err(INACTIVE);
         }
-        Ok((caller, target))
+        Ok((caller, target, signed))
+    }
+
+    /// Whether the call is signed as the caller's account and the one it is about demand.
+    fn signature(&self, now: Timestamp, call: &Call, caller: &Caller) -> Result<Option<Form>, Denied> {
+        let enforces = |sid: &AccountSid| self.accounts.get(sid).is_some_and(|account| account.pkcv);
+        let enforced = enforces(&caller.account) || self.target(call, caller).is_some_and(|target| enforces(&target));
+        let refused = |invalid| (Refusal::Signature(invalid), Denial::BadSignature);
+        if enforced && caller.means == Means::Token {
+            return Err(refused(Invalid::Required));
+        }
+        let whose = (&caller.account, caller.sid.as_str());
+        self.check_signature(now, whose, enforced, call.wire.as_ref()).map_err(refused)
     }
 
     fn authenticate(&mut self, now: Timestamp, credentials: Option<&Credentials>) -> Result<Caller, Denied> {
@@ -119,6 +164,18 @@ impl World {
         AccountSid::new(named).ok().filter(|sid| self.accounts.contains_key(sid))
     }
 
+    /// Whether the policy of a Restricted key has this permission, or `*` for the same resource.
+    fn allows(&self, caller: &Caller, needed: &str) -> bool {
+        let key = KeySid::new(&caller.sid).ok().and_then(|sid| self.keys.get(&sid));
+        let has = |text: &String| {
+            text == needed
+                || text.strip_suffix('*').is_some_and(|resource| {
+                    needed.rsplit_once('/').is_some_and(|(start, _)| format!("{start}/") == resource)
+                })
+        };
+        key.is_some_and(|key| key.allow.iter().any(has))
+    }
+
     fn permits(&self, caller: &Caller, target: &AccountSid, area: Area) -> bool {
         if *target == caller.account {
             return caller.means != Means::Key(KeyKind::Standard) || area == Area::Ordinary;
@@ -129,7 +186,7 @@ impl World {
                 (Means::Token, _) | (Means::Key(KeyKind::Main), Reach::AllV2010) => true,
                 (Means::Key(KeyKind::Main), Reach::AccountsOnly) => area == Area::Accounts,
                 (Means::Key(KeyKind::Main), Reach::AccountsAndKeys) => area != Area::Ordinary,
-                (Means::Key(KeyKind::Standard), _) => false,
+                (Means::Key(KeyKind::Standard | KeyKind::Restricted), _) => false,
             }
     }
 
@@ -140,7 +197,7 @@ impl World {
         active(account) && self.parent_of(account).is_none_or(active)
     }
 
-    fn parent_of(&self, account: &AccountSid) -> Option<&AccountSid> {
+    pub(super) fn parent_of(&self, account: &AccountSid) -> Option<&AccountSid> {
         self.accounts.get(account).and_then(|account| account.parent.as_ref())
     }
 }

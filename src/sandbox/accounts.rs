@@ -23,6 +23,8 @@ pub struct Account {
     pub token: Secret,
     /// When it was opened, by Twilio's clock.
     pub created: Timestamp,
+    /// Whether requests have to be signed.
+    pub pkcv: bool,
 }
 
 /// How many made-up rows each ordinary resource of an account has: enough for several pages of one.
@@ -48,7 +50,7 @@ impl World {
         let (sid, token) = (sid.unwrap_or_else(|| self.chance.account_sid()), self.chance.account_token());
         let name = if parent.is_some() { "A subaccount" } else { "The sandbox" }.to_owned();
         let created = self.twilio_time(now);
-        let account = Account { sid: sid.clone(), parent, name, status: Status::Active, token, created };
+        let account = Account { sid: sid.clone(), parent, name, status: Status::Active, token, created, pkcv: false };
         self.accounts.insert(sid.clone(), account);
         sid
     }
@@ -56,6 +58,12 @@ impl World {
     /// Suspends, closes or reactivates an account; false if there is none.
     pub fn set_status(&mut self, account: &AccountSid, status: Status) -> bool {
         self.accounts.get_mut(account).map(|account| account.status = status).is_some()
+    }
+
+    /// Demands signed requests from now on, or no longer; false if there is no such account. In the real service only the
+    /// Console can do so, and it takes a few minutes (Twilio docs, "Public Key Client Validation Quickstart").
+    pub fn enforce_signatures(&mut self, account: &AccountSid, enforced: bool) -> bool {
+        self.accounts.get_mut(account).map(|account| account.pkcv = enforced).is_some()
     }
 
     pub(super) fn fetch_account(&self, caller: &Caller, account: &AccountSid) -> Result<Answer, Refusal> {

@@ -2,6 +2,7 @@
 
 use super::call::Operation;
 use super::faults::Fault;
+use super::signature::Form;
 use crate::model::key::{AccountSid, KeySid};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -29,6 +30,8 @@ pub struct Entry {
     pub denied: Option<Denial>,
     /// The fault that struck the call.
     pub fault: Option<Fault>,
+    /// By which reading of the rules the signature was right, where one was demanded.
+    pub signed: Option<Form>,
 }
 
 /// Why credentials are not accepted. Twilio answers nearly all of these alike; a test must be able to tell.
@@ -51,6 +54,8 @@ pub enum Denial {
     AccountInactive,
     /// The pair is good, and does not permit this.
     NotPermitted,
+    /// The account demands signed requests, and this one is not signed well.
+    BadSignature,
 }
 
 impl Denial {
@@ -118,6 +123,7 @@ mod tests {
                 code: None,
                 denied: None,
                 fault: None,
+                signed: None,
             });
         }
         assert_eq!((audit.entries().count(), audit.forgotten()), (KEPT, 1));

@@ -1,8 +1,11 @@
 //! What can be asked of the sandbox and what it answers, without a word of HTTP: every door speaks this.
 
-use super::faults::{ErrorStatus, Fault};
+use super::faults::Fault;
+use super::keys::KeyKind;
 use super::page::{Page, Paging};
-use crate::model::key::{AccountSid, KeySid};
+pub use super::refusal::Refusal;
+use super::signature::Wire;
+use crate::model::key::{AccountSid, KeySid, PublicKeySid};
 use crate::model::secret::Secret;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -16,6 +19,8 @@ pub struct Call {
     pub account: Option<String>,
     /// What it wants.
     pub request: Request,
+    /// How it came over the wire; calls that did not can not be signed.
+    pub wire: Option<Wire>,
 }
 
 /// A user and a password: a key and its secret, or an account and its token.
@@ -29,10 +34,12 @@ pub struct Credentials {
 /// What a call wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
-    /// A new key; always a Standard one.
+    /// A new key: a Standard one, or a Restricted one if it has a policy.
     CreateKey {
         /// Its friendly name.
         name: Option<String>,
+        /// What it may do, as JSON text.
+        policy: Option<String>,
     },
     /// The keys of the account.
     ListKeys(Paging),
@@ -47,6 +54,8 @@ pub enum Request {
         sid: String,
         /// Its new friendly name; without one only its date changes.
         name: Option<String>,
+        /// What it may do from now on, as JSON text.
+        policy: Option<String>,
     },
     /// The end of a key.
     DeleteKey {
@@ -68,6 +77,32 @@ pub enum Request {
     ListNumbers(Paging),
     /// Messages: another one.
     ListMessages(Paging),
+    /// A new public key.
+    CreatePublicKey {
+        /// Its friendly name.
+        name: Option<String>,
+        /// The key.
+        pem: Option<String>,
+    },
+    /// The public keys of the account.
+    ListPublicKeys(Paging),
+    /// One public key.
+    FetchPublicKey {
+        /// Which.
+        sid: String,
+    },
+    /// Another name for a public key.
+    UpdatePublicKey {
+        /// Which.
+        sid: String,
+        /// Its new friendly name.
+        name: Option<String>,
+    },
+    /// The end of a public key.
+    DeletePublicKey {
+        /// Which.
+        sid: String,
+    },
 }
 
 /// The name of what a call wants, for scripts and the audit.
@@ -92,6 +127,16 @@ pub enum Operation {
     ListNumbers,
     /// `Request::ListMessages`.
     ListMessages,
+    /// `Request::CreatePublicKey`.
+    CreatePublicKey,
+    /// `Request::ListPublicKeys`.
+    ListPublicKeys,
+    /// `Request::FetchPublicKey`.
+    FetchPublicKey,
+    /// `Request::UpdatePublicKey`.
+    UpdatePublicKey,
+    /// `Request::DeletePublicKey`.
+    DeletePublicKey,
 }
 
 impl Request {
@@ -107,6 +152,11 @@ impl Request {
             Request::ListAccounts { .. } => Operation::ListAccounts,
             Request::ListNumbers(_) => Operation::ListNumbers,
             Request::ListMessages(_) => Operation::ListMessages,
+            Request::CreatePublicKey { .. } => Operation::CreatePublicKey,
+            Request::ListPublicKeys(_) => Operation::ListPublicKeys,
+            Request::FetchPublicKey { .. } => Operation::FetchPublicKey,
+            Request::UpdatePublicKey { .. } => Operation::UpdatePublicKey,
+            Request::DeletePublicKey { .. } => Operation::DeletePublicKey,
         }
     }
 }
@@ -129,14 +179,23 @@ pub enum Answer {
     Numbers(AccountSid, Page<usize>),
     /// Made-up messages, by their index.
     Messages(AccountSid, Page<usize>),
+    /// A public key that was made just now.
+    PublicKeyMade(PublicKeyView),
+    /// A public key.
+    PublicKey(PublicKeyView),
+    /// Public keys.
+    PublicKeys(Page<PublicKeyView>),
+    /// Nothing: the public key is gone.
+    PublicKeyDeleted,
 }
 
 impl Answer {
     /// The HTTP status.
     pub fn status(&self) -> u16 {
         match self {
-            Answer::Created(..) => 201,
-            Answer::Deleted(_) => 204,
+            Answer::Created(..) | Answer::PublicKeyMade(_) => 201,
+            Answer::Deleted(_) | Answer::PublicKeyDeleted => 204,
+            Answer::PublicKey(_) | Answer::PublicKeys(_) => 200,
             Answer::Key(_) | Answer::Keys(_) | Answer::Account(_) => 200,
             Answer::Accounts(_) | Answer::Numbers(..) | Answer::Messages(..) => 200,
         }
@@ -149,6 +208,7 @@ impl Answer {
             Answer::Deleted(sid) => Some(sid),
             Answer::Keys(_) | Answer::Account(_) | Answer::Accounts(_) => None,
             Answer::Numbers(..) | Answer::Messages(..) => None,
+            Answer::PublicKeyMade(_) | Answer::PublicKey(_) | Answer::PublicKeys(_) | Answer::PublicKeyDeleted => None,
         }
     }
 }
@@ -158,6 +218,25 @@ impl Answer {
 pub struct KeyView {
     /// The key.
     pub sid: KeySid,
+    /// Its friendly name.
+    pub name: Option<String>,
+    /// When it was made, by Twilio's clock.
+    pub created: Timestamp,
+    /// When its name was last set, by Twilio's clock.
+    pub updated: Timestamp,
+    /// What kind of key it is.
+    pub kind: KeyKind,
+    /// What a Restricted key may do.
+    pub allow: Vec<String>,
+}
+
+/// What Twilio shows of a public key; the key itself is never shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicKeyView {
+    /// The key.
+    pub sid: PublicKeySid,
+    /// The account it belongs to.
+    pub account: AccountSid,
     /// Its friendly name.
     pub name: Option<String>,
     /// When it was made, by Twilio's clock.
@@ -201,58 +280,6 @@ impl Status {
             Status::Active => "active",
             Status::Suspended => "suspended",
             Status::Closed => "closed",
-        }
-    }
-}
-
-/// Why a call is not granted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// The pair is wrong, or does not permit this; Twilio does not say which.
-    Authenticate,
-    /// The user is no SID.
-    InvalidUsername,
-    /// There are no credentials.
-    NoCredentials,
-    /// A parameter breaks a rule: the friendly name is too long.
-    Constraint,
-    /// A SID of another kind was expected.
-    WrongSid,
-    /// There is no such thing.
-    NotFound,
-    /// The resource has no such method.
-    MethodNotAllowed,
-    /// A page number or a page size that cannot be.
-    BadPage,
-    /// A page larger than 1,000 rows.
-    PageTooLarge,
-    /// The account has as many keys as it may have.
-    Quota,
-    /// Too many calls at once; this one was not processed.
-    TooManyRequests,
-    /// Something broke.
-    Broken(ErrorStatus),
-}
-
-impl Refusal {
-    /// HTTP status, Twilio's code and its words (Twilio's error list; recorded answers where there are any).
-    /// For `BadPage` and `MethodNotAllowed` the words are our own, and so is the status of `PageTooLarge`.
-    pub fn terms(self) -> (u16, Option<u32>, &'static str) {
-        match self {
-            Refusal::Authenticate => (401, Some(20003), "Authenticate"),
-            Refusal::InvalidUsername => (401, Some(20003), "Authentication Error - invalid username"),
-            Refusal::NoCredentials => (401, Some(20003), "Authentication Error - No credentials provided"),
-            Refusal::Constraint => (400, Some(70001), "The request has constraint violations"),
-            Refusal::WrongSid => (400, Some(70002), "Invalid Sid provided in the request"),
-            Refusal::NotFound => (404, Some(20404), "The requested resource was not found"),
-            Refusal::MethodNotAllowed => (405, Some(20004), "Method not allowed"),
-            Refusal::BadPage => (400, Some(20001), "Invalid page"),
-            Refusal::PageTooLarge => (400, Some(20007), "Page size too large"),
-            Refusal::Quota => (400, Some(70151), "Maximum Number Of API Keys Exceeded"),
-            Refusal::TooManyRequests => (429, Some(20429), "Too Many Requests"),
-            Refusal::Broken(ErrorStatus::INTERNAL) => (500, Some(20500), "Internal Server Error"),
-            Refusal::Broken(ErrorStatus::UNAVAILABLE) => (503, Some(20503), "Service Unavailable"),
-            Refusal::Broken(other) => (other.into(), None, "Error"),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Random choices from a seed, so that a run of the sandbox can be repeated.
 
 use super::faults::Rate;
-use crate::model::key::{AccountSid, KeySid};
+use crate::model::key::{AccountSid, KeySid, PublicKeySid};
 use crate::model::secret::Secret;
 
 /// A seeded generator: SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
@@ -33,6 +33,10 @@ impl Chance {
 
     pub(super) fn account_sid(&mut self) -> AccountSid {
         AccountSid::new(&format!("AC{}", self.hex())).expect("AC and 32 hexadecimal digits is the form")
+    }
+
+    pub(super) fn public_key_sid(&mut self) -> PublicKeySid {
+        PublicKeySid::new(&format!("CR{}", self.hex())).expect("CR and 32 hexadecimal digits is the form")
     }
 
     /// The id that Twilio gives to a request.

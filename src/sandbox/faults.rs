@@ -30,6 +30,10 @@ pub struct Faults {
     pub clock_offset_ms: i64,
     /// What the Main key of a parent may do in its subaccounts.
     pub parent_main_key_on_subaccount: Reach,
+    /// Whether signatures of requests are also right by the reading of Twilio's Python library.
+    pub pkcv_tolerant: bool,
+    /// Whether new Restricted keys may do more than was asked for: everything with the first of their resources.
+    pub widen_policies: bool,
     /// Faults that strike by chance; the first one that strikes is the call's only one.
     pub random: Vec<Random>,
 }

@@ -8,12 +8,14 @@ mod wire;
 
 use super::call::{Answer, Call, Credentials, Delivery, Refusal, Reply};
 use super::faults::ErrorStatus;
+use super::signature::Wire;
 use super::world::{Ticket, World};
 use crate::model::secret::Secret;
 use answer::{Sent, Written};
 use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, header};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -68,20 +70,44 @@ async fn twilio(State(world): State<Handle>, ConnectInfo(cutter): ConnectInfo<Cu
     let miss = |refusal| Sent::by_itself(&world, Written::refusal(refusal, path, false)).respond(&cutter);
     let Ok(body) = axum::body::to_bytes(body, BODY_LIMIT).await else { return miss(Refusal::Constraint) };
     let Some(route) = Route::find(path) else { return miss(Refusal::NotFound) };
-    let Some(request) = route.request(&parts.method, &query, &form(&parts.headers, &body)) else {
+    let form = form(&parts.headers, &body);
+    let Some(request) = route.request(&parts.method, &query, &form) else {
         return miss(Refusal::MethodNotAllowed);
     };
-    let call = Call { credentials: credentials(&parts.headers), account: route.account.map(str::to_owned), request };
+    let (account, wire) = (route.account(&query, &form), Some(wire_of(&parts, &body)));
+    if route.needs_account() && account.is_none() {
+        return miss(Refusal::NoAccount);
+    }
+    let call = Call { credentials: credentials(&parts.headers), account, request, wire };
     // A task of its own, so that the work is done even if the caller hangs up while waiting: as Twilio would.
     let Ok(served) = tokio::spawn(work(world.clone(), call)).await else {
         cutter.cut(); // The process is ending.
         return miss(Refusal::Broken(ErrorStatus::UNAVAILABLE));
     };
     let written = match &served.reply.answer {
-        Ok(answer) => Written::answer(answer, &route, &query),
+        Ok(answer) => Written::answer(answer, &route.at(origin(&parts)), &query),
         Err(refusal) => Written::refusal(*refusal, path, route.xml),
     };
     served.sent(written).respond(&cutter)
+}
+
+/// The request as it came.
+fn wire_of(parts: &Parts, body: &[u8]) -> Wire {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    Wire {
+        method: parts.method.to_string(),
+        path: parts.uri.path().to_owned(),
+        query: parts.uri.query().unwrap_or_default().to_owned(),
+        headers: parts.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
+        body: body.to_vec(),
+    }
+}
+
+/// Where the caller thinks that Twilio is: addresses of pages lead there again.
+fn origin(parts: &Parts) -> String {
+    let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+    let scheme = if host.ends_with(".twilio.com") { "https" } else { "http" };
+    format!("{scheme}://{host}")
 }
 
 /// The parameters of a body, if it is a form; nothing else is read.

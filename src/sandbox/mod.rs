@@ -25,6 +25,9 @@ mod faults;
 mod http;
 mod keys;
 mod page;
+mod public_keys;
+mod refusal;
+mod signature;
 mod world;
 
 #[cfg(test)]
@@ -36,6 +39,8 @@ pub use faults::{ErrorStatus, Fault, Faults, Latency, Line, OutOfRange, Random, 
 pub use http::{Clock, Handle};
 pub use keys::{Deletion, Key, KeyKind, NewKey};
 pub use page::{Page, Paging};
+pub use public_keys::{BadKey, PublicKey};
+pub use signature::{Form, Invalid, Wire};
 pub use world::{Ticket, World};
 
 use crate::model::key::{AccountSid, KeySid};

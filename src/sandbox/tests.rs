@@ -46,7 +46,7 @@ impl Bench {
 
     fn call(&self, pair: &Pair, account: &AccountSid, request: Request) -> Call {
         let credentials = Credentials { user: pair.0.clone(), secret: Secret::new(pair.1.clone()) };
-        Call { credentials: Some(credentials), account: Some(account.to_string()), request }
+        Call { credentials: Some(credentials), account: Some(account.to_string()), request, wire: None }
     }
 
     fn reply(&mut self, ms: i64, call: Call) -> Reply {
@@ -67,7 +67,9 @@ impl Bench {
     }
 
     fn create(&mut self, ms: i64, name: &str) -> Result<(KeyView, Pair), Refusal> {
-        let Answer::Created(key, secret) = self.own(ms, Request::CreateKey { name: Some(name.into()) })? else {
+        let Answer::Created(key, secret) =
+            self.own(ms, Request::CreateKey { name: Some(name.into()), policy: None })?
+        else {
             panic!("a create answers with a new key");
         };
         let pair = (key.sid.to_string(), secret.expose().to_owned());
@@ -159,7 +161,7 @@ fn names_have_at_most_64_characters() {
     let mut bench = Bench::new(kind());
     let (key, _) = bench.create(0, &"é".repeat(64)).unwrap();
     assert_eq!(bench.create(0, &"e".repeat(65)).err(), Some(Refusal::Constraint));
-    let rename = Request::UpdateKey { sid: key.sid.to_string(), name: Some("e".repeat(65)) };
+    let rename = Request::UpdateKey { sid: key.sid.to_string(), name: Some("e".repeat(65)), policy: None };
     assert_eq!(bench.own(0, rename).err(), Some(Refusal::Constraint));
 }
 
@@ -167,7 +169,7 @@ fn names_have_at_most_64_characters() {
 fn a_call_over_the_concurrency_limit_is_turned_away_and_a_free_place_is_used_again() {
     let mut bench = Bench::new(Faults { concurrency: Some(1), ..kind() });
     let (main, account) = (bench.main.clone(), bench.account.clone());
-    let call = |bench: &Bench| bench.call(&main, &account, Request::CreateKey { name: None });
+    let call = |bench: &Bench| bench.call(&main, &account, Request::CreateKey { name: None, policy: None });
     let first = bench.world.arrive(at(0), &call(&bench));
     let second = bench.reply(0, call(&bench));
     assert_eq!((first.concurrent, second.answer.err()), (1, Some(Refusal::TooManyRequests)));
@@ -191,7 +193,7 @@ fn one_departure_frees_one_place() {
 fn a_create_delivered_late_makes_its_key_then_and_not_before() {
     let mut bench = Bench::new(kind());
     bench.next(Operation::CreateKey, Fault::Late { ms: 500 });
-    let request = Request::CreateKey { name: Some("late".into()) };
+    let request = Request::CreateKey { name: Some("late".into()), policy: None };
     let call = bench.call(&bench.main, &bench.account, request);
     assert_eq!(bench.reply(100, call).delivery, Delivery::Lost);
     assert_eq!(bench.listed(599), ["by hand"]);
@@ -231,7 +233,7 @@ fn lists_show_the_last_updated_key_first_and_within_a_second_the_last_made() {
     bench.create(3_999, "third").unwrap();
     assert_eq!(bench.listed(4_000), ["third", "second", "first", "by hand"]);
     for (ms, key) in [(4_000, &second), (4_999, &first)] {
-        let touch = Request::UpdateKey { sid: key.sid.to_string(), name: None };
+        let touch = Request::UpdateKey { sid: key.sid.to_string(), name: None, policy: None };
         assert!(bench.own(ms, touch).is_ok());
     }
     assert_eq!(bench.listed(5_000), ["second", "first", "third", "by hand"]);
@@ -268,7 +270,7 @@ fn an_error_after_the_work_leaves_a_key_and_an_error_before_it_none() {
         (Fault::Pass, 4),
     ] {
         bench.next(Operation::CreateKey, fault);
-        let call = bench.call(&bench.main, &bench.account, Request::CreateKey { name: Some("x".into()) });
+        let call = bench.call(&bench.main, &bench.account, Request::CreateKey { name: Some("x".into()), policy: None });
         let reply = bench.reply(0, call);
         assert_eq!(reply.delivery == Delivery::Lost, fault == Fault::Lost, "{fault:?}");
         assert_eq!(bench.listed(0).len(), keys, "{fault:?}");

@@ -11,7 +11,9 @@ use super::call::{Answer, Call, Operation, Refusal, Reply, Request};
 use super::chance::Chance;
 use super::faults::{ErrorStatus, Fault, Faults, Script};
 use super::keys::Key;
-use crate::model::key::{AccountSid, KeySid};
+use super::public_keys::PublicKey;
+use super::signature::Form;
+use crate::model::key::{AccountSid, KeySid, PublicKeySid};
 use crate::model::time::later;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
@@ -25,12 +27,20 @@ pub struct World {
     pub script: Script,
     pub(super) accounts: BTreeMap<AccountSid, Account>,
     pub(super) keys: BTreeMap<KeySid, Key>,
+    pub(super) public_keys: BTreeMap<PublicKeySid, PublicKey>,
     pub(super) chance: Chance,
     audit: Audit,
     /// Requests that will be delivered at that time, in the order in which they were sent.
     late: BTreeMap<(Timestamp, u64), (Call, Fault)>,
     under_way: BTreeMap<AccountSid, u32>,
     postponed: u64,
+}
+
+/// What was seen of a caller's credentials.
+#[derive(Default)]
+struct Seen {
+    denied: Option<Denial>,
+    signed: Option<Form>,
 }
 
 /// What was decided about a call when it arrived.
@@ -53,6 +63,7 @@ impl World {
         Self {
             accounts: BTreeMap::new(),
             keys: BTreeMap::new(),
+            public_keys: BTreeMap::new(),
             faults,
             chance: Chance::new(seed),
             script: Script::default(),
@@ -129,11 +140,13 @@ impl World {
     }
 
     fn work(&mut self, now: Timestamp, call: &Call, fault: Option<Fault>) -> Result<Answer, Refusal> {
-        let (result, denied) = match self.admit(now, call) {
-            Ok((caller, account)) => (self.carry_out(now, &caller, &account, &call.request), None),
-            Err((refusal, denial)) => (Err(refusal), Some(denial)),
+        let (result, seen) = match self.admit(now, call) {
+            Ok((caller, account, signed)) => {
+                (self.carry_out(now, &caller, &account, &call.request), Seen { denied: None, signed })
+            }
+            Err((refusal, denial)) => (Err(refusal), Seen { denied: Some(denial), signed: None }),
         };
-        self.note(now, call, &result, denied, fault);
+        self.note(now, call, &result, seen, fault);
         result
     }
 
@@ -145,10 +158,14 @@ impl World {
         request: &Request,
     ) -> Result<Answer, Refusal> {
         match request {
-            Request::CreateKey { name } => self.create_key(now, caller, account, name.as_deref()),
+            Request::CreateKey { name, policy } => {
+                self.create_key(now, caller, account, name.as_deref(), policy.as_deref())
+            }
             Request::ListKeys(paging) => self.list_keys(now, account, paging),
             Request::FetchKey { sid } => self.fetch_key(account, sid),
-            Request::UpdateKey { sid, name } => self.update_key(now, account, sid, name.as_deref()),
+            Request::UpdateKey { sid, name, policy } => {
+                self.update_key(now, account, sid, name.as_deref(), policy.as_deref())
+            }
             Request::DeleteKey { sid } => self.delete_key(now, caller, account, sid),
             Request::FetchAccount => self.fetch_account(caller, account),
             Request::ListAccounts { name, status, paging } => {
@@ -156,23 +173,23 @@ impl World {
             }
             Request::ListNumbers(paging) => self.list_numbers(account, paging),
             Request::ListMessages(paging) => self.list_messages(account, paging),
+            Request::CreatePublicKey { name, pem } => {
+                self.create_public_key(now, account, name.as_deref(), pem.as_deref())
+            }
+            Request::ListPublicKeys(paging) => self.list_public_keys(account, paging),
+            Request::FetchPublicKey { sid } => self.fetch_public_key(account, sid),
+            Request::UpdatePublicKey { sid, name } => self.update_public_key(now, account, sid, name.as_deref()),
+            Request::DeletePublicKey { sid } => self.delete_public_key(account, sid),
         }
     }
 
     fn turn_away(&mut self, now: Timestamp, call: &Call, ticket: &Ticket, refusal: Refusal) -> Result<Answer, Refusal> {
-        self.note(now, call, &Err(refusal), None, ticket.fault);
+        self.note(now, call, &Err(refusal), Seen::default(), ticket.fault);
         Err(refusal)
     }
 
     /// Writes one call into the audit.
-    fn note(
-        &mut self,
-        at: Timestamp,
-        call: &Call,
-        result: &Result<Answer, Refusal>,
-        denied: Option<Denial>,
-        fault: Option<Fault>,
-    ) {
+    fn note(&mut self, at: Timestamp, call: &Call, result: &Result<Answer, Refusal>, seen: Seen, fault: Option<Fault>) {
         let (status, code) = match result {
             Ok(answer) => (answer.status(), None),
             Err(refusal) => (refusal.terms().0, refusal.terms().1),
@@ -181,7 +198,8 @@ impl World {
         let user = user.filter(|user| AccountSid::new(user).is_ok() || KeySid::new(user).is_ok());
         let (operation, account) = (call.request.operation(), self.account_of(call));
         let key = result.as_ref().ok().and_then(Answer::key).cloned();
-        self.audit.note(Entry { at, operation, account, user, key, status, code, denied, fault });
+        let Seen { denied, signed } = seen;
+        self.audit.note(Entry { at, operation, account, user, key, status, code, denied, fault, signed });
     }
 
     /// The account that a call is about, before anything about it was checked.

@@ -1,11 +1,13 @@
 //! The daemon as a process: the real binary against the sandbox, a real OpenBao, the Secrets Manager emulator and a
 //! directory, all at once.
 
+mod anew;
 mod canary;
 mod cli;
 mod echo;
 mod hardened;
 mod kill;
+mod kinds;
 mod main_job;
 mod memory;
 mod moves;

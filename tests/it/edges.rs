@@ -1,5 +1,8 @@
 //! Both sides of every edge of time and of every limit in the decisions, without any engine around them.
 
+mod drift;
+mod permissions;
+
 use jiff::Timestamp;
 use rekeyd::decide::interlock::interlock;
 use rekeyd::decide::ownership::{Ownership, ownership};
@@ -109,7 +112,7 @@ impl Scene {
 
     fn with<T>(&self, ask: impl FnOnce(&View<'_>) -> T) -> T {
         let instance = Instance::new("test").unwrap();
-        let roots = BTreeSet::from([self.policy.twilio.main_key.clone()]);
+        let roots: BTreeSet<_> = self.policy.twilio.access.admin.key.clone().into_iter().collect();
         let sinks: BTreeSet<_> = self.policy.sinks.keys().cloned().collect();
         ask(&View {
             state: &self.state,
@@ -151,6 +154,7 @@ fn intended(n: u32, base: &str) -> Event {
         bases: BTreeMap::from([(place(), Version(base.into()))]),
         members: Members::default(),
         grace: Duration::from_secs(3600),
+        permissions: None,
     }))
 }
 
@@ -330,7 +334,7 @@ fn each_condition_of_the_interlock_alone_keeps_the_key_alive() {
     refuses(changed(|s| s.weather.held = Duration::from_secs(1)), "held after a journal was restored");
     refuses(changed(|s| s.weather.deletes = (10, 10)), "limit: 10 deletes per account");
     refuses(changed(|s| s.state.spent.deletes.push((sid(9), Uptime(2 * HOUR - 1)))), "limit: 1 deletes per credential");
-    refuses(changed(|s| s.policy.twilio.main_key = sid(1)), "signs in with this key");
+    refuses(changed(|s| s.policy.twilio.access.admin.key = Some(sid(1))), "signs in with this key");
     refuses(changed(|s| s.now.wall = at(2 * HOUR + 301_000).wall), "clock");
     refuses(changed(|s| s.state.current.as_mut().unwrap().sid = sid(1)), "current key");
 }
@@ -486,7 +490,7 @@ fn every_breaker_stops_creates_and_deletes() {
 fn a_main_key_is_never_adopted() {
     let mut scene = Scene::new();
     scene.rules().adopt = Some(sid(3));
-    scene.policy.twilio.main_key = sid(3);
+    scene.policy.twilio.access.admin.key = Some(sid(3));
     assert_eq!(scene.halts(), Some(Halt::Guard));
 }
 

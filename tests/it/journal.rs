@@ -48,6 +48,7 @@ fn intended(n: u128) -> Event {
         bases: BTreeMap::from([(place(), Version("0".into()))]),
         members: Members::default(),
         grace: Duration::from_secs(3600),
+        permissions: None,
     }))
 }
 

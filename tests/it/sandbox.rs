@@ -5,6 +5,7 @@ mod faults;
 mod refusals;
 mod resources;
 mod sdk;
+mod v1;
 
 use jiff::Timestamp;
 use rekeyd::model::key::{AccountSid, KeySid};
@@ -55,6 +56,17 @@ impl Got {
 }
 
 impl Bench {
+    /// In real time.
+    async fn live(faults: Faults) -> Self {
+        let options = Options {
+            account_sid: Some(account(PARENT)),
+            subaccounts: vec![account(CHILD)],
+            faults,
+            ..Options::default()
+        };
+        Self::with(options, Arc::default()).await
+    }
+
     async fn new(faults: Faults) -> Self {
         let millis = Arc::new(AtomicI64::new(1_700_000_000_000));
         let hand = millis.clone();
@@ -66,6 +78,10 @@ impl Bench {
             clock: Some(Arc::new(move || Timestamp::from_millisecond(hand.load(Ordering::SeqCst)).unwrap())),
             ..Options::default()
         };
+        Self::with(options, millis).await
+    }
+
+    async fn with(options: Options, millis: Arc<AtomicI64>) -> Self {
         let sandbox = Sandbox::start(options).await.unwrap();
         let (sid, secret) = sandbox.main_key();
         let main = Pair(sid.to_string(), secret.expose().to_owned());

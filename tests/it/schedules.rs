@@ -9,7 +9,8 @@ use crate::support::counted::counted;
 use crate::support::dice::Dice;
 use crate::support::world::{Daemon, Fate, World};
 use rekeyd::model::names::{CredentialName, Place, SinkName};
-use rekeyd::model::policy::{Policy, SinkPolicy};
+use rekeyd::model::permission::{Permission, Permissions};
+use rekeyd::model::policy::{Allow, Policy, SinkPolicy};
 use rekeyd::ports::Ask;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -125,6 +126,21 @@ async fn odd_things(world: &World, oddity: Oddity, dice: &mut Dice) {
     std::future::pending().await
 }
 
+/// In one schedule of five the keys are Restricted ones, and in every second of those Twilio lets the first do more than
+/// was asked for.
+fn restrict(seed: u64, world: &World, policy: &mut Policy) {
+    if seed % 5 != 3 {
+        return;
+    }
+    let permission = |text| Permission::new(text).unwrap();
+    let allow: Permissions =
+        ["/twilio/messaging/messages/list", "/twilio/messaging/messages/read"].map(permission).into();
+    for rules in policy.credentials.values_mut() {
+        rules.allow = Some(Allow::These(allow.clone()));
+    }
+    world.truth(|truth| (truth.wanted, truth.widened) = (Some(allow), u32::from(seed % 10 == 3)));
+}
+
 /// Plays one schedule; the daemon at the end of it, how many faults there were, and what the clocks did.
 async fn schedule(seed: u64) -> (Daemon, u64, Clocks) {
     let mut dice = Dice::new(seed);
@@ -141,6 +157,7 @@ async fn schedule(seed: u64) -> (Daemon, u64, Clocks) {
     if matches!(oddity, Oddity::ListHides) {
         policy.timing.sweep = HOUR / 4;
     }
+    restrict(seed, &world, &mut policy);
     let daemon = Daemon::new(&world, policy);
     let replicas = dice.pick(&[0, 0, 1, 2, 3]);
     let daemon = if replicas == 0 { daemon } else { daemon.replicated(replicas) };

@@ -51,6 +51,7 @@ fn intended(n: u128) -> Event {
         bases: versions(n as u32),
         members: Members::default(),
         grace: Duration::from_secs(3600),
+        permissions: None,
     }))
 }
 

@@ -6,6 +6,7 @@ mod every_call;
 mod keys;
 mod pairs_and_accounts;
 mod requests;
+mod signed;
 
 use crate::support::wire::{Act, Wire};
 use futures_util::future::join_all;
@@ -15,9 +16,10 @@ use rekeyd::adapters::twilio::TwilioClient;
 use rekeyd::model::fault::Outcome;
 use rekeyd::model::key::{AccountSid, AttemptId, KeyFacts, KeySid, Label, LabelKey};
 use rekeyd::model::names::{CredentialName, Instance};
-use rekeyd::model::policy::{SecretSource, TwilioPolicy};
+use rekeyd::model::policy::{Access, Admin, SecretSource, TwilioPolicy};
 use rekeyd::model::secret::Secret;
 use rekeyd::ports::Issuer as _;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
@@ -52,14 +54,13 @@ pub(crate) fn label() -> Label {
 }
 
 pub(crate) fn client_with(base_url: Url, deadlines: Deadlines) -> TwilioClient {
-    let policy = TwilioPolicy {
-        account: AccountSid::new(MAIN_ACCOUNT).unwrap(),
-        main_key: KeySid::new(MAIN_KEY).unwrap(),
-        main_key_secret: SecretSource::Env("UNUSED".to_owned()),
-        base_url,
-    };
-    let secret = Secret::new(MAIN_SECRET.to_owned());
-    TwilioClient::with_deadlines(&policy, secret, Arc::new(SystemClock::new()), deadlines).unwrap()
+    let account = AccountSid::new(MAIN_ACCOUNT).unwrap();
+    let (key, secret) = (Some(KeySid::new(MAIN_KEY).unwrap()), SecretSource::Env("UNUSED".to_owned()));
+    let admin = Admin { account: account.clone(), key, secret, pkcv: None };
+    let access = Access { base_url, admin, pkcv: None };
+    let policy = TwilioPolicy { account, access, accounts: BTreeMap::new() };
+    let read = |_: &SecretSource| Ok(Secret::new(MAIN_SECRET.to_owned()));
+    TwilioClient::with_deadlines(&policy, &read, Arc::new(SystemClock::new()), deadlines).unwrap()
 }
 
 pub(crate) fn client(wire: &Wire) -> TwilioClient {
@@ -85,7 +86,7 @@ impl Call {
     pub(crate) async fn make(self, client: &TwilioClient) -> String {
         let (account, key) = (account(), key());
         match self {
-            Call::Create => words(client.create(&account, &label()).await, |new| {
+            Call::Create => words(client.create(&account, &label(), None).await, |new| {
                 assert_eq!(new.secret.expose(), NEW_SECRET);
                 facts(&new.facts)
             }),
@@ -98,7 +99,7 @@ impl Call {
             Call::Delete => words(client.delete(&account, &key).await, |()| "deleted".to_owned()),
             Call::Probe => {
                 let secret = Secret::new(PAIR_SECRET.to_owned());
-                words(client.probe(&account, &key, &secret).await, |verdict| format!("{verdict:?}"))
+                words(client.probe(&account, &key, &secret, None).await, |verdict| format!("{verdict:?}"))
             }
             Call::Standing => words(client.standing(&account).await, |standing| format!("{standing:?}")),
         }

@@ -37,8 +37,9 @@ impl TryFrom<String> for Status {
 impl TwilioClient {
     /// Reads the account; a Main key may be refused this for a subaccount, which tells nothing about it.
     pub(super) async fn fetch_standing(&self, account: &AccountSid) -> Result<Standing, Miss> {
-        let url = self.base.at(["2010-04-01", "Accounts", &format!("{account}.json")]);
-        let answer = self.call(self.kept.get(url), self.main()).await?;
+        let reach = self.reach(account);
+        let url = reach.base.at(["2010-04-01", "Accounts", &format!("{account}.json")]);
+        let answer = self.call(reach, reach.kept.get(url), reach.admin()).await?;
         let found: Account = answer.parse(&[200], "an account with a status")?;
         if found.sid != *account {
             return Err(answer.malformed("it shows another account"));

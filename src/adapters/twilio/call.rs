@@ -3,28 +3,41 @@
 use super::TwilioClient;
 use super::answer::Answer;
 use super::pair::Pair;
+use super::reach::Reach;
 use crate::adapters::http::{self, Miss};
-use crate::model::key::AccountSid;
+use crate::model::fault::{Failure, Fault};
+use crate::model::time::later;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use reqwest::header::{ACCEPT, AUTHORIZATION, DATE};
 use reqwest::{RequestBuilder, Response};
 use std::sync::PoisonError;
-use url::Url;
 
 impl TwilioClient {
-    /// An address of the account: `…/2010-04-01/Accounts/AC…/a/b`.
-    pub(super) fn address<const N: usize>(&self, account: &AccountSid, rest: [&str; N]) -> Url {
-        self.base.at(["2010-04-01", "Accounts", account.as_str()].into_iter().chain(rest))
-    }
-
-    /// Sends one request, once, authenticated with the pair.
-    pub(super) async fn call<'a>(&'a self, request: RequestBuilder, pair: Pair<'a>) -> Result<Answer<'a>, Miss> {
+    /// Sends one request, once, authenticated with the pair, and signed where that is wanted.
+    pub(super) async fn call<'a>(
+        &'a self,
+        reach: &'a Reach,
+        request: RequestBuilder,
+        pair: Pair<'a>,
+    ) -> Result<Answer<'a>, Miss> {
         let request = request.header(AUTHORIZATION, pair.authorization()).header(ACCEPT, "application/json");
+        let request = match pair.signer {
+            None => request,
+            Some(signer) => signer.sign(request, &pair, self.twilio_time()).ok_or_else(|| {
+                Miss::NotDone(Failure::new(Fault::Local, "the request can not be brought into a form to be signed"))
+            })?,
+        };
         let response = http::send(request).await?;
         self.note_date(&response);
         let status = response.status().as_u16();
-        Ok(Answer { status, body: http::body(response).await, pairs: [self.main(), pair] })
+        Ok(Answer { status, body: http::body(response).await, pairs: [reach.admin(), pair] })
+    }
+
+    /// What time it is at Twilio: a signature is judged by that clock.
+    fn twilio_time(&self) -> Timestamp {
+        let noted = *self.date.lock().unwrap_or_else(PoisonError::into_inner);
+        noted.map_or_else(|| self.clock.wall(), |(date, at)| later(date, self.clock.running().saturating_sub(at)))
     }
 
     /// Notes the `Date` header as the head arrives, before a slow body makes it old.

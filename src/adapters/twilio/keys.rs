@@ -3,6 +3,7 @@
 use super::TwilioClient;
 use super::answer::Answer;
 use super::call::parse_date;
+use super::reach::Reach;
 use crate::adapters::http::Miss;
 use crate::adapters::json::Object;
 use crate::model::fault::{Failure, Fault};
@@ -34,7 +35,7 @@ struct Shown {
 /// A key as Twilio shows it once. The secret is borrowed from the body, which is wiped; that also refuses one that is
 /// written with escapes, and none of letters and digits needs any.
 #[derive(Deserialize)]
-struct Created<'a> {
+pub(super) struct Created<'a> {
     sid: KeySid,
     account_sid: Option<AccountSid>,
     friendly_name: Option<String>,
@@ -64,18 +65,25 @@ impl From<Shown> for KeyFacts {
 impl TwilioClient {
     /// Sends exactly one POST, on a connection of its own.
     pub(super) async fn create_key(&self, account: &AccountSid, label: &str) -> Result<NewKey, Miss> {
-        let request = self.fresh.post(self.address(account, ["Keys.json"])).form(&[("FriendlyName", label)]);
-        let answer = self.call(request, self.main()).await?;
+        let reach = self.reach(account);
+        let request = reach.fresh.post(reach.address(account, ["Keys.json"])).form(&[("FriendlyName", label)]);
+        let answer = self.call(reach, request, reach.admin()).await?;
         let key: Created<'_> = answer.parse(&[201, 200], "a new key")?;
         self.accept(&answer, key, account, label)
     }
 
     /// A new key must be what was asked for; otherwise nobody knows what was made.
-    fn accept(&self, answer: &Answer<'_>, key: Created<'_>, account: &AccountSid, label: &str) -> Result<NewKey, Miss> {
+    pub(super) fn accept(
+        &self,
+        answer: &Answer<'_>,
+        key: Created<'_>,
+        account: &AccountSid,
+        label: &str,
+    ) -> Result<NewKey, Miss> {
         if key.friendly_name.as_deref() != Some(label) {
             return Err(answer.malformed("the new key has another name than was asked for"));
         }
-        if key.sid.may_be(&self.main_key) {
+        if self.is_root(&key.sid) {
             return Err(answer.malformed("the new key is said to be the Main key"));
         }
         if is_foreign(key.account_sid.as_ref(), account) {
@@ -90,11 +98,12 @@ impl TwilioClient {
 
     /// All pages, each key once: a key that moves while pages are read may be seen twice, or not at all.
     pub(super) async fn list_keys(&self, account: &AccountSid) -> Result<Vec<KeyFacts>, Miss> {
-        let mut url = self.address(account, ["Keys.json"]);
+        let reach = self.reach(account);
+        let mut url = reach.address(account, ["Keys.json"]);
         url.set_query(Some(FIRST_PAGE));
         let (mut keys, mut read) = (BTreeMap::new(), BTreeSet::from([position(&url)]));
         loop {
-            let answer = self.call(self.kept.get(url.clone()), self.main()).await?;
+            let answer = self.call(reach, reach.kept.get(url.clone()), reach.admin()).await?;
             let page: Page = answer.parse(&[200], "a page of keys")?;
             if page.keys.iter().any(|Object(key)| is_foreign(key.account_sid.as_ref(), account)) {
                 return Err(answer.malformed("the list holds a key of another account"));
@@ -122,8 +131,9 @@ impl TwilioClient {
 
     /// The one read that is a fact: whether the key exists now.
     pub(super) async fn fetch_key(&self, account: &AccountSid, sid: &KeySid) -> Result<Option<KeyFacts>, Miss> {
-        let request = self.kept.get(self.key(account, sid));
-        let answer = self.call(request, self.main()).await?;
+        let reach = self.reach(account);
+        let request = reach.kept.get(key(reach, account, sid));
+        let answer = self.call(reach, request, reach.admin()).await?;
         if answer.says_gone() {
             return Ok(None);
         }
@@ -137,18 +147,24 @@ impl TwilioClient {
 
     /// Deletes through the path of the account, so that a wrong account cannot be hit (protocol, b.4).
     pub(super) async fn delete_key(&self, account: &AccountSid, sid: &KeySid) -> Result<(), Miss> {
-        if sid.may_be(&self.main_key) {
+        if self.is_root(sid) {
             // The last door before the wire (protocol, S11): the decision was checked long before.
             return Err(Miss::NotDone(Failure::new(Fault::Refused, "this is the Main key, which is never deleted")));
         }
-        let request = self.kept.delete(self.key(account, sid));
-        let answer = self.call(request, self.main()).await?;
+        let reach = self.reach(account);
+        let request = reach.kept.delete(key(reach, account, sid));
+        let answer = self.call(reach, request, reach.admin()).await?;
         if answer.succeeded() || answer.says_gone() { Ok(()) } else { Err(answer.miss()) }
     }
 
-    fn key(&self, account: &AccountSid, sid: &KeySid) -> Url {
-        self.address(account, ["Keys", &format!("{sid}.json")])
+    /// Whether it may be a key that manages others.
+    fn is_root(&self, sid: &KeySid) -> bool {
+        self.roots.iter().any(|root| sid.may_be(root))
     }
+}
+
+fn key(reach: &Reach, account: &AccountSid, sid: &KeySid) -> Url {
+    reach.address(account, ["Keys", &format!("{sid}.json")])
 }
 
 fn is_foreign(told: Option<&AccountSid>, account: &AccountSid) -> bool {

@@ -5,68 +5,79 @@
 //! were read in Twilio's documentation and OpenAPI document in 2026; the rest is marked as observed or assumed.
 
 mod accounts;
+mod admin;
 mod answer;
 mod call;
 mod keys;
 mod pair;
+mod pkcv;
 mod probe;
+mod reach;
+mod restricted;
 
-use super::http::{self, Base, Connections, Deadlines, HttpError};
+use super::http::{self, Deadlines};
 use crate::model::fault::Outcome;
 use crate::model::key::{AccountSid, KeyFacts, KeySid, Label};
+use crate::model::permission::{Granted, Permissions};
 use crate::model::policy::TwilioPolicy;
 use crate::model::secret::Secret;
 use crate::ports::{Clock, Issuer, NewKey, Standing, Verdict};
 use async_trait::async_trait;
 use jiff::Timestamp;
-use pair::Pair;
+pub use pkcv::SignerError;
+use reach::Reach;
+pub use reach::{Read, TwilioError};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use url::Url;
 
-/// Twilio, managed with one Main key.
+/// Twilio: each account, managed with what the policy says.
 pub struct TwilioClient {
-    base: Base,
-    /// For calls that the Main key signs: connections are used again.
-    kept: reqwest::Client,
-    /// For creates: each unknown outcome costs a key, so none is risked on a connection that may be closing. For them and
-    /// for probes: their connections do not outlive the secret that travels on them.
-    fresh: reqwest::Client,
-    main_key: KeySid,
-    main_secret: Secret,
+    usual: Reach,
+    accounts: BTreeMap<AccountSid, Reach>,
+    /// The keys that manage others.
+    roots: BTreeSet<KeySid>,
     clock: Arc<dyn Clock>,
     date: Mutex<Option<(Timestamp, Duration)>>,
 }
 
 impl TwilioClient {
     /// Makes the client; nothing is sent yet.
-    pub fn new(policy: &TwilioPolicy, main_secret: Secret, clock: Arc<dyn Clock>) -> Result<Self, HttpError> {
-        Self::with_deadlines(policy, main_secret, clock, Deadlines::default())
+    pub fn new(policy: &TwilioPolicy, read: Read<'_>, clock: Arc<dyn Clock>) -> Result<Self, TwilioError> {
+        Self::with_deadlines(policy, read, clock, Deadlines::default())
     }
 
     /// The same with other deadlines, for tests that wait for one to pass.
     pub fn with_deadlines(
         policy: &TwilioPolicy,
-        main_secret: Secret,
+        read: Read<'_>,
         clock: Arc<dyn Clock>,
         deadlines: Deadlines,
-    ) -> Result<Self, HttpError> {
-        let base = Base::new(&policy.base_url)?;
-        let client = |connections| http::client(&base, None, deadlines, connections);
-        let (kept, fresh) = (client(Connections::Kept)?, client(Connections::Fresh)?);
-        let main_key = policy.main_key.clone();
-        Ok(Self { base, kept, fresh, main_key, main_secret, clock, date: Mutex::default() })
+    ) -> Result<Self, TwilioError> {
+        let (usual, accounts) = reach::reaches(policy, read, deadlines)?;
+        let roots = accounts.values().chain([&usual]).filter_map(|reach| reach.key.clone()).collect();
+        Ok(Self { usual, accounts, roots, clock, date: Mutex::default() })
     }
 
-    /// The pair that manages the other keys.
-    fn main(&self) -> Pair<'_> {
-        Pair { sid: &self.main_key, secret: &self.main_secret }
+    /// How an account is reached.
+    fn reach(&self, account: &AccountSid) -> &Reach {
+        self.accounts.get(account).unwrap_or(&self.usual)
     }
 }
 
 #[async_trait]
 impl Issuer for TwilioClient {
-    async fn create(&self, account: &AccountSid, label: &Label) -> Outcome<NewKey> {
-        http::outcome(self.create_key(account, &label.to_string()).await)
+    async fn create(&self, account: &AccountSid, label: &Label, permissions: Option<&Permissions>) -> Outcome<NewKey> {
+        let label = label.to_string();
+        http::outcome(match permissions {
+            None => self.create_key(account, &label).await,
+            Some(permissions) => self.create_restricted_key(account, &label, permissions).await,
+        })
+    }
+
+    async fn permissions(&self, account: &AccountSid, sid: &KeySid) -> Outcome<Granted> {
+        http::outcome(self.fetch_permissions(account, sid).await)
     }
 
     async fn list(&self, account: &AccountSid) -> Outcome<Vec<KeyFacts>> {
@@ -81,12 +92,20 @@ impl Issuer for TwilioClient {
         http::outcome(self.delete_key(account, sid).await)
     }
 
-    async fn probe(&self, account: &AccountSid, sid: &KeySid, secret: &Secret) -> Outcome<Verdict> {
-        http::outcome(self.probe_pair(account, Pair { sid, secret }).await)
+    async fn probe(&self, account: &AccountSid, sid: &KeySid, secret: &Secret, at: Option<&Url>) -> Outcome<Verdict> {
+        let pair = self.reach(account).consumer(account, sid, secret);
+        http::outcome(match at {
+            None => self.probe_pair(account, pair).await,
+            Some(url) => self.probe_at(account, pair, url).await,
+        })
     }
 
     async fn standing(&self, account: &AccountSid) -> Outcome<Standing> {
         http::outcome(self.fetch_standing(account).await)
+    }
+
+    fn roots(&self) -> BTreeSet<KeySid> {
+        self.roots.clone()
     }
 
     fn date(&self) -> Option<(Timestamp, Duration)> {

@@ -1,18 +1,24 @@
 //! A key with its secret: how it signs a request, and how it is kept out of every text.
 
+use super::pkcv::Signer;
 use crate::adapters::redact::hide;
-use crate::model::key::KeySid;
+use crate::model::key::AccountSid;
 use crate::model::secret::Secret;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::header::HeaderValue;
 use zeroize::Zeroizing;
 
-/// What a call authenticates with (HTTP Basic, RFC 7617): the key's SID is the user, its secret the password.
+/// What a call authenticates with (HTTP Basic, RFC 7617): a key's SID is the user and its secret the password; or the SID
+/// of an account, and its auth token.
 #[derive(Clone, Copy)]
 pub(super) struct Pair<'a> {
-    pub(super) sid: &'a KeySid,
+    pub(super) user: &'a str,
     pub(super) secret: &'a Secret,
+    /// The account that it belongs to.
+    pub(super) account: &'a AccountSid,
+    /// What signs the request too, where signatures are enforced.
+    pub(super) signer: Option<&'a Signer>,
 }
 
 impl Pair<'_> {
@@ -25,7 +31,7 @@ impl Pair<'_> {
     }
 
     fn encoded(self) -> Secret {
-        let plain = Zeroizing::new([self.sid.as_str(), ":", self.secret.expose()].concat());
+        let plain = Zeroizing::new([self.user, ":", self.secret.expose()].concat());
         Secret::new(STANDARD.encode(plain.as_bytes()))
     }
 
@@ -45,17 +51,19 @@ pub(super) fn redact(text: &str, pairs: &[Pair<'_>]) -> String {
 mod tests {
     use super::*;
 
+    fn with<T>(secret: &str, then: impl FnOnce(Pair<'_>) -> T) -> T {
+        let account = AccountSid::new("AC00000000000000000000000000000001").unwrap();
+        let secret = Secret::new(secret.to_owned());
+        then(Pair { user: "SK00000000000000000000000000000001", secret: &secret, account: &account, signer: None })
+    }
+
     fn redacted(text: &str) -> String {
-        let sid = KeySid::new("SK00000000000000000000000000000001").unwrap();
-        let secret = Secret::new("short-secret".to_owned());
-        redact(text, &[Pair { sid: &sid, secret: &secret }])
+        with("short-secret", |pair| redact(text, &[pair]))
     }
 
     #[test]
     fn a_pair_signs_as_user_and_password_and_its_header_is_sensitive() {
-        let sid = KeySid::new("SK00000000000000000000000000000001").unwrap();
-        let secret = Secret::new("hunter2".to_owned());
-        let value = Pair { sid: &sid, secret: &secret }.authorization();
+        let value = with("hunter2", |pair| pair.authorization());
         assert!(value.is_sensitive());
         let expected = "Basic U0swMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMTpodW50ZXIy";
         assert_eq!(value.to_str().unwrap(), expected);

@@ -10,6 +10,7 @@ use crate::model::key::AccountSid;
 use crate::ports::Verdict;
 use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
+use url::Url;
 
 /// Where to ask, in this order. Phone numbers first: they are the account's own, while messages and calls are its
 /// customers' business, so they are asked for only where the one before gave no answer to go by.
@@ -36,10 +37,17 @@ impl TwilioClient {
         told.filter(|_| refusals == 0).map_or(Ok(Verdict::Refused), Err)
     }
 
+    /// Asks with the pair at an address that the policy names, and nowhere else.
+    pub(super) async fn probe_at(&self, account: &AccountSid, pair: Pair<'_>, url: &Url) -> Result<Verdict, Miss> {
+        let reach = self.reach(account);
+        verdict(&self.call(reach, reach.fresh.get(url.clone()), pair).await?)
+    }
+
     async fn ask<'a>(&'a self, account: &AccountSid, resource: &str, pair: Pair<'a>) -> Result<Answer<'a>, Miss> {
-        let mut url = self.address(account, [resource]);
+        let reach = self.reach(account);
+        let mut url = reach.address(account, [resource]);
         url.set_query(Some("PageSize=1"));
-        self.call(self.fresh.get(url), pair).await
+        self.call(reach, reach.fresh.get(url), pair).await
     }
 }
 

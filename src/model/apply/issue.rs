@@ -53,6 +53,7 @@ pub(super) fn intended(state: &mut State, intent: &Intent, at: Moment) -> Option
         fenced: false,
         members: intent.members.clone(),
         grace: intent.grace,
+        permissions: intent.permissions.clone(),
         condemned: None,
     });
     Some(())

@@ -50,7 +50,7 @@ fn show_account(world: &World, account: &Account) -> Value {
     let keys: Vec<Value> = keys.into_iter().map(show_key).collect();
     json!({
         "sid": account.sid, "parent": account.parent, "friendly_name": account.name,
-        "status": account.status, "keys": keys,
+        "status": account.status, "pkcv": account.pkcv, "keys": keys,
     })
 }
 
@@ -128,12 +128,22 @@ async fn delete_key(State(handle): State<Handle>, Path(sid): Path<KeySid>) -> Re
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Fate {
-    status: Status,
+    status: Option<Status>,
+    /// Whether requests have to be signed.
+    pkcv: Option<bool>,
 }
 
-/// `POST /_sandbox/accounts/{sid}`: Twilio suspends, closes or reactivates an account.
+/// `POST /_sandbox/accounts/{sid}`: Twilio suspends, closes or reactivates an account, or its owner has signed requests
+/// enforced.
 async fn set_status(State(handle): State<Handle>, Path(sid): Path<AccountSid>, Json(fate): Json<Fate>) -> Response {
-    let found = handle.lock().set_status(&sid, fate.status);
+    let mut world = handle.lock();
+    let found = world.accounts().any(|account| account.sid == sid);
+    if let Some(status) = fate.status {
+        world.set_status(&sid, status);
+    }
+    if let Some(enforced) = fate.pkcv {
+        world.enforce_signatures(&sid, enforced);
+    }
     if found { StatusCode::NO_CONTENT.into_response() } else { missing(&format!("there is no account {sid}")) }
 }
 

@@ -1,6 +1,7 @@
 //! Answers as Twilio writes them: members, dates and errors of the 2010 API.
 
-use super::super::call::{AccountView, Answer, KeyView, Refusal};
+use super::super::call::{AccountView, Answer, KeyView, PublicKeyView, Refusal};
+use super::super::keys::KeyKind;
 use super::super::page::Page;
 use super::route::{Parameters, Route};
 use crate::model::key::AccountSid;
@@ -14,17 +15,21 @@ pub(super) type Document = (&'static str, Value);
 pub(super) fn answer(answer: &Answer, route: &Route<'_>, query: &Parameters) -> Option<Document> {
     Some(match answer {
         Answer::Created(view, secret) => {
-            let mut body = key(view);
+            let mut body = if route.is_iam() { iam_key(view) } else { key(view) };
             body["secret"] = secret.expose().into();
             ("Key", body)
         }
+        Answer::Key(view) if route.is_iam() => ("Key", iam_key(view)),
+        Answer::Keys(found) if route.is_iam() => page_of_v1(found, route, query, listed_key),
         Answer::Key(view) => ("Key", key(view)),
         Answer::Account(view) => ("Account", account(view)),
         Answer::Keys(found) => page(found, route, query, key),
         Answer::Accounts(found) => page(found, route, query, account),
         Answer::Numbers(owner, found) => page(found, route, query, |row| number(owner, *row)),
         Answer::Messages(owner, found) => page(found, route, query, |row| message(owner, *row)),
-        Answer::Deleted(_) => return None,
+        Answer::PublicKeyMade(view) | Answer::PublicKey(view) => ("Credential", public_key(view, route)),
+        Answer::PublicKeys(found) => page_of_v1(found, route, query, |view| public_key(view, route)),
+        Answer::Deleted(_) | Answer::PublicKeyDeleted => return None,
     })
 }
 
@@ -33,7 +38,14 @@ pub(super) fn refusal(refusal: Refusal, path: &str) -> Option<Document> {
     let (status, code, words) = refusal.terms();
     let code = code?;
     let not_found = format!("The requested resource {path} was not found");
-    let message = if refusal == Refusal::NotFound { &not_found } else { words };
+    let lacks = format!("Authorization Error: required permission {} is missing", words.trim_start_matches('/'));
+    let message = if refusal == Refusal::NotFound {
+        &not_found
+    } else if matches!(refusal, Refusal::Lacks(_)) {
+        &lacks
+    } else {
+        words
+    };
     let more_info = format!("https://www.twilio.com/docs/errors/{code}");
     Some(("RestException", json!({"code": code, "message": message, "more_info": more_info, "status": status})))
 }
@@ -47,6 +59,47 @@ fn page<T>(found: &Page<T>, route: &Route<'_>, query: &Parameters, row: impl Fn(
     });
     body[route.member] = found.rows.iter().map(row).collect();
     ("Page", body)
+}
+
+/// A page as the newer APIs show it: whole addresses, and all about the page in one member.
+fn page_of_v1<T>(found: &Page<T>, route: &Route<'_>, query: &Parameters, row: impl Fn(&T) -> Value) -> Document {
+    let whole = |address: Option<String>| address.map(|address| format!("{}{address}", route.origin));
+    let [first, previous, this, next] = route.pages(query, found).map(whole);
+    let mut body = json!({"meta": {
+        "first_page_url": first, "previous_page_url": previous, "url": this, "next_page_url": next,
+        "page": found.number, "page_size": found.size, "key": route.member,
+    }});
+    body[route.member] = found.rows.iter().map(row).collect();
+    ("Page", body)
+}
+
+/// A key as IAM shows it by itself: with its policy.
+fn iam_key(view: &KeyView) -> Value {
+    let mut body = key(view);
+    body["policy"] = match view.kind {
+        KeyKind::Restricted => json!({ "allow": view.allow }),
+        KeyKind::Main | KeyKind::Standard => Value::Null,
+    };
+    body
+}
+
+/// A key as IAM shows it in a list: with its flags. Those of a Main key are assumed.
+fn listed_key(view: &KeyView) -> Value {
+    let mut body = key(view);
+    body["flags"] = match view.kind {
+        KeyKind::Main => json!(["manage_accounts", "manage_keys", "rest_api", "signing"]),
+        KeyKind::Standard => json!(["rest_api", "signing"]),
+        KeyKind::Restricted => json!(["restricted", "rest_api", "signing"]),
+    };
+    body
+}
+
+fn public_key(view: &PublicKeyView, route: &Route<'_>) -> Value {
+    json!({
+        "sid": view.sid, "account_sid": view.account, "friendly_name": view.name,
+        "date_created": iso_date(view.created), "date_updated": iso_date(view.updated),
+        "url": format!("{}/v1/Credentials/PublicKeys/{}", route.origin, view.sid),
+    })
 }
 
 fn key(view: &KeyView) -> Value {
@@ -99,6 +152,11 @@ fn made_up(prefix: &str, owner: &AccountSid, row: usize) -> String {
 /// RFC 2822 in UTC with a numeric zone, as in Twilio's OpenAPI document: `Mon, 13 Jun 2016 22:50:08 +0000`.
 fn date(at: Timestamp) -> String {
     at.strftime("%a, %d %b %Y %H:%M:%S +0000").to_string()
+}
+
+/// ISO 8601, to the second: `2015-07-31T04:00:00Z`.
+fn iso_date(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// The form of the `Date` header (RFC 9110, 5.6.7).

@@ -31,6 +31,10 @@ pub(super) enum Resource<'a> {
     Key(&'a str),
     Numbers,
     Messages,
+    PublicKeys,
+    PublicKey(&'a str),
+    IamKeys,
+    IamKey(&'a str),
 }
 
 /// Where a request goes.
@@ -38,8 +42,10 @@ pub(super) enum Resource<'a> {
 pub(super) struct Route<'a> {
     /// The path as it came.
     pub(super) path: &'a str,
+    /// Scheme and host, for addresses that have them.
+    pub(super) origin: String,
     /// The account in it.
-    pub(super) account: Option<&'a str>,
+    account: Option<&'a str>,
     /// The resource in it.
     resource: Resource<'a>,
     /// What a list of the resource is called in the answer: a key made as a signing key is listed as a key, too.
@@ -51,6 +57,17 @@ pub(super) struct Route<'a> {
 impl<'a> Route<'a> {
     /// Finds the resource of a path; `None` if there is none.
     pub(super) fn find(path: &'a str) -> Option<Self> {
+        if let Some(rest) = path.strip_prefix("/v1/") {
+            let segments: Vec<&str> = rest.trim_end_matches('/').split('/').collect();
+            let (resource, member) = match segments[..] {
+                ["Keys"] => (Resource::IamKeys, "keys"),
+                ["Keys", sid] => (Resource::IamKey(sid), "key"),
+                ["Credentials", "PublicKeys"] => (Resource::PublicKeys, "credentials"),
+                ["Credentials", "PublicKeys", sid] => (Resource::PublicKey(sid), "credential"),
+                _ => return None,
+            };
+            return Some(Self { path, origin: String::new(), account: None, resource, member, xml: false });
+        }
         let bare = path.strip_suffix(".json").unwrap_or(path);
         let segments: Vec<&str> = bare.strip_prefix("/2010-04-01/Accounts")?.split('/').collect();
         let (account, resource, member) = match segments[..] {
@@ -63,7 +80,31 @@ impl<'a> Route<'a> {
             ["", account, "Messages"] => (Some(account), Resource::Messages, "messages"),
             _ => return None,
         };
-        Some(Self { path, account, resource, member, xml: bare.len() == path.len() })
+        Some(Self { path, origin: String::new(), account, resource, member, xml: bare.len() == path.len() })
+    }
+
+    /// Whether the account must be among the parameters.
+    pub(super) fn needs_account(&self) -> bool {
+        matches!(self.resource, Resource::IamKeys)
+    }
+
+    /// Whether it belongs to IAM version 1, which shows more of a key.
+    pub(super) fn is_iam(&self) -> bool {
+        matches!(self.resource, Resource::IamKeys | Resource::IamKey(_))
+    }
+
+    /// The same, called through this scheme and host.
+    pub(super) fn at(self, origin: String) -> Self {
+        Self { origin, ..self }
+    }
+
+    /// The account that is meant: that in the path, or, where the path has none, that among the parameters.
+    pub(super) fn account(&self, query: &Parameters, form: &Parameters) -> Option<String> {
+        let named = || {
+            matches!(self.resource, Resource::PublicKeys | Resource::IamKeys | Resource::IamKey(_))
+                .then(|| form.find("AccountSid").or(query.find("AccountSid")))
+        };
+        self.account.map(str::to_owned).or_else(|| named().flatten())
     }
 
     /// What is wanted; `None` if the resource does not have this method.
@@ -77,12 +118,32 @@ impl<'a> Route<'a> {
             },
             ("GET", Resource::Account) => Request::FetchAccount,
             ("GET", Resource::Keys) => Request::ListKeys(query.paging()),
-            ("POST", Resource::Keys) => Request::CreateKey { name: name() },
+            ("POST", Resource::Keys) => Request::CreateKey { name: name(), policy: None },
             ("GET", Resource::Key(sid)) => Request::FetchKey { sid: sid.to_owned() },
-            ("POST", Resource::Key(sid)) => Request::UpdateKey { sid: sid.to_owned(), name: name() },
+            ("POST", Resource::Key(sid)) => Request::UpdateKey { sid: sid.to_owned(), name: name(), policy: None },
             ("DELETE", Resource::Key(sid)) => Request::DeleteKey { sid: sid.to_owned() },
             ("GET", Resource::Numbers) => Request::ListNumbers(query.paging()),
             ("GET", Resource::Messages) => Request::ListMessages(query.paging()),
+            ("POST", Resource::IamKeys) => {
+                // Only this type can be asked for; a Standard key has no policy (Twilio's OpenAPI document).
+                let restricted = form.find("KeyType").is_some_and(|kind| kind == "restricted");
+                let policy = form.find("Policy");
+                Request::CreateKey {
+                    name: name(),
+                    policy: if restricted { policy.or(Some(String::new())) } else { None },
+                }
+            }
+            ("GET", Resource::IamKeys) => Request::ListKeys(query.paging()),
+            ("GET", Resource::IamKey(sid)) => Request::FetchKey { sid: sid.to_owned() },
+            ("POST", Resource::IamKey(sid)) => {
+                Request::UpdateKey { sid: sid.to_owned(), name: name(), policy: form.find("Policy") }
+            }
+            ("DELETE", Resource::IamKey(sid)) => Request::DeleteKey { sid: sid.to_owned() },
+            ("POST", Resource::PublicKeys) => Request::CreatePublicKey { name: name(), pem: form.find("PublicKey") },
+            ("GET", Resource::PublicKeys) => Request::ListPublicKeys(query.paging()),
+            ("GET", Resource::PublicKey(sid)) => Request::FetchPublicKey { sid: sid.to_owned() },
+            ("POST", Resource::PublicKey(sid)) => Request::UpdatePublicKey { sid: sid.to_owned(), name: name() },
+            ("DELETE", Resource::PublicKey(sid)) => Request::DeletePublicKey { sid: sid.to_owned() },
             _ => return None,
         })
     }
@@ -127,7 +188,10 @@ mod tests {
             ("/2010-04-01/Accounts/AC1/Keys/SK1/x.json", None),
             ("/2010-04-01/Accounts/AC1/Calls.json", None),
             ("/2010-04-01/Accountsx.json", None),
-            ("/v1/Keys", None),
+            ("/v1/Keys", Some((None, Resource::IamKeys, "keys", false))),
+            ("/v1/Keys/SK1", Some((None, Resource::IamKey("SK1"), "key", false))),
+            ("/v1/Credentials/PublicKeys/", Some((None, Resource::PublicKeys, "credentials", false))),
+            ("/v1/Nothing", None),
         ] {
             assert_eq!(found(path), expected, "{path}");
         }
@@ -140,7 +204,7 @@ mod tests {
             Route::find(path).unwrap().request(&method, &query, &form)
         };
         let keys = "/2010-04-01/Accounts/AC1/Keys.json";
-        assert_eq!(request(Method::POST, keys), Some(Request::CreateKey { name: Some("a b/c".into()) }));
+        assert_eq!(request(Method::POST, keys), Some(Request::CreateKey { name: Some("a b/c".into()), policy: None }));
         assert_eq!(request(Method::DELETE, keys), None);
         assert_eq!(request(Method::PUT, "/2010-04-01/Accounts/AC1/Keys/SK1.json"), None);
         assert_eq!(request(Method::POST, "/2010-04-01/Accounts/AC1/Messages.json"), None);

@@ -15,6 +15,7 @@ use rekeyd::model::event::{Entry, Event};
 use rekeyd::model::fault::{Failure, Fault};
 use rekeyd::model::key::{AttemptId, KeyFacts, KeySid};
 use rekeyd::model::names::{CredentialName, Place, SinkName, Version};
+use rekeyd::model::permission::Granted;
 use rekeyd::model::policy::{Policy, Rules};
 use rekeyd::model::reason::{Breaker, Cause, Halt, StepName};
 use rekeyd::model::rotation::State;
@@ -239,6 +240,9 @@ impl World {
                 let facts =
                     self.number(&key).filter(|number| self.alive.contains(number)).map(|number| self.facts(number));
                 self.sight.keys.insert(key, (facts, self.now.uptime));
+            }
+            Step::Permissions(key) => {
+                _ = self.sight.granted.insert(key, (Granted::Everything, self.now.uptime));
             }
             Step::Find(made_for) => {
                 let found = (1..self.next).filter(|number| attempt(*number) == made_for && self.alive.contains(number));

@@ -8,7 +8,8 @@ use crate::policy::{MINIMAL, bad_files};
 use rekeyd::config::{self, PolicyErrors};
 use rekeyd::model::document::Members;
 use rekeyd::model::policy::{
-    AccountDeletes, Cadence, Policy, PostgresState, Rules, SecretSource, SinkPolicy, StateUrl, VaultAuth,
+    Access, AccountDeletes, Admin, Algorithm, Allow, Cadence, Pkcv, Policy, PostgresState, Rules, SecretSource,
+    SinkPolicy, StateUrl, VaultAuth,
 };
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -79,6 +80,7 @@ fn source(source: &SecretSource, key: &str) -> String {
     match source {
         SecretSource::File(path) => format!("{key}_file = {}", text(path.to_str().unwrap())),
         SecretSource::Env(name) => format!("{key}_env = {}", text(name)),
+        SecretSource::Admin(path) => format!("main_key_file = {}", text(path.to_str().unwrap())),
     }
 }
 
@@ -93,12 +95,17 @@ fn written(policy: &Policy, short: bool) -> String {
             format!("{}\n{}", text(url.as_str()), password.unwrap_or_default())
         }
     };
-    let (account, key, at) = (&twilio.account, &twilio.main_key, &twilio.base_url);
-    let secret = source(&twilio.main_key_secret, "main_key_secret");
     _ = write!(
         file,
-        "state = {state}\n[twilio]\naccount_sid = \"{account}\"\nmain_key_sid = \"{key}\"\n{secret}\nbase_url = \"{at}\"\n"
+        "state = {state}\n[twilio]\naccount_sid = \"{}\"\n{}{}",
+        twilio.account,
+        admin(&twilio.access.admin),
+        reached(&twilio.access)
     );
+    for (sid, other) in &twilio.accounts {
+        let own = if other.admin == twilio.access.admin { String::new() } else { admin(&other.admin) };
+        _ = write!(file, "[accounts.{sid}]\n{own}{}", reached(other));
+    }
     let [tick, settle, sweep, reconcile] = [timing.tick, timing.settle, timing.sweep, timing.reconcile].map(duration);
     _ = write!(
         file,
@@ -153,8 +160,24 @@ fn sink_lines(sink: &SinkPolicy) -> String {
     }
 }
 
+fn admin(admin: &Admin) -> String {
+    match &admin.key {
+        Some(key) => format!("main_key_sid = \"{key}\"\n{}\n", source(&admin.secret, "main_key_secret")),
+        None => format!("{}\n", source(&admin.secret, "auth_token")),
+    }
+}
+
+fn reached(access: &Access) -> String {
+    let pkcv = access.pkcv.as_ref().map(|Pkcv { public_key, private_key, algorithm }| {
+        let algorithm = if *algorithm == Algorithm::Ps256 { "PS256" } else { "RS256" };
+        let file = text(private_key.to_str().unwrap());
+        format!("pkcv = {{ public_key_sid = \"{public_key}\", private_key_file = {file}, alg = \"{algorithm}\" }}\n")
+    });
+    format!("base_url = \"{}\"\n{}", access.base_url, pkcv.unwrap_or_default())
+}
+
 fn credential(rules: &Rules, sinks: &std::collections::BTreeMap<rekeyd::model::names::SinkName, SinkPolicy>) -> String {
-    let Rules { name, account, cadence, grace, verify, adopt, members, places } = rules;
+    let Rules { name, account, cadence, grace, verify, adopt, allow, verify_url, members, places } = rules;
     let cadence = match cadence {
         Cadence::Every(period) => format!("rotate_every = {}", duration(*period)),
         Cadence::Cron(cron) => {
@@ -166,6 +189,16 @@ fn credential(rules: &Rules, sinks: &std::collections::BTreeMap<rekeyd::model::n
     let [one, two, three, four] = [account_sid, api_key_sid, api_key_secret, stamp].map(|member| text(member));
     let members = format!("{{ accountSid = {one}, apiKeySid = {two}, apiKeySecret = {three}, rekeyd = {four} }}");
     let adopt = adopt.as_ref().map(|sid| format!("adopt = \"{sid}\"\n")).unwrap_or_default();
+    let allow = match allow {
+        None => String::new(),
+        Some(Allow::LikeKey(sid)) => format!("type = \"restricted\"\nclone_policy_of = \"{sid}\"\n"),
+        Some(Allow::These(these)) => {
+            let these: Vec<_> = these.iter().map(|permission| format!("\"{permission}\"")).collect();
+            format!("type = \"restricted\"\nallow = [{}]\n", these.join(", "))
+        }
+    };
+    let verify_url =
+        verify_url.as_ref().map(|url| format!("verify_url = {}\n", text(url.as_str()))).unwrap_or_default();
     let place = |place: &rekeyd::model::names::Place| {
         let key = if matches!(sinks[&place.sink], SinkPolicy::Vault { .. }) { "path" } else { "name" };
         format!("{{ sink = \"{}\", {key} = {} }}", place.sink, text(&place.path))
@@ -175,7 +208,7 @@ fn credential(rules: &Rules, sinks: &std::collections::BTreeMap<rekeyd::model::n
         (duration(*grace), duration(verify.over), verify.successes, places.join(", "));
     format!(
         "[[credentials]]\nname = \"{name}\"\naccount_sid = \"{account}\"\n{cadence}\ngrace = {grace}\nmembers = {members}\n\
-         verify = {{ successes = {successes}, over = {over} }}\n{adopt}publish_to = [{places}]\n"
+         verify = {{ successes = {successes}, over = {over} }}\n{adopt}{allow}{verify_url}publish_to = [{places}]\n"
     )
 }
 

@@ -2,7 +2,7 @@
 
 use super::{accepted, differs, files, read};
 use rekeyd::config::Loaded;
-use rekeyd::model::policy::{Cadence, Policy, Rules, SinkPolicy};
+use rekeyd::model::policy::{Access, Admin, Cadence, Policy, Rules, SinkPolicy};
 use std::path::{Path, PathBuf};
 
 /// Everything that a policy says, one fact in a line.
@@ -13,15 +13,21 @@ pub(crate) fn facts(policy: &Policy) -> Vec<String> {
         format!("{state:?}"),
         format!("listen {listen}"),
         format!("account {}", twilio.account),
-        format!("main key {} from {:?}", twilio.main_key, twilio.main_key_secret),
-        format!("twilio at {}", twilio.base_url),
+        access(&twilio.access),
         format!("{timing:?}"),
         format!("{limits:?}"),
         format!("deletes in an hour {:?}", policy.delete_budgets()),
     ];
+    facts.extend(twilio.accounts.iter().map(|(sid, other)| format!("{sid}: {}", access(other))));
     facts.extend(sinks.iter().map(|(name, sink)| format!("sink {name}: {}", shown(sink))));
     facts.extend(credentials.values().flat_map(rules));
     facts
+}
+
+fn access(access: &Access) -> String {
+    let Access { base_url, admin: Admin { account, key, secret, pkcv: signs }, pkcv } = access;
+    let key = key.as_ref().map_or("its auth token".to_owned(), ToString::to_string);
+    format!("{account} by {key} from {secret:?} at {base_url}, signed {signs:?}, proven {pkcv:?}")
 }
 
 fn shown(sink: &SinkPolicy) -> String {
@@ -36,8 +42,9 @@ fn shown(sink: &SinkPolicy) -> String {
     }
 }
 
-fn rules(rules: &Rules) -> [String; 7] {
-    let Rules { name, account, cadence, grace, verify, adopt, members, places } = rules;
+fn rules(rules: &Rules) -> [String; 8] {
+    let Rules { name, account, cadence, grace, verify, adopt, allow, verify_url, members, places } = rules;
+    let proven_at = verify_url.as_ref().map(ToString::to_string);
     let cadence = match cadence {
         Cadence::Every(period) => format!("every {period:?}"),
         Cadence::Cron(cron) => {
@@ -53,6 +60,7 @@ fn rules(rules: &Rules) -> [String; 7] {
         told(format!("grace {grace:?}")),
         told(format!("{verify:?}")),
         told(format!("adopts {:?}", adopt.as_ref().map(ToString::to_string))),
+        told(format!("may do {allow:?}, proven at {proven_at:?}")),
         told(format!("{members:?}")),
         told(format!("at {places:?}")),
     ]

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use rekeyd::config::{self, Loaded};
 use rekeyd::model::document::Members;
-use rekeyd::model::key::{LABEL_LIMIT, Label};
+use rekeyd::model::key::{KeySid, LABEL_LIMIT, Label};
 use rekeyd::model::names::Place;
 use rekeyd::model::policy::{Cadence, Policy, Rules, SecretSource, SinkPolicy, StateUrl};
 use std::collections::BTreeSet;
@@ -36,7 +36,7 @@ fn read(text: &str) -> Option<Policy> {
 
 /// The rules of a policy, said once more and independently of the reader.
 pub(crate) fn obeys_the_rules(policy: &Policy) {
-    let url = &policy.twilio.base_url;
+    let url = &policy.twilio.access.base_url;
     let host = url.host_str().unwrap();
     let in_127 = host.parse::<std::net::Ipv4Addr>().is_ok_and(|ip| ip.octets()[0] == 127);
     let local = in_127 || ["localhost", "[::1]"].contains(&host);
@@ -44,9 +44,10 @@ pub(crate) fn obeys_the_rules(policy: &Policy) {
     assert!(url.path() == "/" && url.query().is_none() && url.username().is_empty() && url.password().is_none());
     let StateUrl::Sqlite(journal) = &policy.state else { panic!("these policies name a file") };
     assert!(journal.is_absolute());
-    match &policy.twilio.main_key_secret {
+    match &policy.twilio.access.admin.secret {
         SecretSource::File(path) => assert!(path.is_absolute()),
         SecretSource::Env(name) => assert!(!name.is_empty()),
+        SecretSource::Admin(path) => assert!(path.is_absolute()),
     }
     policy.credentials.values().for_each(|rules| times_are_safe(rules, local));
     nothing_is_shared(policy);
@@ -73,7 +74,7 @@ fn times_are_safe(rules: &Rules, local: bool) {
 }
 
 fn nothing_is_shared(policy: &Policy) {
-    let (mut places, mut adopted) = (BTreeSet::new(), BTreeSet::from([policy.twilio.main_key.clone()]));
+    let (mut places, mut adopted) = (BTreeSet::new(), roots(policy));
     for (name, rules) in &policy.credentials {
         assert_eq!(name, &rules.name);
         assert!(Label::length(&policy.instance, name) <= LABEL_LIMIT);
@@ -288,4 +289,9 @@ fn the_random_policies_are_accepted_often_enough_to_say_something() {
     let texts: Vec<String> = (0..200).map(|_| policy().new_tree(&mut runner).unwrap().current()).collect();
     let accepted = texts.iter().filter(|text| read(text).is_some()).count();
     assert!((20..180).contains(&accepted), "{accepted} of 200");
+}
+
+fn roots(policy: &Policy) -> BTreeSet<KeySid> {
+    let all = policy.twilio.accounts.values().chain([&policy.twilio.access]);
+    all.filter_map(|access| access.admin.key.clone()).collect()
 }

@@ -130,7 +130,7 @@ async fn what_does_not_exist_is_not_found() {
     let nobody = format!("/2010-04-01/Accounts/AC{}.json", "9".repeat(32));
     let unknown = key(&format!("SK{}", "0".repeat(32)));
     for path in
-        [unknown, key(&foreign.0), nobody, format!("/2010-04-01/Accounts/{PARENT}/Calls.json"), "/v1/Keys".into()]
+        [unknown, key(&foreign.0), nobody, format!("/2010-04-01/Accounts/{PARENT}/Calls.json"), "/v1/Nothing".into()]
     {
         let got = bench.get(&bench.main, &path).await;
         let message = format!("The requested resource {path} was not found");

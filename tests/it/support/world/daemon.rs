@@ -10,7 +10,8 @@ use rekeyd::model::event::Entry;
 use rekeyd::model::key::{AccountSid, KeySid};
 use rekeyd::model::names::{CredentialName, Instance, Place, SinkName};
 use rekeyd::model::policy::{
-    AccountDeletes, Cadence, Limits, Policy, Rules, SecretSource, SinkPolicy, StateUrl, Timing, TwilioPolicy, Verify,
+    Access, AccountDeletes, Admin, Cadence, Limits, Policy, Rules, SecretSource, SinkPolicy, StateUrl, Timing,
+    TwilioPolicy, Verify,
 };
 use rekeyd::model::rotation::State;
 use rekeyd::ports::{Ask, Journal, Request, Sink};
@@ -233,6 +234,8 @@ pub fn policy_with(names: &[&str], change: impl Fn(&mut Rules)) -> Policy {
             grace: Duration::from_secs(3600),
             verify: Verify { successes: 3, over: Duration::from_secs(10) },
             adopt: None,
+            allow: None,
+            verify_url: None,
             members: Members::default(),
             places: vec![Place::new(sink("one"), name), Place::new(sink("two"), name)],
         };
@@ -244,12 +247,7 @@ pub fn policy_with(names: &[&str], change: impl Fn(&mut Rules)) -> Policy {
         instance: Instance::new("test").unwrap(),
         state: StateUrl::Sqlite("/nowhere".into()),
         listen: "127.0.0.1:0".parse().unwrap(),
-        twilio: TwilioPolicy {
-            account: account.clone(),
-            main_key: KeySid::new(&format!("SK{}", "f".repeat(32))).unwrap(),
-            main_key_secret: SecretSource::Env("NONE".into()),
-            base_url: url::Url::parse("http://127.0.0.1:1").unwrap(),
-        },
+        twilio: twilio(&account),
         sinks: BTreeMap::from([(sink("one"), directory()), (sink("two"), directory())]),
         timing: Timing {
             tick: Duration::from_secs(30),
@@ -267,4 +265,15 @@ pub fn policy_with(names: &[&str], change: impl Fn(&mut Rules)) -> Policy {
         },
         credentials: names.iter().map(rules).collect(),
     }
+}
+
+fn twilio(account: &AccountSid) -> TwilioPolicy {
+    let admin = Admin {
+        account: account.clone(),
+        key: Some(KeySid::new(&format!("SK{}", "f".repeat(32))).unwrap()),
+        secret: SecretSource::Env("NONE".into()),
+        pkcv: None,
+    };
+    let base_url = url::Url::parse("http://127.0.0.1:1").unwrap();
+    TwilioPolicy { account: account.clone(), access: Access { base_url, admin, pkcv: None }, accounts: BTreeMap::new() }
 }

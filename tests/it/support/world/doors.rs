@@ -8,10 +8,12 @@ use rekeyd::model::event::{Entry, Event};
 use rekeyd::model::fault::{Failure, Fault, Outcome};
 use rekeyd::model::key::{AccountSid, AttemptId, KeyFacts, KeySid, Label};
 use rekeyd::model::names::{CredentialName, Place, Version};
+use rekeyd::model::permission::{Granted, Permissions};
 use rekeyd::model::reason::Breaker;
 use rekeyd::model::rotation::State;
 use rekeyd::model::secret::Secret;
 use rekeyd::ports::{Call, Clock, Issuer, NewKey, Observer, Reading, Sink, Standing, Verdict, Written};
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -58,9 +60,9 @@ impl FakeIssuer {
 
 #[async_trait]
 impl Issuer for FakeIssuer {
-    async fn create(&self, account: &AccountSid, label: &Label) -> Outcome<NewKey> {
-        let (account, label) = (account.clone(), label.clone());
-        let made = self.managed("create", move |truth| truth.create(&account, &label)).await;
+    async fn create(&self, _account: &AccountSid, label: &Label, permissions: Option<&Permissions>) -> Outcome<NewKey> {
+        let (permissions, label) = (permissions.cloned(), label.clone());
+        let made = self.managed("create", move |truth| truth.create(&label, permissions.as_ref())).await;
         made.map(|(facts, secret)| NewKey { facts, secret: Secret::new(secret) })
     }
 
@@ -73,13 +75,29 @@ impl Issuer for FakeIssuer {
         self.managed("fetch", move |truth| truth.fetch(&sid)).await
     }
 
+    async fn permissions(&self, _account: &AccountSid, sid: &KeySid) -> Outcome<Granted> {
+        let sid = sid.clone();
+        let granted = move |truth: &mut super::Truth| match (truth.fetch(&sid), truth.granted.get(&sid)) {
+            (None, _) => Granted::Gone,
+            (Some(_), None) => Granted::Everything,
+            (Some(_), Some(granted)) => Granted::Only(granted.clone()),
+        };
+        self.managed("permissions", granted).await
+    }
+
     async fn delete(&self, _account: &AccountSid, sid: &KeySid) -> Outcome<()> {
         let sid = sid.clone();
         self.world.truth(|truth| truth.about_to_delete(&sid));
         self.managed("delete", move |truth| truth.delete(&sid)).await
     }
 
-    async fn probe(&self, _account: &AccountSid, sid: &KeySid, secret: &Secret) -> Outcome<Verdict> {
+    async fn probe(
+        &self,
+        _account: &AccountSid,
+        sid: &KeySid,
+        secret: &Secret,
+        _at: Option<&url::Url>,
+    ) -> Outcome<Verdict> {
         let (sid, secret) = (sid.clone(), secret.expose().to_owned());
         let verdict = move |truth: &mut super::Truth| {
             let works = truth.accepts(&sid, &secret);
@@ -90,6 +108,10 @@ impl Issuer for FakeIssuer {
 
     async fn standing(&self, _account: &AccountSid) -> Outcome<Standing> {
         self.managed("standing", |truth| truth.standing.unwrap_or(Standing::Active)).await
+    }
+
+    fn roots(&self) -> BTreeSet<KeySid> {
+        BTreeSet::from([KeySid::new(&format!("SK{}", "f".repeat(32))).unwrap()])
     }
 
     fn date(&self) -> Option<(Timestamp, Duration)> {

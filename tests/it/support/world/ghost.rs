@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 use rekeyd::model::document::{self, Members, Names, Pair};
-use rekeyd::model::key::{AccountSid, AttemptId, KeyFacts, KeySid, Label};
+use rekeyd::model::key::{AttemptId, KeyFacts, KeySid, Label};
 use rekeyd::model::names::{Place, Version};
+use rekeyd::model::permission::{Permission, Permissions};
 use rekeyd::model::rotation::{Phase, State};
 use rekeyd::model::rule::Rule;
 use rekeyd::model::time::later;
@@ -64,6 +65,12 @@ pub struct Truth {
     pub journal: BTreeMap<String, State>,
     /// For each delete sent, how old the oldest last look at the places of its credential was.
     pub ages: Vec<(KeySid, Duration)>,
+    /// What Restricted keys may do.
+    pub granted: BTreeMap<KeySid, Permissions>,
+    /// So many keys more may do more than was asked for.
+    pub widened: u32,
+    /// The permissions that keys must have to be served, if they are Restricted ones.
+    pub wanted: Option<Permissions>,
     staged: BTreeMap<Place, (AttemptId, String)>,
     looked: BTreeMap<Place, Duration>,
     next: u64,
@@ -195,13 +202,21 @@ impl Truth {
     }
 
     /// Twilio makes a key. Never before its intent is in the journal (S13), never too many (S5).
-    pub fn create(&mut self, _account: &AccountSid, label: &Label) -> (KeyFacts, String) {
+    pub fn create(&mut self, label: &Label, permissions: Option<&Permissions>) -> (KeyFacts, String) {
         let intended = self.journal.get(label.credential.as_str()).is_some_and(|state| {
             let flight = state.rotation.as_ref().is_some_and(|rotation| rotation.attempt == label.attempt);
             flight || state.unsettled.iter().any(|create| create.attempt == label.attempt)
         });
         self.check(intended, || format!("S13: a create without an intent: {label}"));
         let sid = self.make(Some(label.to_string()), true);
+        if let Some(permissions) = permissions {
+            let mut granted = permissions.clone();
+            if self.widened > 0 {
+                self.widened -= 1;
+                granted.insert(Permission::new("/twilio/messaging/messages/*").unwrap());
+            }
+            self.granted.insert(sid.clone(), granted);
+        }
         let mine = format!(":{}:", label.credential);
         let twin = |made: &Made| self.keys.values().filter(|other| other.label == made.label).count() > 1;
         let live = |made: &&Made| {
@@ -305,6 +320,8 @@ impl Truth {
         let made = self.keys.get(&pair.sid).cloned();
         let proven = made.as_ref().is_some_and(|made| made.proven && made.secret == pair.secret.expose());
         self.check(proven, || format!("S4: {} was published without having been accepted", pair.sid));
+        let permitted = self.wanted.is_none() || self.granted.get(&pair.sid) == self.wanted.as_ref();
+        self.check(permitted, || format!("S4: {} was published and may do what nobody asked for", pair.sid));
         let slot = self.places.entry(place.clone()).or_insert(empty());
         if slot.version.to_string() != base.0 && Rule::SinkBase.holds() {
             return None;

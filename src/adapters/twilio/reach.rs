@@ -1,0 +1,125 @@
+//! How each account is reached: where, with what, and how its calls are signed.
+
+use super::admin::{AdminError, Found};
+use super::pair::Pair;
+use super::pkcv::{Signer, SignerError};
+use crate::adapters::http::{self, Base, Connections, Deadlines, HttpError};
+use crate::adapters::secrets::{self, SecretError};
+use crate::model::key::{AccountSid, KeySid};
+use crate::model::policy::{Access, Pkcv, SecretSource, TwilioPolicy};
+use crate::model::secret::Secret;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use url::Url;
+
+/// Why the doors to Twilio could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum TwilioError {
+    /// A secret could not be had.
+    #[error("what manages the keys of {0} can not be read")]
+    Secret(AccountSid, #[source] SecretError),
+    /// A file in AWS's form is none.
+    #[error("{} does not say what manages the keys", .0.display())]
+    Admin(PathBuf, #[source] AdminError),
+    /// A private key is none.
+    #[error("{} can not sign requests", .0.display())]
+    Signer(PathBuf, #[source] SignerError),
+    /// There can be no connection.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+}
+
+/// Reads what a policy names.
+pub type Read<'r> = &'r dyn Fn(&SecretSource) -> Result<Secret, SecretError>;
+
+/// How the keys of an account are managed.
+pub(super) struct Reach {
+    pub(super) base: Base,
+    /// For calls that the admin signs: connections are used again.
+    pub(super) kept: reqwest::Client,
+    /// For creates: each unknown outcome costs a key, so none is risked on a connection that may be closing. For them and
+    /// for probes: their connections do not outlive the secret that travels on them.
+    pub(super) fresh: reqwest::Client,
+    /// The key that manages the others, if it is one.
+    pub(super) key: Option<KeySid>,
+    admin: AccountSid,
+    user: String,
+    secret: Secret,
+    signer: Option<Signer>,
+    /// How the calls of new keys are signed.
+    prover: Option<Signer>,
+}
+
+impl Reach {
+    fn new(access: &Access, read: Read<'_>, [kept, fresh]: [reqwest::Client; 2]) -> Result<Self, TwilioError> {
+        let Access { base_url, admin, pkcv } = access;
+        let unread = |error| TwilioError::Secret(admin.account.clone(), error);
+        let read = read(&admin.secret).map_err(unread)?;
+        let (key, secret) = match &admin.secret {
+            SecretSource::Admin(path) => {
+                let found = Found::read(&read, &admin.account);
+                let found = found.map_err(|error| TwilioError::Admin(path.clone(), error))?;
+                (found.key, found.secret)
+            }
+            SecretSource::File(_) | SecretSource::Env(_) => (admin.key.clone(), read),
+        };
+        Ok(Self {
+            base: Base::new(base_url)?,
+            kept,
+            fresh,
+            user: key.as_ref().map_or_else(|| admin.account.to_string(), KeySid::to_string),
+            key,
+            secret,
+            admin: admin.account.clone(),
+            signer: admin.pkcv.as_ref().map(signer).transpose()?,
+            prover: pkcv.as_ref().map(signer).transpose()?,
+        })
+    }
+
+    /// What manages the keys.
+    pub(super) fn admin(&self) -> Pair<'_> {
+        Pair { user: &self.user, secret: &self.secret, account: &self.admin, signer: self.signer.as_ref() }
+    }
+
+    /// A key of the account, as a consumer has it.
+    pub(super) fn consumer<'a>(&'a self, account: &'a AccountSid, sid: &'a KeySid, secret: &'a Secret) -> Pair<'a> {
+        Pair { user: sid.as_str(), secret, account, signer: self.prover.as_ref() }
+    }
+
+    /// An address of the account: `…/2010-04-01/Accounts/AC…/a/b`.
+    pub(super) fn address<const N: usize>(&self, account: &AccountSid, rest: [&str; N]) -> Url {
+        self.base.at(["2010-04-01", "Accounts", account.as_str()].into_iter().chain(rest))
+    }
+}
+
+fn signer(pkcv: &Pkcv) -> Result<Signer, TwilioError> {
+    let failed = |error| TwilioError::Signer(pkcv.private_key.clone(), error);
+    let pem = secrets::read_lines(&pkcv.private_key).map_err(|error| failed(error.into()))?;
+    Signer::new(&pkcv.public_key, pkcv.algorithm, &pem).map_err(failed)
+}
+
+/// The reaches of a policy; accounts at one address share their connections.
+pub(super) fn reaches(
+    policy: &TwilioPolicy,
+    read: Read<'_>,
+    deadlines: Deadlines,
+) -> Result<(Reach, BTreeMap<AccountSid, Reach>), TwilioError> {
+    let mut clients: BTreeMap<Url, [reqwest::Client; 2]> = BTreeMap::new();
+    let mut reach = |access: &Access| {
+        let shared = match clients.get(&access.base_url) {
+            Some(shared) => shared.clone(),
+            None => {
+                let base = Base::new(&access.base_url)?;
+                let client = |connections| http::client(&base, None, deadlines, connections);
+                let made = [client(Connections::Kept)?, client(Connections::Fresh)?];
+                clients.insert(access.base_url.clone(), made.clone());
+                made
+            }
+        };
+        Reach::new(access, read, shared)
+    };
+    let usual = reach(&policy.access)?;
+    let accounts = policy.accounts.iter().map(|(sid, access)| Ok((sid.clone(), reach(access)?)));
+    let accounts = accounts.collect::<Result<_, TwilioError>>()?;
+    Ok((usual, accounts))
+}

@@ -1,0 +1,79 @@
+//! Restricted keys: made, and looked at, through IAM version 1 (Twilio docs, "Key resource v1"). Everything else that can be
+//! done to them is done as to any key: they are listed, fetched and deleted with the others.
+
+use super::TwilioClient;
+use super::keys::Created;
+use super::reach::Reach;
+use crate::adapters::http::Miss;
+use crate::adapters::json::Object;
+use crate::model::key::{AccountSid, KeySid};
+use crate::model::permission::{Granted, Permission, Permissions};
+use crate::ports::NewKey;
+use serde::Deserialize;
+use serde_json::json;
+use url::Url;
+
+/// A key with what it may do; nothing is told of ordinary keys.
+#[derive(Deserialize)]
+struct Shown {
+    sid: KeySid,
+    policy: Option<Object<Policy>>,
+}
+
+/// Twilio's own form: `{"allow": ["/twilio/…"]}`.
+#[derive(Deserialize)]
+struct Policy {
+    allow: Vec<Permission>,
+}
+
+impl TwilioClient {
+    /// Sends exactly one POST, on a connection of its own.
+    pub(super) async fn create_restricted_key(
+        &self,
+        account: &AccountSid,
+        label: &str,
+        permissions: &Permissions,
+    ) -> Result<NewKey, Miss> {
+        let reach = self.reach(account);
+        let policy = json!({ "allow": permissions }).to_string();
+        let form = [
+            ("AccountSid", account.as_str()),
+            ("FriendlyName", label),
+            ("KeyType", "restricted"),
+            ("Policy", policy.as_str()),
+        ];
+        let request = reach.fresh.post(reach.iam(&["v1", "Keys"])).form(&form);
+        let answer = self.call(reach, request, reach.admin()).await?;
+        let key: Created<'_> = answer.parse(&[201, 200], "a new key")?;
+        self.accept(&answer, key, account, label)
+    }
+
+    /// What a key may do. The account is named, as other clients do, so that a key of another one is none.
+    pub(super) async fn fetch_permissions(&self, account: &AccountSid, sid: &KeySid) -> Result<Granted, Miss> {
+        let reach = self.reach(account);
+        let mut url = reach.iam(&["v1", "Keys", sid.as_str()]);
+        url.query_pairs_mut().append_pair("AccountSid", account.as_str());
+        let answer = self.call(reach, reach.kept.get(url), reach.admin()).await?;
+        if answer.says_gone() {
+            return Ok(Granted::Gone);
+        }
+        let key: Shown = answer.parse(&[200], "a key with its policy")?;
+        if key.sid != *sid {
+            return Err(answer.malformed("it shows another key"));
+        }
+        Ok(key.policy.map_or(Granted::Everything, |Object(policy)| Granted::Only(policy.allow.into_iter().collect())))
+    }
+}
+
+impl Reach {
+    /// An address of `iam.twilio.com`, or of the sandbox, which serves all products.
+    fn iam(&self, path: &[&str]) -> Url {
+        let mut url = self.base.at(path.iter().copied());
+        let host = url.domain().and_then(|host| host.strip_prefix("api.")).map(|rest| format!("iam.{rest}"));
+        if let Some(host) = host {
+            // A host that was checked when the policy was read, with another first word.
+            let _ = url.set_host(Some(&host));
+        }
+        url
+    }
+}

@@ -1,0 +1,106 @@
+//! What kind of key a credential has: ordinary, or Restricted to what is listed; and how it is proven.
+
+use super::address::{self, is_loopback};
+use super::reader::{Field, Table};
+use super::timing::Floors;
+use super::twilio::key_sid;
+use crate::model::permission::{MOST, Permission, Permissions};
+use crate::model::policy::Allow;
+use std::time::Duration;
+use url::{Host, Url};
+
+const ALLOW: &str = "a list such as [\"/twilio/messaging/messages/read\"], of 1 to 100 permissions";
+const VERIFY_URL: &str =
+    "https:// and a host of Twilio's, such as \"https://api.twilio.com/2010-04-01/Accounts/AC.../Messages.json\"";
+
+/// What is said of the keys of a credential.
+pub(super) struct Kind {
+    pub allow: Option<Allow>,
+    pub verify_url: Option<Url>,
+    /// How long the Access Tokens live that are signed with a key.
+    pub tokens: Option<Duration>,
+}
+
+/// Reads it; `base_url` is where the account's keys are managed, as far as that is known.
+pub(super) fn kind(table: &Table<'_>, base_url: Option<&Url>, floors: Floors) -> Option<Kind> {
+    let restricted = table.or("type", false, |field| field.choice(&[("standard", false), ("restricted", true)]));
+    let listed = table.maybe("allow", |field| permissions(field).map(Allow::These));
+    let cloned = table.maybe("clone_policy_of", |field| key_sid(field).map(Allow::LikeKey));
+    let verify_url = table.maybe("verify_url", |field| verify_url(field, base_url));
+    let tokens = table.maybe("signs_access_tokens", |field| field.duration(floors.tokens()));
+    let (restricted, listed, cloned) = (restricted?, listed?, cloned?);
+    let of_restricted = ["allow", "clone_policy_of"].into_iter().find_map(|key| table.field(key));
+    match (restricted, of_restricted) {
+        (true, None) => {
+            table.missing("allow", "it is not said what a Restricted key may do", "`allow` or `clone_policy_of`");
+            return None;
+        }
+        (false, Some(field)) => {
+            field.clashes("only Restricted keys have permissions", "`type = \"restricted\"` beside it");
+            return None;
+        }
+        _ => (),
+    }
+    if let (Some(_), Some(_), Some(field)) = (&listed, &cloned, table.field("clone_policy_of")) {
+        field.clashes("`allow` says already what the keys may do", "one of the two");
+        return None;
+    }
+    if let (true, Some(field)) = (restricted, table.field("signs_access_tokens")) {
+        // Twilio docs, "Restricted API keys".
+        field.clashes("Restricted keys can not sign Access Tokens", "no such line, or an ordinary key");
+        return None;
+    }
+    if let (true, Some(url), Some(field)) = (restricted, base_url, table.field("type"))
+        && !(is_loopback(url) || matches!(url.domain(), Some("api.twilio.com" | "api.us1.twilio.com")))
+    {
+        // Twilio changelog, 2025-12-10.
+        field.clashes("there are Restricted keys in the region us1 only", "an ordinary key, or an account in us1");
+        return None;
+    }
+    Some(Kind { allow: listed.or(cloned), verify_url: verify_url?, tokens: tokens? })
+}
+
+fn permissions(field: Field<'_>) -> Option<Permissions> {
+    let items = field.items(ALLOW)?;
+    if items.is_empty() || items.len() > MOST {
+        field.wrong("a Restricted key has 1 to 100 permissions", ALLOW);
+        return None;
+    }
+    let one = |item: &Field<'_>| {
+        item.parse(Permission::ACCEPTS, |text| Permission::new(text).map_err(|_| "this is no permission"))
+    };
+    let read: Vec<_> = items.iter().map(one).collect();
+    let mut all = Permissions::new();
+    for (permission, item) in read.into_iter().zip(&items) {
+        if !all.insert(permission?) {
+            item.clashes("this permission is there already", "each permission once");
+            return None;
+        }
+    }
+    Some(all)
+}
+
+/// The pair is sent there: only to Twilio, or to the sandbox that the account is in.
+fn verify_url(field: Field<'_>, base_url: Option<&Url>) -> Option<Url> {
+    field.parse(VERIFY_URL, |text| {
+        let url = Url::parse(text).map_err(|_| "this is not an address: it begins with https:// and a host")?;
+        let sandbox = base_url.is_some_and(|base| is_loopback(base) && is_loopback(&url) && base.port() == url.port());
+        if sandbox {
+            return Ok(url);
+        }
+        let host = match url.host() {
+            Some(Host::Domain(host)) => host,
+            _ => "",
+        };
+        let bare = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
+        match () {
+            () if !address::plain_text(text) => Err("an address has no blanks and no backslashes"),
+            () if !host.ends_with(".twilio.com") => Err("the pair must not be sent anywhere but to Twilio"),
+            () if url.scheme() != "https" || url.port().is_some() => {
+                Err("Twilio is reached by https on its usual port only")
+            }
+            () if !bare => Err("an address has no user, no password and no fragment"),
+            () => Ok(url),
+        }
+    })
+}

@@ -1,0 +1,205 @@
+//! `[twilio]` and `[accounts."AC..."]`: where Twilio is, and what each account's keys are managed with.
+
+use super::address;
+use super::daemon::{absolute_path, secret};
+use super::reader::{Field, Table};
+use crate::model::key::{AccountSid, KeySid, PublicKeySid};
+use crate::model::policy::{Access, Admin, Algorithm, Pkcv, SecretSource, TwilioPolicy};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use url::Url;
+
+const PKCV: &str = "{ public_key_sid = \"CR...\", private_key_file = \"/...\" }, and perhaps alg = \"PS256\"";
+const ACCOUNTS: &str = "tables `[accounts.\"AC...\"]`";
+/// The regions that keys can be managed in, and their hosts (Twilio docs, "Using the Twilio REST API in a non-US Region"; of
+/// `jp1` only Twilio's command line tells). A region is reached through an edge: without one the host is shut.
+const REGIONS: [(&str, &str); 4] = [
+    ("us1", "https://api.twilio.com"),
+    ("ie1", "https://api.dublin.ie1.twilio.com"),
+    ("au1", "https://api.sydney.au1.twilio.com"),
+    ("jp1", "https://api.tokyo.jp1.twilio.com"),
+];
+
+/// `[twilio]`, as far as it could be read.
+#[derive(Default)]
+pub(super) struct Twilio {
+    pub account: Option<AccountSid>,
+    pub access: Option<Access>,
+    pub base_url: Option<Url>,
+    /// The key that manages the others, whatever else is wrong.
+    pub root: Option<KeySid>,
+}
+
+impl Twilio {
+    /// With the accounts that have rules of their own.
+    pub(super) fn policy(self, accounts: Option<BTreeMap<AccountSid, Access>>) -> Option<TwilioPolicy> {
+        Some(TwilioPolicy { account: self.account?, access: self.access?, accounts: accounts? })
+    }
+}
+
+/// Reads `[twilio]`.
+pub(super) fn twilio(root: &Table<'_>) -> Twilio {
+    let accepts = "a table `[twilio]` with `account_sid`, `main_key_sid` and `main_key_secret_file`";
+    let Some(table) = root.need("twilio", accepts, |field| field.table(accepts)) else { return Twilio::default() };
+    let account = table.need("account_sid", AccountSid::ACCEPTS, account_sid);
+    let base_url = place(&table).map(|place| place.map_or_else(us1, |(url, _)| url));
+    let means = means(&table, true);
+    let root = table.field("main_key_sid").and_then(|field| KeySid::new(field.value().as_str()?).ok());
+    let pkcv = pkcv(&table, matches!(&means, Some(Some((None, source))) if !matches!(source, SecretSource::Admin(_))));
+    table.finish();
+    let access = || {
+        let ((key, secret), pkcv) = (means??, pkcv?);
+        let admin = Admin { account: account.clone()?, key, secret, pkcv: pkcv.clone() };
+        Some(Access { base_url: base_url.clone()?, admin, pkcv })
+    };
+    Twilio { access: access(), account, base_url, root }
+}
+
+/// Whether all requests to Twilio stay on this machine; none if that is not known.
+pub(super) fn is_loopback(twilio: &Twilio, accounts: Option<&BTreeMap<AccountSid, Access>>) -> Option<bool> {
+    let others = accounts.into_iter().flat_map(BTreeMap::values).all(|access| address::is_loopback(&access.base_url));
+    twilio.base_url.as_ref().map(|url| others && address::is_loopback(url))
+}
+
+/// Where the keys of accounts are managed: those of an account of its own, and all others.
+pub(super) fn addresses(
+    twilio: &Twilio,
+    accounts: Option<&BTreeMap<AccountSid, Access>>,
+) -> (Option<Url>, BTreeMap<AccountSid, Url>) {
+    let others = accounts.into_iter().flatten().map(|(sid, access)| (sid.clone(), access.base_url.clone()));
+    (twilio.base_url.clone(), others.collect())
+}
+
+/// The keys that manage others, as far as they could be read.
+pub(super) fn roots(twilio: &Twilio, accounts: Option<&BTreeMap<AccountSid, Access>>) -> Vec<KeySid> {
+    let others = accounts.into_iter().flat_map(BTreeMap::values).filter_map(|access| access.admin.key.clone());
+    twilio.root.iter().cloned().chain(others).collect()
+}
+
+/// Reads `[accounts]`.
+pub(super) fn accounts(root: &Table<'_>, twilio: &Twilio) -> Option<BTreeMap<AccountSid, Access>> {
+    let Some(field) = root.field("accounts") else { return Some(BTreeMap::new()) };
+    let table = field.table(ACCOUNTS)?;
+    let mut all = Some(BTreeMap::new());
+    for (key, field) in table.named() {
+        let Ok(sid) = AccountSid::new(key.get_ref()) else {
+            field.misnamed(key, "this is not the SID of an account", AccountSid::ACCEPTS);
+            all = None;
+            continue;
+        };
+        let access = account(&field, &sid, twilio);
+        match (&mut all, access) {
+            (Some(all), Some(access)) => _ = all.insert(sid, access),
+            _ => all = None,
+        }
+    }
+    all
+}
+
+/// What is not said comes from `[twilio]`.
+fn account(field: &Field<'_>, sid: &AccountSid, twilio: &Twilio) -> Option<Access> {
+    let table = field.table(ACCOUNTS)?;
+    let place = place(&table);
+    let of_its_own = means(&table, false);
+    let pkcv =
+        pkcv(&table, matches!(&of_its_own, Some(Some((None, source))) if !matches!(source, SecretSource::Admin(_))));
+    table.finish();
+    let (place, of_its_own, pkcv, ground) = (place?, of_its_own?, pkcv?, twilio.access.as_ref()?);
+    if let (Some((url, field)), None) = (&place, &of_its_own)
+        && *url != ground.base_url
+    {
+        field.clashes(
+            "keys belong to one region: the one of `[twilio]` is not known there",
+            "`main_key_sid` and `main_key_secret_file` of a Main key of that region beside it",
+        );
+        return None;
+    }
+    let base_url = place.map_or_else(|| ground.base_url.clone(), |(url, _)| url);
+    Some(match of_its_own {
+        Some((key, secret)) => {
+            let admin = Admin { account: sid.clone(), key, secret, pkcv: pkcv.clone() };
+            Access { base_url, admin, pkcv }
+        }
+        None => Access { base_url, admin: ground.admin.clone(), pkcv: pkcv.or_else(|| ground.pkcv.clone()) },
+    })
+}
+
+fn us1() -> Url {
+    Url::parse(REGIONS[0].1).expect("a constant that is an address")
+}
+
+/// Where the API is, if that is said, and where it is said.
+#[expect(clippy::option_option, reason = "wrong, and not said")]
+fn place<'t>(table: &'t Table<'_>) -> Option<Option<(Url, Field<'t>)>> {
+    let address = table.maybe("base_url", |field| Some((field.twilio_address()?, field)))?;
+    let region = table.maybe("region", |field| {
+        let url = Url::parse(field.choice(&REGIONS)?).expect("a constant that is an address");
+        Some((url, field))
+    })?;
+    if let (Some(_), Some((_, field))) = (&address, &region) {
+        field.clashes("`base_url` says already where the API is", "one of the two");
+        return None;
+    }
+    Some(address.or(region))
+}
+
+/// What manages keys: a key and its secret, an auth token, or a file that holds one of the two in AWS's form.
+#[expect(clippy::option_option, reason = "wrong, and not said")]
+fn means(table: &Table<'_>, needed: bool) -> Option<Option<(Option<KeySid>, SecretSource)>> {
+    let first = |keys: &[&'static str]| keys.iter().find_map(|key| table.field(key));
+    let key = first(&["main_key_sid", "main_key_secret_file", "main_key_secret_env"]);
+    let file = first(&["main_key_file"]);
+    let token = first(&["auth_token_file", "auth_token_env"]);
+    let said: Vec<_> = [key, file, token].into_iter().flatten().collect();
+    if let [_, second, ..] = said[..] {
+        second.clashes("it is said already what manages the keys", "a Main key, a file with one, or an auth token");
+        return None;
+    }
+    if let Some(field) = file {
+        return absolute_path(field).map(|path| Some((None, SecretSource::Admin(path))));
+    }
+    if token.is_some() {
+        return secret(table, "auth_token_file", "auth_token_env").map(|token| Some((None, token)));
+    }
+    if key.is_none() && !needed {
+        return Some(None);
+    }
+    let key = table.need("main_key_sid", KeySid::ACCEPTS, key_sid);
+    let secret = secret(table, "main_key_secret_file", "main_key_secret_env");
+    key.zip(secret).map(|(key, secret)| Some((Some(key), secret)))
+}
+
+#[expect(clippy::option_option, reason = "wrong, and not said")]
+fn pkcv(table: &Table<'_>, with_token: bool) -> Option<Option<Pkcv>> {
+    table.maybe("pkcv", |field| {
+        let table = field.table(PKCV)?;
+        let public_key = table.need("public_key_sid", PublicKeySid::ACCEPTS, |field| {
+            field.parse(PublicKeySid::ACCEPTS, |text| {
+                PublicKeySid::new(text).map_err(|_| "this is not the SID of a public key")
+            })
+        });
+        let private_key: Option<PathBuf> =
+            table.need("private_key_file", "the path of a file in PEM, beginning with /", absolute_path);
+        let algorithms = [("RS256", Algorithm::Rs256), ("PS256", Algorithm::Ps256)];
+        let algorithm = table.or("alg", Algorithm::Rs256, |field| field.choice(&algorithms));
+        table.finish();
+        if with_token {
+            field.clashes(
+                "an account that enforces signed requests takes no auth token",
+                "`main_key_sid` and `main_key_secret_file` instead of the auth token",
+            );
+            return None;
+        }
+        Some(Pkcv { public_key: public_key?, private_key: private_key?, algorithm: algorithm? })
+    })
+}
+
+/// The SID of an account.
+pub(super) fn account_sid(field: Field<'_>) -> Option<AccountSid> {
+    field.parse(AccountSid::ACCEPTS, |text| AccountSid::new(text).map_err(|_| "this is not the SID of an account"))
+}
+
+/// The SID of a key.
+pub(super) fn key_sid(field: Field<'_>) -> Option<KeySid> {
+    field.parse(KeySid::ACCEPTS, |text| KeySid::new(text).map_err(|_| "this is not the SID of an API key"))
+}

@@ -1,0 +1,146 @@
+//! The real binary with other keys than ordinary ones, in accounts that want more than a Main key.
+
+use super::rig::{QUICK, Rig, private};
+use rekeyd::model::key::KeySid;
+use rekeyd::sandbox::call::Operation;
+use rekeyd::sandbox::{Denial, Faults, Form, KeyKind};
+use serde_json::Value;
+
+const READ: &str = "/twilio/messaging/messages/read";
+const LIST: &str = "/twilio/messaging/messages/list";
+
+impl Rig {
+    /// What the key that is served may do, by the sandbox's own books.
+    async fn may(&self) -> (KeySid, Vec<String>) {
+        let sid = self.agreed().await.into_iter().next().unwrap();
+        let world = self.sandbox.world().lock();
+        let key = world.key(&sid).unwrap();
+        assert_eq!(key.kind, KeyKind::Restricted);
+        (sid.clone(), key.allow.clone())
+    }
+
+    fn history(&self) -> String {
+        String::from_utf8(self.run(&["history", "billing-sms"]).stdout).unwrap()
+    }
+}
+
+fn restricted(allow: &[&str]) -> String {
+    format!("type = \"restricted\"\nallow = {allow:?}\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restricted_key_is_rotated_and_a_changed_list_is_a_reason() {
+    let rig = Rig::new(&["billing-sms"], QUICK).await;
+    std::fs::write(rig.path("policy.toml"), rig.policy(&QUICK, &restricted(&[READ, LIST]))).unwrap();
+    let daemon = rig.start();
+    rig.until_settled(1).await;
+    let (first, may) = rig.may().await;
+    assert_eq!(may, [LIST, READ]);
+    drop(daemon);
+    std::fs::write(rig.path("policy.toml"), rig.policy(&QUICK, &restricted(&[LIST]))).unwrap();
+    let planned: Value = serde_json::from_slice(&rig.run(&["plan", "--json"]).stdout).unwrap();
+    assert!(planned.to_string().contains("its permissions were changed in the policy"), "{planned}");
+    let told = format!("create a Restricted key that may no longer do {READ} and prove it");
+    assert!(planned.to_string().contains(&told), "{planned}");
+    let _daemon = rig.start();
+    rig.until_settled(2).await;
+    let (second, may) = rig.may().await;
+    assert_eq!(may, [LIST]);
+    assert!(first != second && rig.sandbox.world().lock().key(&first).unwrap().deleted.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restricted_key_that_may_do_more_than_was_asked_for_is_never_served() {
+    let faults = Faults { widen_policies: true, ..Faults::default() };
+    let rig = Rig::with_faults(&["billing-sms"], QUICK, faults).await;
+    std::fs::write(rig.path("policy.toml"), rig.policy(&QUICK, &restricted(&[READ]))).unwrap();
+    let _daemon = rig.start();
+    rig.until("a key is given up", || rig.history().contains("it may do something else than was asked for")).await;
+    assert!(rig.served("billing-sms").await.values().all(Option::is_none), "it was served");
+    rig.sandbox.world().lock().faults.widen_policies = false;
+    rig.until_settled(1).await;
+    assert_eq!(rig.may().await.1, [READ]);
+    assert_eq!(rig.live().len(), 1, "what was given up is gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restricted_key_is_made_like_another_one_and_not_like_an_ordinary_one() {
+    let rig = Rig::new(&["billing-sms"], QUICK).await;
+    let ordinary = rig.foreign("ordinary");
+    let clone = |sid: &KeySid| format!("type = \"restricted\"\nclone_policy_of = \"{sid}\"\n");
+    std::fs::write(rig.path("policy.toml"), rig.policy(&QUICK, &clone(&ordinary))).unwrap();
+    let daemon = rig.start();
+    rig.until("it halts", || rig.history().contains("is no Restricted key")).await;
+    drop(daemon);
+    let template = rig.template(&[LIST]).await;
+    std::fs::write(rig.path("policy.toml"), rig.policy(&QUICK, &clone(&template))).unwrap();
+    assert!(rig.run(&["resume", "billing-sms"]).status.success());
+    let _daemon = rig.start();
+    rig.until_settled(1).await;
+    assert_eq!(rig.may().await.1, [LIST]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_permission_that_twilio_does_not_know_halts_with_twilios_words() {
+    let rig = Rig::new(&["billing-sms"], QUICK).await;
+    let policy = rig.policy(&QUICK, &restricted(&["/twilio/fakepermission/doesnotexist/read"]));
+    std::fs::write(rig.path("policy.toml"), policy).unwrap();
+    let _daemon = rig.start();
+    rig.until("it halts", || rig.history().contains("halted (create_refused)")).await;
+    assert!(rig.history().contains("error 70002"), "{}", rig.history());
+    assert!(rig.live().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_signatures_are_enforced_the_whole_life_of_a_key_is_signed() {
+    let rig = Rig::new(&["billing-sms"], QUICK).await;
+    let vectors: Value = serde_json::from_str(include_str!("../../vectors/pkcv.json")).unwrap();
+    let text = |name: &str| vectors[name].as_str().unwrap();
+    private(&rig.path("pkcv"), text("rsa_private_key_pkcs8_pem"));
+    let (now, account) = (rig.sandbox.world().now(), rig.sandbox.account_sid().clone());
+    let public_key = {
+        let mut world = rig.sandbox.world().lock();
+        world.enforce_signatures(&account, true);
+        world.register(now, &account, None, text("rsa_public_key_spki_pem")).unwrap()
+    };
+    let file = rig.path("pkcv");
+    let pkcv = format!(
+        "[twilio]\npkcv = {{ public_key_sid = \"{public_key}\", private_key_file = \"{}\", alg = \"PS256\" }}\n",
+        file.display()
+    );
+    std::fs::write(rig.path("policy.toml"), rig.policy(&QUICK, "").replace("[twilio]\n", &pkcv)).unwrap();
+    let _daemon = rig.start();
+    rig.until_settled(1).await;
+    rig.run(&["rotate", "billing-sms"]);
+    rig.until_settled(2).await;
+    let world = rig.sandbox.world().lock();
+    assert_eq!(
+        (world.audit().count(Operation::CreateKey, 201), world.audit().count(Operation::DeleteKey, 204)),
+        (2, 1)
+    );
+    // A new key that the edge did not know yet was refused before anybody looked at the signature.
+    let met = world.audit().entries().filter(|entry| entry.denied != Some(Denial::TooNew));
+    let unsigned: Vec<_> = met.filter(|entry| entry.signed != Some(Form::Strict)).collect();
+    assert!(unsigned.is_empty(), "{unsigned:?}");
+    drop(world);
+    let log = rig.log();
+    assert!(!log.contains("Twilio-Client-Validation") && !log.contains("eyJ"), "a token is in the log");
+}
+
+impl Rig {
+    /// A Restricted key that a person made.
+    async fn template(&self, allow: &[&str]) -> KeySid {
+        let (sid, secret) = self.sandbox.main_key();
+        let policy = serde_json::json!({ "allow": allow }).to_string();
+        let form = [
+            ("AccountSid", self.sandbox.account_sid().as_str()),
+            ("FriendlyName", "by hand"),
+            ("KeyType", "restricted"),
+            ("Policy", &policy),
+        ];
+        let request = reqwest::Client::new().post(format!("{}/v1/Keys", self.sandbox.url())).form(&form);
+        let answer = request.basic_auth(sid.as_str(), Some(secret.expose())).send().await.unwrap();
+        let body: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+        KeySid::new(body["sid"].as_str().unwrap()).unwrap()
+    }
+}
