@@ -63,7 +63,7 @@ async fn drained(daemon: &Daemon, signals: &mut Signals) -> Result<(), &'static 
     tracing::info!("beginning anew; what holds a new secret comes to its end first");
     tokio::select! {
         () = daemon.drain() => Ok(()),
-        signal = signals.end() => Err(signal),
+        signal = signals.stop() => Err(signal),
     }
 }
 
@@ -184,11 +184,16 @@ impl Signals {
         }
     }
 
-    /// The next that ends it.
-    pub(super) async fn end(&mut self) -> &'static str {
+    /// The next that ends the daemon.
+    async fn stop(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
         }
+    }
+
+    /// The next that ends what is no daemon: it does not outlive its terminal.
+    pub(super) async fn end(&mut self) {
+        self.next().await;
     }
 }

@@ -206,3 +206,18 @@ members = { rekeyd = "stamp" }"#;
     assert_eq!((rules.verify.successes, rules.verify.over), (4, Duration::from_secs(60)));
     assert_eq!(rules.members.stamp, "stamp");
 }
+
+#[test]
+fn an_old_key_lives_on_for_as_long_as_access_tokens_do_that_were_signed_with_it() {
+    let grace = |lines: &str| rules(&with(CREDENTIAL, lines)).grace;
+    let hours = |hours: u64| Duration::from_secs(hours * 3600);
+    assert_eq!(grace("grace = \"1h\""), hours(1));
+    assert_eq!(grace("grace = \"1h\"\nsigns_access_tokens = \"24h\""), hours(24));
+    assert_eq!(grace("grace = \"23h59m59s\"\nsigns_access_tokens = \"24h\""), hours(24));
+    assert_eq!(grace("grace = \"25h\"\nsigns_access_tokens = \"24h\""), hours(25));
+    assert_eq!(grace("signs_access_tokens = \"1s\""), hours(24), "the default is longer");
+    edge(CREDENTIAL, "signs_access_tokens", &["\"1s\"", "\"24h\""], &["\"0s\"", "\"24h1s\"", "24", "\"\""]);
+    let every = |every: &str| format!("rotate_every = \"{every}\"\ngrace = \"1h\"\nsigns_access_tokens = \"12h\"");
+    accepted(&with(CREDENTIAL, &every("12h1s")));
+    refuse(&with(CREDENTIAL, &every("12h")), "signs_access_tokens", "12h");
+}
