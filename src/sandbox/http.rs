@@ -31,16 +31,36 @@ use wire::{Cutter, Doorstep};
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
+/// One call and its answer as Twilio would give it, before anything happens to it on its way.
+pub struct Exchange<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// The path.
+    pub path: &'a str,
+    /// The query, as it was written.
+    pub query: &'a str,
+    /// The body, if it is a form; nothing else is read.
+    pub form: &'a [u8],
+    /// The HTTP status of the answer.
+    pub status: u16,
+    /// Its body.
+    pub answer: &'a str,
+}
+
+/// Sees every call and its answer.
+pub type Witness = Arc<dyn Fn(&Exchange<'_>) + Send + Sync>;
+
 /// The world, shared between the door and whoever looks on.
 #[derive(Clone)]
 pub struct Handle {
     world: Arc<Mutex<World>>,
     clock: Clock,
+    witness: Option<Witness>,
 }
 
 impl Handle {
-    pub(super) fn new(world: World, clock: Clock) -> Self {
-        Self { world: Arc::new(Mutex::new(world)), clock }
+    pub(super) fn new(world: World, clock: Clock, witness: Option<Witness>) -> Self {
+        Self { world: Arc::new(Mutex::new(world)), clock, witness }
     }
 
     /// The world, for as long as the guard is held; nobody is served meanwhile.
@@ -88,6 +108,11 @@ async fn twilio(State(world): State<Handle>, ConnectInfo(cutter): ConnectInfo<Cu
         Ok(answer) => Written::answer(answer, &route.at(origin(&parts)), &query),
         Err(refusal) => Written::refusal(*refusal, path, route.xml),
     };
+    if let Some(witness) = &world.witness {
+        let (method, path, query) = (parts.method.as_str(), parts.uri.path(), parts.uri.query().unwrap_or_default());
+        let (status, answer) = written.told();
+        witness(&Exchange { method, path, query, form: &body, status, answer });
+    }
     served.sent(written).respond(&cutter)
 }
 

@@ -36,7 +36,7 @@ mod tests;
 pub use accounts::Account;
 pub use audit::{Audit, Denial, Entry};
 pub use faults::{ErrorStatus, Fault, Faults, Latency, Line, OutOfRange, Random, Rate, Reach, Script};
-pub use http::{Clock, Handle};
+pub use http::{Clock, Exchange, Handle, Witness};
 pub use keys::{Deletion, Key, KeyKind, NewKey};
 pub use page::{Page, Paging};
 pub use public_keys::{BadKey, PublicKey};
@@ -70,6 +70,8 @@ pub struct Options {
     pub faults: Faults,
     /// Tells the time; without one, the machine does.
     pub clock: Option<Clock>,
+    /// Sees every call and its answer.
+    pub witness: Option<Witness>,
 }
 
 impl Default for Options {
@@ -82,6 +84,7 @@ impl Default for Options {
             subaccounts: Vec::new(),
             faults: Faults::default(),
             clock: None,
+            witness: None,
         }
     }
 }
@@ -145,12 +148,13 @@ impl Sandbox {
             return Err(StartError::NotLoopback(listen));
         }
         let clock = options.clock.clone().unwrap_or_else(|| Arc::new(machine_time));
+        let witness = options.witness.clone();
         let seed = options.seed.unwrap_or_else(chosen_seed);
         let (world, account, main_key) = options.world(clock(), seed)?;
         let failed = |source| StartError::Listen { addr: listen, source };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
-        let (world, stop) = (Handle::new(world, clock), CancellationToken::new());
+        let (world, stop) = (Handle::new(world, clock, witness), CancellationToken::new());
         let server = tokio::spawn(http::serve(listener, world.clone(), stop.clone()));
         Ok(Self { world, addr, seed, account, main_key, server, stop: stop.drop_guard() })
     }

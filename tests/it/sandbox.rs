@@ -7,6 +7,7 @@ mod resources;
 mod sdk;
 mod v1;
 
+use crate::support::openapi::Judge;
 use jiff::Timestamp;
 use rekeyd::model::key::{AccountSid, KeySid};
 use rekeyd::model::secret::Secret;
@@ -27,6 +28,7 @@ struct Bench {
     http: Client,
     millis: Arc<AtomicI64>,
     main: Pair,
+    _judge: Judge,
 }
 
 /// What a caller authenticates with.
@@ -82,10 +84,12 @@ impl Bench {
     }
 
     async fn with(options: Options, millis: Arc<AtomicI64>) -> Self {
+        let judge = Judge::default();
+        let options = Options { witness: judge.witness(), ..options };
         let sandbox = Sandbox::start(options).await.unwrap();
         let (sid, secret) = sandbox.main_key();
         let main = Pair(sid.to_string(), secret.expose().to_owned());
-        Self { sandbox, http: client(), millis, main }
+        Self { sandbox, http: client(), millis, main, _judge: judge }
     }
 
     fn pass(&self, millis: i64) {

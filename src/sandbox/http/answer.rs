@@ -34,6 +34,11 @@ impl Written {
         }
     }
 
+    /// Status and body.
+    pub(super) fn told(&self) -> (u16, &str) {
+        (self.status.as_u16(), &self.text)
+    }
+
     fn document(status: u16, document: &render::Document, xml: bool) -> Self {
         let (kind, text) = match xml {
             true => ("application/xml", render::xml(document)),

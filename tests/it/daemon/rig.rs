@@ -2,6 +2,7 @@
 //! sinks serve all the time.
 
 use crate::support::emulator;
+use crate::support::openapi::Judge;
 use crate::support::openbao::{self, Root};
 use crate::support::server::free_port;
 use rekeyd::model::key::KeySid;
@@ -28,6 +29,7 @@ pub struct Rig {
     /// What the binary calls Vault with.
     pub token: String,
     prefix: String,
+    _judge: Judge,
 }
 
 /// A running daemon; killed if the test ends without having stopped it.
@@ -68,15 +70,15 @@ impl Rig {
     }
 
     pub async fn with_faults(names: &[&str], figures: Figures, faults: Faults) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let sandbox = Sandbox::start(Options { faults, ..Options::default() }).await.unwrap();
+        let (dir, judge) = (tempfile::tempdir().unwrap(), Judge::default());
+        let sandbox = Sandbox::start(Options { faults, witness: judge.witness(), ..Options::default() }).await.unwrap();
         let prefix = dir.path().file_name().unwrap().to_str().unwrap().trim_start_matches('.').to_owned();
         let names = names.iter().map(|name| (*name).to_owned()).collect();
         let new = json!({ "policies": ["root"], "no_parent": true });
         let token = Root::new(openbao::shared()).call("POST", "auth/token/create", new).await;
         let token = token["auth"]["client_token"].as_str().unwrap().to_owned();
         let environment = vec![("USER", "tester".to_owned()), ("REKEYD_LOG", "trace".to_owned())];
-        let rig = Self { dir, sandbox, names, port: free_port(), environment, token, prefix };
+        let rig = Self { dir, sandbox, names, port: free_port(), environment, token, prefix, _judge: judge };
         fs::create_dir(rig.path("secrets")).unwrap();
         fs::set_permissions(rig.path("secrets"), fs::Permissions::from_mode(0o700)).unwrap();
         private(&rig.path("main_key"), rig.sandbox.main_key().1.expose());

@@ -7,6 +7,7 @@ pub(crate) mod disguise;
 pub(crate) mod emulator;
 pub(crate) mod fake_sink;
 pub(crate) mod memory;
+pub(crate) mod openapi;
 pub(crate) mod openbao;
 pub mod peers;
 pub(crate) mod postgres;

@@ -4,6 +4,7 @@
 use super::process::Daemon;
 use super::record::Watch;
 use crate::daemon::rig::{AWS_SECRET, Process, private};
+use crate::support::openapi::Judge;
 use crate::support::openbao::{self, Root};
 use crate::support::server::Server;
 use crate::support::{emulator, postgres};
@@ -13,7 +14,7 @@ use rekeyd::model::event::Entry;
 use rekeyd::model::key::KeySid;
 use rekeyd::model::names::{CredentialName, Instance};
 use rekeyd::model::policy::{PostgresState, StateUrl};
-use rekeyd::sandbox::{Faults, KeyKind, NewKey, Options, Sandbox};
+use rekeyd::sandbox::{KeyKind, NewKey, Options, Sandbox};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt as _;
@@ -77,6 +78,7 @@ pub struct Ground {
     /// What the binary finds in its environment beside what every one does.
     pub environment: Vec<(&'static str, String)>,
     starts: AtomicU32,
+    _judge: Judge,
 }
 
 fn database_server() -> &'static Server {
@@ -86,8 +88,8 @@ fn database_server() -> &'static Server {
 
 impl Ground {
     pub async fn new(ledger: Ledger, store: Store) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let options = Options { faults: Faults::default(), seed: Some(7), ..Options::default() };
+        let (dir, judge) = (tempfile::tempdir().unwrap(), Judge::default());
+        let options = Options { seed: Some(7), witness: judge.witness(), ..Options::default() };
         let sandbox = Sandbox::start(options).await.unwrap();
         let state = match ledger {
             Ledger::Sqlite => StateUrl::Sqlite(dir.path().join("journal.db")),
@@ -100,7 +102,8 @@ impl Ground {
         let new = NewKey { account, kind: KeyKind::Standard, name: Some("by hand".into()), pair: None };
         let foreign = sandbox.world().lock().make_by_hand(sandbox.world().now(), new);
         let watch = Watch::start(&sandbox, Source::new(store, &at));
-        Self { dir, sandbox, store, state, foreign, watch, at, environment: Vec::new(), starts: AtomicU32::new(0) }
+        let (environment, starts) = (Vec::new(), AtomicU32::new(0));
+        Self { dir, sandbox, store, state, foreign, watch, at, environment, starts, _judge: judge }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

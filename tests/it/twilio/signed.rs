@@ -2,6 +2,7 @@
 //! requests, auth tokens, subaccounts with something of their own.
 
 use super::{label, words};
+use crate::support::openapi::Judge;
 use rekeyd::adapters::clock::SystemClock;
 use rekeyd::adapters::secrets;
 use rekeyd::adapters::twilio::TwilioClient;
@@ -28,6 +29,7 @@ struct Ground {
     sandbox: Sandbox,
     dir: tempfile::TempDir,
     parent: AccountSid,
+    _judge: Judge,
 }
 
 fn vectors(name: &str) -> String {
@@ -42,7 +44,9 @@ fn private(path: &Path, text: &str) {
 
 impl Ground {
     async fn new(faults: Faults) -> Self {
-        let options = Options { seed: Some(1), subaccounts: vec![account(CHILD)], faults, ..Options::default() };
+        let judge = Judge::default();
+        let (subaccounts, witness) = (vec![account(CHILD)], judge.witness());
+        let options = Options { seed: Some(1), subaccounts, faults, witness, ..Options::default() };
         let sandbox = Sandbox::start(options).await.unwrap();
         let (dir, parent) = (tempfile::tempdir().unwrap(), sandbox.account_sid().clone());
         private(&dir.path().join("main"), sandbox.main_key().1.expose());
@@ -50,7 +54,7 @@ impl Ground {
         private(&dir.path().join("other"), "Canary");
         private(&dir.path().join("token"), sandbox.account_token(&parent).unwrap().expose());
         private(&dir.path().join("child_token"), sandbox.account_token(&account(CHILD)).unwrap().expose());
-        Self { sandbox, dir, parent }
+        Self { sandbox, dir, parent, _judge: judge }
     }
 
     /// Twilio knows the public key, and wants requests to these accounts signed with it.
