@@ -34,6 +34,8 @@ pub(super) struct Daemon {
 
 /// How long calls in hand may take to end after the daemon was told to stop; together under ten seconds.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// The same where the process goes on: longer than any call may take, because nothing may be left that works.
+const LONGER: Duration = Duration::from_secs(60);
 
 impl Daemon {
     /// Opens the journal, then the listener, then starts to work. `watcher` sees every event beside the metrics.
@@ -83,8 +85,19 @@ impl Daemon {
 
     /// Lets the calls in hand end, for a while; what does not end is recovered at the next start.
     pub(super) async fn stop(self) {
+        let _ = self.ended(PATIENCE).await;
+    }
+
+    /// The same where another daemon follows in this process, which must not begin while anything of this one works.
+    pub(super) async fn stop_wholly(self) -> Result<(), CliError> {
+        let late = |()| CliError::new(Kind::Failed, "a call has not ended in a minute: the process is given up");
+        self.ended(LONGER).await.map_err(late)
+    }
+
+    async fn ended(self, patience: Duration) -> Result<(), ()> {
         self.stop.cancel();
-        if tokio::time::timeout(PATIENCE, self.engine).await.is_err() {
+        let ended = tokio::time::timeout(patience, self.engine).await.map(drop).map_err(drop);
+        if ended.is_err() {
             tracing::warn!("a call did not end in time; what it did is found out at the next start");
         }
         self.ticks.stop().await;
@@ -95,6 +108,7 @@ impl Daemon {
         // Whoever has the journal still holds its lock, and the next daemon may be one of this process.
         drop((self.worker, self.journal));
         self.opened.close().await;
+        ended
     }
 }
 

@@ -3,7 +3,8 @@
 use super::assemble::{Purpose, doors};
 use super::daemon::Daemon;
 use super::{CliError, Kind, load};
-use crate::config::Loaded;
+use crate::adapters::clock::SystemClock;
+use crate::config::{Diagnostic, Loaded};
 use crate::model::policy::{Access, Policy, SecretSource};
 use crate::ports::Clock;
 use crate::telemetry::EventLog;
@@ -28,23 +29,64 @@ pub(super) struct Args {}
 pub(super) async fn run(config: &Path, Args {}: Args) -> Result<(), CliError> {
     let mut signals = Signals::listen()?;
     let mut loaded = load(config)?;
-    while let Some(anew) = work(config, loaded, &mut signals).await? {
-        loaded = anew;
+    let mut anew = false;
+    loop {
+        let policy = Arc::new(loaded.policy);
+        let sources = Sources::of(&policy);
+        warn_of(&loaded.warnings);
+        let begun = begin(&policy, anew, &mut signals).await?;
+        let Some(begun) = begun else { break };
+        let (now, told) = work(config, &policy, sources, begun, &mut signals).await?;
+        anew = true;
+        match told {
+            Some(next) => {
+                now.stop_wholly().await?;
+                loaded = next;
+            }
+            None => {
+                now.stop().await;
+                break;
+            }
+        }
     }
     tracing::info!("stopped");
     Ok(())
 }
 
-/// Works by one policy; answers the next one, if it did not end for good.
-async fn work(config: &Path, loaded: Loaded, signals: &mut Signals) -> Result<Option<Loaded>, CliError> {
-    warn_of(&loaded);
-    let policy = Arc::new(loaded.policy);
-    let sources = Sources::of(&policy);
-    let mut daemon = Daemon::start(policy.clone(), Arc::new(EventLog)).await?;
-    announce(&policy, &daemon);
+/// Starts the daemon. When it begins anew, what stands in its way now may be gone in a moment, and nobody would start it again
+/// but a person; nothing if it was told to stop meanwhile.
+async fn begin(policy: &Arc<Policy>, anew: bool, signals: &mut Signals) -> Result<Option<Daemon>, CliError> {
+    let clock = SystemClock::new();
+    loop {
+        match Daemon::start(policy.clone(), Arc::new(EventLog)).await {
+            Ok(daemon) => {
+                announce(policy, &daemon);
+                return Ok(Some(daemon));
+            }
+            Err(error) if !anew => return Err(error),
+            Err(error) => tracing::error!("it can not begin anew yet: {}", error.message),
+        }
+        tokio::select! {
+            () = clock.sleep(GLANCE) => (),
+            signal = signals.stop() => {
+                tracing::info!(signal, "stopping");
+                return Ok(None);
+            }
+        }
+    }
+}
+
+/// Works by one policy; gives back the daemon, and the next policy if it did not end for good.
+async fn work(
+    config: &Path,
+    policy: &Policy,
+    sources: Sources,
+    mut daemon: Daemon,
+    signals: &mut Signals,
+) -> Result<(Daemon, Option<Loaded>), CliError> {
     let clock = daemon.clock.clone();
     let told = tokio::select! {
-        told = until_something_changes(config, &clock, signals, sources) => told,
+        told = until_something_changes((config, policy), &clock, signals, sources) => told,
         error = daemon.failed() => return Err(error),
     };
     let next = match told {
@@ -54,8 +96,7 @@ async fn work(config: &Path, loaded: Loaded, signals: &mut Signals) -> Result<Op
     if let Err(signal) = next {
         tracing::info!(signal, "stopping; calls in hand end first");
     }
-    daemon.stop().await;
-    Ok(next.ok())
+    Ok((daemon, next.ok()))
 }
 
 /// Waits until nothing is in hand; the signal, if one comes meanwhile.
@@ -67,6 +108,8 @@ async fn drained(daemon: &Daemon, signals: &mut Signals) -> Result<(), &'static 
     }
 }
 
+const REPLACED: &str = "what manages the keys was replaced";
+
 /// What was heard while the daemon works.
 enum Told {
     Stop(&'static str),
@@ -75,29 +118,51 @@ enum Told {
 
 /// A policy that is not accepted, or names what can not be read, changes nothing.
 async fn until_something_changes(
-    config: &Path,
+    (config, policy): (&Path, &Policy),
     clock: &Arc<dyn Clock>,
     signals: &mut Signals,
-    mut sources: Sources,
+    sources: Sources,
 ) -> Told {
+    let mut last: Option<String> = None;
     loop {
         let why = tokio::select! {
             signal = signals.next() => signal,
-            () = sources.changed(clock) => "what manages the keys was replaced",
+            () = sources.changed(clock) => REPLACED,
         };
         if matches!(why, "SIGTERM" | "SIGINT") {
             return Told::Stop(why);
         }
-        tracing::info!(why, "reading the policy again");
+        if last.is_none() || why != REPLACED {
+            tracing::info!(why, "reading the policy again");
+        }
         let accepted = async {
             let loaded = load(config)?;
+            fixed(policy, &loaded.policy)?;
             doors(&loaded.policy, Purpose::Look).await?;
             Ok::<_, CliError>(loaded)
         };
         match accepted.await {
             Ok(loaded) => return Told::Again(Box::new(loaded)),
-            Err(error) => tracing::error!("going on with what was read before: {}", error.message),
+            // Files that differ are tried every few seconds; what is wrong with them is told once.
+            Err(error) if last.as_ref() == Some(&error.message) && why == REPLACED => (),
+            Err(error) => {
+                tracing::error!("going on with what was read before: {}", error.message);
+                last = Some(error.message);
+            }
         }
+    }
+}
+
+/// What would have to be tried by stopping what works: for that the process is started again.
+fn fixed(now: &Policy, next: &Policy) -> Result<(), CliError> {
+    let changed = [
+        ("daemon.instance", now.instance != next.instance),
+        ("daemon.state", now.state != next.state),
+        ("daemon.listen", now.listen != next.listen),
+    ];
+    match changed.into_iter().find(|(_, changed)| *changed) {
+        Some((key, _)) => Err(CliError::new(Kind::Policy, format!("`{key}` is another now, which needs a restart"))),
+        None => Ok(()),
     }
 }
 
@@ -116,18 +181,14 @@ impl Sources {
         Self(files.into_iter().map(|file| (file.clone(), digest_of(&file))).collect())
     }
 
-    /// Waits until one of them is another than before. One that is not there now will be.
-    async fn changed(&mut self, clock: &Arc<dyn Clock>) {
+    /// Waits until one of them is another than when this daemon began. One that is not there now will be; and one that was
+    /// not accepted is tried again, for it may be the rest that is mended.
+    async fn changed(&self, clock: &Arc<dyn Clock>) {
         loop {
             clock.sleep(GLANCE).await;
-            let mut changed = false;
-            for (file, before) in &mut self.0 {
-                let now = digest_of(file);
-                if now.is_some() && now != *before {
-                    (*before, changed) = (now, true);
-                }
-            }
-            if changed {
+            let differs =
+                |(file, before): (&PathBuf, &Option<[u8; 32]>)| digest_of(file).is_some_and(|now| Some(now) != *before);
+            if self.0.iter().any(differs) {
                 return;
             }
         }
@@ -146,8 +207,8 @@ fn failed(what: &str, error: &dyn std::fmt::Display) -> CliError {
     CliError::new(Kind::Failed, format!("{what}: {error}"))
 }
 
-fn warn_of(loaded: &Loaded) {
-    for warning in &loaded.warnings {
+fn warn_of(warnings: &[Diagnostic]) {
+    for warning in warnings {
         tracing::warn!(line = warning.line, key = warning.key, "{}", warning.message);
     }
 }

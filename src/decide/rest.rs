@@ -7,7 +7,7 @@ use super::{FRESH, Step, View, halt, plan, stray, wait};
 use crate::model::event::{Event, Intent};
 use crate::model::key::AttemptId;
 use crate::model::names::Place;
-use crate::model::permission::{Granted, Permissions};
+use crate::model::permission::{Granted, MOST, Permissions};
 use crate::model::policy::Allow;
 use crate::model::reason::{Halt, Reason};
 use crate::model::rotation::{DAY, HOUR, Rotation, Unsettled};
@@ -102,7 +102,15 @@ fn permissions(view: &View<'_>) -> Result<Option<Permissions>, Step> {
     };
     match view.granted(template) {
         None => Err(Step::Permissions(template.clone())),
+        // With an empty list a key is accepted everywhere, and may do nothing.
+        Some((Granted::Only(found), _)) if found.is_empty() || found.len() > MOST => Err(halt(
+            Halt::NoTemplate,
+            format!("{template} has {} permissions, and 1 to {MOST} can be copied", found.len()),
+        )),
         Some((Granted::Only(found), _)) => Ok(Some(found.clone())),
+        Some((Granted::Unknown(word), _)) => {
+            Err(halt(Halt::NoTemplate, format!("{template} has the permission `{word}`, which is not known here")))
+        }
         Some((Granted::Gone, _)) => Err(halt(Halt::NoTemplate, format!("{template} does not exist"))),
         Some((Granted::Everything, _)) => Err(halt(Halt::NoTemplate, format!("{template} is no Restricted key"))),
     }
@@ -172,7 +180,7 @@ fn allowance(view: &View<'_>) -> Result<(), Step> {
 /// The operator names a hand-made key: it must exist, and must not be one that the daemon signs in with.
 fn adopt(view: &View<'_>) -> Result<Step, Step> {
     let Some(sid) = &view.rules.adopt else { return Err(halt(Halt::Guard, "nothing to adopt")) };
-    if view.roots.contains(sid) {
+    if view.roots.iter().any(|root| root.may_be(sid)) {
         return Err(halt(Halt::Guard, format!("{sid} is a key that rekeyd itself signs in with")));
     }
     match view.fetched(sid) {

@@ -126,7 +126,7 @@ fn permitted(view: &View<'_>, rotation: &Rotation, sid: &KeySid) -> Option<Step>
         // Not known everywhere yet.
         Some((Granted::Gone, age)) if age < UNKNOWN => Some(wait(UNKNOWN - age, "the new key is not known yet")),
         None | Some((Granted::Gone, _)) => Some(Step::Permissions(sid.clone())),
-        Some((Granted::Everything, _)) => wrong(),
+        Some((Granted::Everything | Granted::Unknown(_), _)) => wrong(),
         Some((Granted::Only(found), _)) => {
             let (extra, missing) = difference(wanted, found);
             if extra.is_empty() && missing.is_empty() { None } else { wrong() }

@@ -8,6 +8,7 @@ use crate::model::document::Names;
 use crate::model::fault::{Failure, Fault};
 use crate::model::key::{AttemptId, KeySid, Label};
 use crate::model::names::{Place, Version};
+use crate::model::permission::{Granted, Permission, Permissions, difference};
 use crate::model::policy::Rules;
 use crate::model::rotation::{Phase, State};
 use crate::model::secret::Secret;
@@ -34,10 +35,7 @@ impl Engine {
             work.sight.keys.insert(sid, (facts, self.local()));
             Ok(())
         } else if let Step::Permissions(sid) = step {
-            let outcome = self.twilio(account, "permissions", self.ports.issuer.permissions(&account.sid, &sid)).await;
-            let granted = self.judge(account, outcome)?;
-            work.sight.granted.insert(sid, (granted, self.local()));
-            Ok(())
+            self.permissions(rules, account, work, sid).await
         } else if let Step::Find(attempt) = step {
             self.find(rules, account, work, attempt).await
         } else if let Step::Recall(place) = step {
@@ -47,6 +45,28 @@ impl Engine {
         } else {
             Ok(())
         }
+    }
+
+    /// Asks what a key may do, and says so if a new one may do something else than it shall.
+    async fn permissions(&self, rules: &Rules, account: &Account, work: &mut Work, sid: KeySid) -> Result<(), Failure> {
+        // Not judged as calls of the Main key are: this one is about one key only.
+        let granted = self.ports.issuer.permissions(&account.sid, &sid);
+        let granted = self.twilio(account, "permissions", granted).await.answer()?;
+        let odd = match (&granted, wanted(&work.claim.state, &sid)) {
+            (Granted::Only(found), Some(wanted)) => {
+                let (extra, missing) = difference(wanted, found);
+                let list = |these: &Permissions| these.iter().map(Permission::as_str).collect::<Vec<_>>().join(" ");
+                let differs = !(extra.is_empty() && missing.is_empty());
+                differs.then(|| format!("beside what it shall: [{}], lacking: [{}]", list(&extra), list(&missing)))
+            }
+            (Granted::Unknown(word), _) => Some(format!("`{word}`, which is not known here")),
+            (Granted::Only(_) | Granted::Gone | Granted::Everything, _) => None,
+        };
+        if let Some(odd) = odd {
+            tracing::warn!(credential = %rules.name, key = %sid, "it may do {odd}");
+        }
+        work.sight.granted.insert(sid, (granted, self.local()));
+        Ok(())
     }
 
     /// Reads all places at the same time.
@@ -180,6 +200,12 @@ impl Engine {
         work.held.tally.count(accepted, self.now().uptime);
         Ok(())
     }
+}
+
+/// What the key that is being made shall be allowed.
+fn wanted<'s>(state: &'s State, sid: &KeySid) -> Option<&'s Permissions> {
+    let rotation = state.rotation.as_ref().filter(|rotation| rotation.successor.as_ref() == Some(sid));
+    rotation.and_then(|rotation| rotation.permissions.as_ref())
 }
 
 /// The attempt whose pair may lie staged in a sink.

@@ -43,7 +43,12 @@ impl Engine {
     /// Sweeps one account and sets the time of the next sweep; after a failure it comes sooner.
     pub(super) async fn sweep(&self, sid: &AccountSid) {
         let Some(account) = self.accounts.get(sid) else { return };
-        let broken = self.sweep_once(account).await.err();
+        // A sweep only reads, but for what it notes, and that may be cut anywhere: it does not hold up the end.
+        let broken = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return,
+            swept = self.sweep_once(account) => swept.err(),
+        };
         match &broken {
             Some(Broken::Twilio(failure)) => tracing::warn!(account = %sid, %failure, "the keys could not be listed"),
             Some(Broken::Journal(error)) => tracing::error!(account = %sid, %error, "the sweep was broken off"),

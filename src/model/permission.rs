@@ -75,6 +75,8 @@ pub enum Granted {
     Everything,
     /// Only this.
     Only(Permissions),
+    /// Among other things this, which is no permission of a form that is known here.
+    Unknown(String),
 }
 
 #[cfg(test)]

@@ -11,6 +11,9 @@ pub enum AdminError {
     /// It has another form.
     #[error("it is no JSON object with accountSid, and adminKeySid and adminKeySecret, or authToken")]
     Form,
+    /// An auth token, where requests have to be signed.
+    #[error("it holds an auth token, and an account that enforces signed requests takes none")]
+    Token,
     /// It belongs to another account.
     #[error("it is of another account than the policy names")]
     Account,

@@ -11,6 +11,10 @@ const NOT_FOUND: u32 = 20404;
 /// "Maximum Number Of API Keys Exceeded" (Twilio docs, error 70151).
 const TOO_MANY_KEYS: u32 = 70151;
 
+/// "Authorization Error: required permission … is missing" (Twilio docs, error 70051): who is told this has been
+/// recognised. A Restricted key is, everywhere that its policy does not name.
+pub(super) const PERMISSION_MISSING: u32 = 70051;
+
 /// An answer, read as far as it came.
 pub(super) struct Answer<'a> {
     /// The HTTP status.
@@ -86,6 +90,8 @@ impl Answer<'_> {
     fn refusal(&self, code: u32) -> Fault {
         match (self.status, code) {
             (_, TOO_MANY_KEYS) => Fault::Quota,
+            // The key is known, and may not do this.
+            (401, PERMISSION_MISSING) => Fault::Forbidden,
             (401, _) => Fault::Unauthorized,
             (403, _) => Fault::Forbidden,
             _ => Fault::Refused,

@@ -3,7 +3,7 @@
 //! Not at the key itself and not at the account: those answer 401 to a Standard key that works (observed, 2026).
 
 use super::TwilioClient;
-use super::answer::Answer;
+use super::answer::{Answer, PERMISSION_MISSING};
 use super::pair::Pair;
 use crate::adapters::http::Miss;
 use crate::model::key::AccountSid;
@@ -15,10 +15,6 @@ use url::Url;
 /// Where to ask, in this order. Phone numbers first: they are the account's own, while messages and calls are its
 /// customers' business, so they are asked for only where the one before gave no answer to go by.
 const RESOURCES: [&str; 3] = ["IncomingPhoneNumbers.json", "Messages.json", "Calls.json"];
-
-/// "Authorization Error: required permission … is missing" (Twilio docs, error 70051): who is told this has been
-/// recognised. A Restricted key is, everywhere that its policy does not name.
-const PERMISSION_MISSING: u32 = 70051;
 
 impl TwilioClient {
     /// Asks with the pair. A 404 leads to the next resource. So does the first refusal: that one resource is closed to a

@@ -58,7 +58,10 @@ impl Reach {
         let (key, secret) = match &admin.secret {
             SecretSource::Admin(path) => {
                 let found = Found::read(&read, &admin.account);
-                let found = found.map_err(|error| TwilioError::Admin(path.clone(), error))?;
+                let signed = admin.pkcv.is_some();
+                let fits =
+                    |found: Found| if signed && found.key.is_none() { Err(AdminError::Token) } else { Ok(found) };
+                let found = found.and_then(fits).map_err(|error| TwilioError::Admin(path.clone(), error))?;
                 (found.key, found.secret)
             }
             SecretSource::File(_) | SecretSource::Env(_) => (admin.key.clone(), read),

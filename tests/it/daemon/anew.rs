@@ -2,9 +2,11 @@
 
 use super::rig::{QUICK, Rig, private, signal};
 use rekeyd::model::key::KeySid;
-use rekeyd::sandbox::{KeyKind, NewKey};
+use rekeyd::sandbox::call::Operation;
+use rekeyd::sandbox::{Fault, KeyKind, Line, NewKey};
 use rustix::process::Signal;
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
 
 impl Rig {
     /// The same, with the Main key in a file as AWS writes it.
@@ -112,4 +114,52 @@ async fn a_new_key_whose_secret_is_in_memory_only_is_not_lost_when_the_policy_is
     let history = String::from_utf8(rig.run(&["history", "billing-sms"]).stdout).unwrap();
     assert!(!history.contains("abandoned"), "{history}");
     assert_eq!(rig.live().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replaced_file_that_others_could_read_is_taken_up_once_that_is_mended() {
+    let rig = Rig::new(&["billing-sms"], QUICK).await;
+    std::fs::write(rig.path("policy.toml"), rig.with_admin_file()).unwrap();
+    let _daemon = rig.start();
+    rig.until_settled(1).await;
+    let (sid, secret) = rig.another_main_key();
+    let mode = |mode| std::fs::set_permissions(rig.path("admin.json"), std::fs::Permissions::from_mode(mode)).unwrap();
+    rig.write_admin(&sid, &secret);
+    mode(0o644);
+    rig.until_told("chmod 0400", 1).await;
+    mode(0o400);
+    rig.until_told("rekeyd has started", 2).await;
+    assert_eq!(rig.log().matches("going on with what was read before").count(), 1, "told once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_needs_a_restart_is_told_and_left() {
+    let rig = Rig::new(&["billing-sms"], QUICK).await;
+    let policy = std::fs::read_to_string(rig.path("policy.toml")).unwrap();
+    let daemon = rig.start();
+    rig.until_settled(1).await;
+    let other = [("instance = \"test\"", "instance = \"other\""), ("/journal.db\"", "/other.db\"")];
+    for (times, (now, then)) in other.into_iter().enumerate() {
+        std::fs::write(rig.path("policy.toml"), policy.replace(now, then)).unwrap();
+        signal(&daemon, Signal::HUP);
+        rig.until_told("which needs a restart", times + 1).await;
+    }
+    std::fs::write(rig.path("policy.toml"), &policy).unwrap();
+    rig.run(&["rotate", "billing-sms"]);
+    rig.until_settled(2).await;
+    assert_eq!(rig.log().matches("rekeyd has started").count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_that_hangs_does_not_stand_in_the_way_of_beginning_anew() {
+    let rig = Rig::new(&["billing-sms"], QUICK).await;
+    let daemon = rig.start();
+    rig.until_settled(1).await;
+    let hang = Fault::SlowStart { ms: 25_000 };
+    rig.sandbox.world().lock().script.add([Line { times: 1, ..Line::next(Operation::ListKeys, hang) }]);
+    rig.until("a sweep hangs", || rig.sandbox.world().lock().script.lines().next().is_none()).await;
+    signal(&daemon, Signal::HUP);
+    rig.until_told("rekeyd has started", 2).await;
+    rig.run(&["rotate", "billing-sms"]);
+    rig.until_settled(2).await;
 }

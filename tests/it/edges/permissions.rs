@@ -45,6 +45,7 @@ fn a_key_that_works_is_verified_only_when_its_permissions_were_just_read_and_are
     let given_up = Step::Record(Event::Abandoned { sid: sid(1), cause: Cause::Permissions });
     for wrong in [
         Granted::Everything,
+        Granted::Unknown("/twilio/a/b/c/d".into()),
         only(&["/twilio/messaging/messages/read"]),
         only(&["/twilio/messaging/messages/*"]),
         only(&["/twilio/messaging/messages/read", "/twilio/messaging/messages/list", "/twilio/a/b/read"]),
@@ -114,7 +115,12 @@ fn the_intent_says_what_the_key_may_do_and_a_template_is_asked_first() {
     assert_eq!(scene.step(), Step::Permissions(sid(9)));
     scene.sight.granted.insert(sid(9), (Granted::Only(wanted()), Uptime(0)));
     assert_eq!(issued(&scene), Some(wanted()));
-    for unfit in [Granted::Gone, Granted::Everything] {
+    let many: Vec<_> = (0..101).map(|n| format!("/twilio/p/r{n}/read")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    scene.sight.granted.insert(sid(9), (only(&many[..100]), Uptime(0)));
+    assert_eq!(issued(&scene).map(|permissions| permissions.len()), Some(100));
+    let unknown = || Granted::Unknown("/twilio/a/b/c/d".into());
+    for unfit in [Granted::Gone, Granted::Everything, only(&[]), only(&many), unknown()] {
         scene.sight.granted.insert(sid(9), (unfit, Uptime(0)));
         assert_eq!(scene.halts(), Some(Halt::NoTemplate));
     }
