@@ -174,7 +174,7 @@ async fn a_refused_create_says_why() {
             (
                 "a permission is missing",
                 json(401, r#"{"code":70051,"message":"Authorization Error"}"#),
-                "not done: unauthorized: HTTP 401, error 70051: Authorization Error",
+                "not done: forbidden: HTTP 401, error 70051: Authorization Error",
             ),
             ("a bare 401", json(401, ""), "unknown: malformed: HTTP 401, but the body is not an error of Twilio"),
             (

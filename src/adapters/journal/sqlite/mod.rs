@@ -27,7 +27,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use pen::Pen;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::{ConnectOptions, Connection, Row};
+use sqlx::{Connection, Row};
 use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
@@ -53,7 +53,7 @@ impl SqliteJournal {
     ) -> Result<Self, JournalError> {
         let daemon = access == Access::Daemon;
         let lock = if daemon { Some(opening::prepare(path).await?) } else { None };
-        let mut connection = opening::options(path).connect().await.map_err(unavailable)?;
+        let mut connection = opening::connect(path).await?;
         if daemon {
             opening::migrate(&mut connection).await?;
             opening::check(&mut connection).await?;
@@ -71,7 +71,7 @@ impl SqliteJournal {
         let uptime = Uptime(count(row.get(2)));
         let writes = row.get(3);
         let witness = if daemon { opening::witness(path, &mut connection, uptime, writes).await? } else { None };
-        let reader = opening::options(path).connect().await.map_err(unavailable)?;
+        let reader = opening::connect(path).await?;
         Ok(Self {
             reader: Mutex::new(reader),
             writer: Writer::start(Pen::new(path.to_owned(), connection, writes), witness),

@@ -56,6 +56,22 @@ pub(super) async fn prepare(path: &Path) -> Result<File, JournalError> {
     Ok(lock)
 }
 
+/// Connects. While somebody else puts the file into WAL mode it is locked for a moment, and SQLite does not wait for that to
+/// end, whatever the time limit (SQLite docs, "Write-Ahead Logging", "Sometimes Queries Return SQLITE_BUSY In WAL Mode").
+pub(super) async fn connect(path: &Path) -> Result<SqliteConnection, JournalError> {
+    let busy = |error: &sqlx::Error| {
+        error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "5" || code == "261")
+    };
+    let mut tries = 1;
+    loop {
+        match options(path).connect().await {
+            Err(error) if busy(&error) && tries < LOCK_TRIES => pause().await,
+            ended => return ended.map_err(unavailable),
+        }
+        tries += 1;
+    }
+}
+
 #[expect(clippy::disallowed_methods, reason = "before the journal is open there is no clock to ask")]
 async fn pause() {
     tokio::time::sleep(Duration::from_millis(20)).await;
