@@ -2,7 +2,7 @@
 
 use super::assemble::chain;
 use super::run::Signals;
-use super::{CliError, load, out};
+use super::{CliError, Kind, load, out};
 use crate::adapters::secrets;
 use crate::model::key::{AccountSid, KeySid};
 use crate::model::policy::SecretSource;
@@ -74,8 +74,12 @@ pub(super) async fn run(args: Args) -> Result<(), CliError> {
         (Some(policy), None, _) => {
             let twilio = load(policy)?.policy.twilio;
             let admin = twilio.access.admin;
-            let pair = admin.key.map(|key| Ok::<_, CliError>((key, read(&admin.secret)?))).transpose()?;
-            (Some(twilio.account), pair)
+            let key = admin.key.ok_or_else(|| {
+                let message = format!("{}: the sandbox makes a Main key, and this policy names none", policy.display());
+                CliError::new(Kind::Policy, message)
+                    .hint("write `main_key_sid` and `main_key_secret_file`, or leave out --dir")
+            })?;
+            (Some(twilio.account), Some((key, read(&admin.secret)?)))
         }
         (_, Some(sid), Some(file)) => (args.account, Some((sid, read(&SecretSource::File(file))?))),
         (..) => (args.account, None),

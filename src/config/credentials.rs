@@ -190,7 +190,7 @@ impl Reader<'_, '_> {
     fn adopt(&mut self, field: Field<'_>) -> Option<KeySid> {
         let sid = key_sid(field)?;
         let accepts = "the SID of a hand-made key that this credential replaces";
-        if self.ground.roots.iter().any(|root| sid.may_be(root)) {
+        if sid.may_be_among(&self.ground.roots) {
             field.clashes("this is the Main key: once it is replaced, it would be deleted", accepts);
             return None;
         }

@@ -45,7 +45,7 @@ pub(super) fn twilio(root: &Table<'_>) -> Twilio {
     let base_url = place(&table).map(|place| place.map_or_else(us1, |(url, _)| url));
     let means = means(&table, true);
     let root = table.field("main_key_sid").and_then(|field| KeySid::new(field.value().as_str()?).ok());
-    let pkcv = pkcv(&table, matches!(&means, Some(Some((None, source))) if !matches!(source, SecretSource::Admin(_))));
+    let pkcv = pkcv(&table, is_token(&means));
     table.finish();
     let access = || {
         let ((key, secret), pkcv) = (means??, pkcv?);
@@ -101,8 +101,7 @@ fn account(field: &Field<'_>, sid: &AccountSid, twilio: &Twilio) -> Option<Acces
     let table = field.table(ACCOUNTS)?;
     let place = place(&table);
     let of_its_own = means(&table, false);
-    let pkcv =
-        pkcv(&table, matches!(&of_its_own, Some(Some((None, source))) if !matches!(source, SecretSource::Admin(_))));
+    let pkcv = pkcv(&table, is_token(&of_its_own));
     table.finish();
     let (place, of_its_own, pkcv, ground) = (place?, of_its_own?, pkcv?, twilio.access.as_ref()?);
     if let (Some((url, field)), None) = (&place, &of_its_own)
@@ -143,9 +142,16 @@ fn place<'t>(table: &'t Table<'_>) -> Option<Option<(Url, Field<'t>)>> {
     Some(address.or(region))
 }
 
+/// Wrong, or not said, or a key and where its secret is; without a key, an auth token or a file.
+type Means = Option<Option<(Option<KeySid>, SecretSource)>>;
+
+/// Whether it is an auth token for sure: what a file says is not known yet.
+fn is_token(means: &Means) -> bool {
+    matches!(means, Some(Some((None, SecretSource::File(_) | SecretSource::Env(_)))))
+}
+
 /// What manages keys: a key and its secret, an auth token, or a file that holds one of the two in AWS's form.
-#[expect(clippy::option_option, reason = "wrong, and not said")]
-fn means(table: &Table<'_>, needed: bool) -> Option<Option<(Option<KeySid>, SecretSource)>> {
+fn means(table: &Table<'_>, needed: bool) -> Means {
     let first = |keys: &[&'static str]| keys.iter().find_map(|key| table.field(key));
     let key = first(&["main_key_sid", "main_key_secret_file", "main_key_secret_env"]);
     let file = first(&["main_key_file"]);

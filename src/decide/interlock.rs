@@ -41,7 +41,7 @@ fn calm(view: &View<'_>, sid: &KeySid) -> Result<(), Blocked> {
 
 /// S2 and S11: a key that the journal names as ours, that Twilio shows as the same, and that nothing depends on.
 fn ours(view: &View<'_>, sid: &KeySid) -> Result<(), Blocked> {
-    if view.roots.iter().any(|root| root.may_be(sid)) {
+    if sid.may_be_among(view.roots) {
         return blocked("rekeyd itself signs in with this key");
     }
     if view.state.current.as_ref().is_some_and(|current| &current.sid == sid) {

@@ -3,7 +3,7 @@
 
 use super::breaker::CLOCKS_APART;
 use crate::model::names::Place;
-use crate::model::permission::difference;
+use crate::model::permission::same;
 use crate::model::policy::{Allow, Cadence, Cron, Rules};
 use crate::model::reason::Reason;
 use crate::model::rotation::{Current, State};
@@ -57,10 +57,7 @@ fn other_permissions(current: &Current, rules: &Rules) -> bool {
         (None, has) => has.is_some(),
         (Some(_), None) => true,
         (Some(Allow::LikeKey(_)), Some(_)) => false,
-        (Some(Allow::These(wanted)), Some(has)) => {
-            let (extra, missing) = difference(wanted, has);
-            !(extra.is_empty() && missing.is_empty())
-        }
+        (Some(Allow::These(wanted)), Some(has)) => !same(wanted, has),
     }
 }
 

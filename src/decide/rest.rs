@@ -100,20 +100,16 @@ fn permissions(view: &View<'_>) -> Result<Option<Permissions>, Step> {
         Some(Allow::These(these)) => return Ok(Some(these.clone())),
         Some(Allow::LikeKey(template)) => template,
     };
-    match view.granted(template) {
-        None => Err(Step::Permissions(template.clone())),
+    let Some((granted, _)) = view.granted(template) else { return Err(Step::Permissions(template.clone())) };
+    let unfit = match granted {
         // With an empty list a key is accepted everywhere, and may do nothing.
-        Some((Granted::Only(found), _)) if found.is_empty() || found.len() > MOST => Err(halt(
-            Halt::NoTemplate,
-            format!("{template} has {} permissions, and 1 to {MOST} can be copied", found.len()),
-        )),
-        Some((Granted::Only(found), _)) => Ok(Some(found.clone())),
-        Some((Granted::Unknown(word), _)) => {
-            Err(halt(Halt::NoTemplate, format!("{template} has the permission `{word}`, which is not known here")))
-        }
-        Some((Granted::Gone, _)) => Err(halt(Halt::NoTemplate, format!("{template} does not exist"))),
-        Some((Granted::Everything, _)) => Err(halt(Halt::NoTemplate, format!("{template} is no Restricted key"))),
-    }
+        Granted::Only(found) if (1..=MOST).contains(&found.len()) => return Ok(Some(found.clone())),
+        Granted::Only(found) => format!("has {} permissions, and 1 to {MOST} can be copied", found.len()),
+        Granted::Unknown(word) => format!("has the permission `{word}`, which is not known here"),
+        Granted::Gone => "does not exist".to_owned(),
+        Granted::Everything => "is no Restricted key".to_owned(),
+    };
+    Err(halt(Halt::NoTemplate, format!("{template} {unfit}")))
 }
 
 /// The new key can not serve, or an operator wants what the sinks hold to be replaced: another one on top.
@@ -180,7 +176,7 @@ fn allowance(view: &View<'_>) -> Result<(), Step> {
 /// The operator names a hand-made key: it must exist, and must not be one that the daemon signs in with.
 fn adopt(view: &View<'_>) -> Result<Step, Step> {
     let Some(sid) = &view.rules.adopt else { return Err(halt(Halt::Guard, "nothing to adopt")) };
-    if view.roots.iter().any(|root| root.may_be(sid)) {
+    if sid.may_be_among(view.roots) {
         return Err(halt(Halt::Guard, format!("{sid} is a key that rekeyd itself signs in with")));
     }
     match view.fetched(sid) {

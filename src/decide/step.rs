@@ -6,7 +6,7 @@ use super::{ACCEPTANCE, Step, Tally, View, backoff, halt, publish, rest, revoke,
 use crate::model::event::Event;
 use crate::model::fault::Fault;
 use crate::model::key::KeySid;
-use crate::model::permission::{Granted, difference};
+use crate::model::permission::{Granted, same};
 use crate::model::policy::Verify;
 use crate::model::reason::{Cause, Halt, StepName};
 use crate::model::rotation::{Phase, Rotation};
@@ -104,13 +104,14 @@ fn verifying(view: &View<'_>, rotation: &Rotation) -> Step {
         return Step::Record(Event::Abandoned { sid, cause: Cause::SecretLost });
     }
     let (tally, rules, now) = (view.hand.tally, &view.rules.verify, view.now.uptime);
-    if (passed(&tally, rules) && permitted(view, rotation, &sid).is_none()) || !Rule::VerifyFirst.holds() {
+    let unpermitted = unpermitted(view, rotation, &sid);
+    if (passed(&tally, rules) && unpermitted.is_none()) || !Rule::VerifyFirst.holds() {
         return Step::Record(Event::Verified { successes: tally.successes, refusals: tally.misses });
     }
     if now.since(rotation.since.uptime) > ACCEPTANCE + rules.over {
         return Step::Record(Event::Abandoned { sid, cause: Cause::NotAccepted });
     }
-    if let Some(step) = permitted(view, rotation, &sid) {
+    if let Some(step) = unpermitted {
         return step;
     }
     let next = next_probe(&tally, rules);
@@ -118,8 +119,9 @@ fn verifying(view: &View<'_>, rotation: &Rotation) -> Step {
     if left.is_zero() { Step::Probe } else { wait(left, "the new key is being verified") }
 }
 
-/// What a Restricted key may do is read back, and must be what was asked for: neither more nor less.
-fn permitted(view: &View<'_>, rotation: &Rotation, sid: &KeySid) -> Option<Step> {
+/// What a Restricted key may do is read back, and must be what was asked for: neither more nor less. The step that is to be
+/// taken while that is not so.
+fn unpermitted(view: &View<'_>, rotation: &Rotation, sid: &KeySid) -> Option<Step> {
     let wanted = rotation.permissions.as_ref()?;
     let wrong = || Some(Step::Record(Event::Abandoned { sid: sid.clone(), cause: Cause::Permissions }));
     match view.granted(sid) {
@@ -128,8 +130,11 @@ fn permitted(view: &View<'_>, rotation: &Rotation, sid: &KeySid) -> Option<Step>
         None | Some((Granted::Gone, _)) => Some(Step::Permissions(sid.clone())),
         Some((Granted::Everything | Granted::Unknown(_), _)) => wrong(),
         Some((Granted::Only(found), _)) => {
-            let (extra, missing) = difference(wanted, found);
-            if extra.is_empty() && missing.is_empty() { None } else { wrong() }
+            if same(wanted, found) {
+                None
+            } else {
+                wrong()
+            }
         }
     }
 }

@@ -49,7 +49,7 @@ impl Engine {
         let NewKey { facts, secret } = new;
         let Some(known) = self.known(&facts.sid).await else { return Err(Lost::Claim) };
         let echoed = facts.label.as_deref() == Some(label.to_string().as_str());
-        if known || !echoed || self.roots.iter().any(|root| root.may_be(&facts.sid)) {
+        if known || !echoed || facts.sid.may_be_among(&self.roots) {
             let failure = Failure::new(Fault::Malformed, "the answer to a create names a key that was not asked for");
             return Ok(failed(StepName::Issue, failure));
         }

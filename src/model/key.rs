@@ -36,6 +36,11 @@ impl KeySid {
     pub fn may_be(&self, other: &Self) -> bool {
         self.as_str().eq_ignore_ascii_case(other.as_str())
     }
+
+    /// Whether it may be one of these.
+    pub fn may_be_among<'a>(&self, others: impl IntoIterator<Item = &'a Self>) -> bool {
+        others.into_iter().any(|other| self.may_be(other))
+    }
 }
 
 /// `^XX[0-9a-fA-F]{32}$` (Twilio's OpenAPI document).

@@ -49,6 +49,11 @@ pub fn difference(wanted: &Permissions, found: &Permissions) -> (Permissions, Pe
     (found.difference(&wanted).cloned().collect(), wanted.difference(&found).cloned().collect())
 }
 
+/// Whether a key may do just what is wanted.
+pub fn same(wanted: &Permissions, found: &Permissions) -> bool {
+    folded(wanted) == folded(found)
+}
+
 /// With `*` in place of all actions, and nothing beside it.
 fn folded(permissions: &Permissions) -> Permissions {
     let whole = |resource: &str| {
@@ -115,6 +120,7 @@ mod tests {
         let reads = all(&["/twilio/m/x/read", "/twilio/m/x/list"]);
         let told = |wanted: &Permissions, found: &Permissions| {
             let (extra, missing) = difference(wanted, found);
+            assert_eq!(same(wanted, found), extra.is_empty() && missing.is_empty());
             (extra.len(), missing.len())
         };
         assert_eq!(told(&reads, &reads), (0, 0));

@@ -67,13 +67,6 @@ pub struct TwilioPolicy {
     pub accounts: BTreeMap<AccountSid, Access>,
 }
 
-impl TwilioPolicy {
-    /// How an account's keys are managed.
-    pub fn access(&self, account: &AccountSid) -> &Access {
-        self.accounts.get(account).unwrap_or(&self.access)
-    }
-}
-
 /// How the keys of an account are managed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Access {

@@ -19,7 +19,7 @@ pub struct Call {
     pub account: Option<String>,
     /// What it wants.
     pub request: Request,
-    /// How it came over the wire; calls that did not can not be signed.
+    /// How it came over the wire, if there is a signature on it.
     pub wire: Option<Wire>,
 }
 

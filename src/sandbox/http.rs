@@ -8,7 +8,7 @@ mod wire;
 
 use super::call::{Answer, Call, Credentials, Delivery, Refusal, Reply};
 use super::faults::ErrorStatus;
-use super::signature::Wire;
+use super::signature::{TOKEN, Wire};
 use super::world::{Ticket, World};
 use crate::model::secret::Secret;
 use answer::{Sent, Written};
@@ -94,10 +94,12 @@ async fn twilio(State(world): State<Handle>, ConnectInfo(cutter): ConnectInfo<Cu
     let Some(request) = route.request(&parts.method, &query, &form) else {
         return miss(Refusal::MethodNotAllowed);
     };
-    let (account, wire) = (route.account(&query, &form), Some(wire_of(&parts, &body)));
+    let account = route.account(&query, &form);
     if route.needs_account() && account.is_none() {
         return miss(Refusal::NoAccount);
     }
+    // Only a signature asks how a request came over the wire.
+    let wire = parts.headers.contains_key(TOKEN).then(|| wire_of(&parts, &body));
     let call = Call { credentials: credentials(&parts.headers), account, request, wire };
     // A task of its own, so that the work is done even if the caller hangs up while waiting: as Twilio would.
     let Ok(served) = tokio::spawn(work(world.clone(), call)).await else {

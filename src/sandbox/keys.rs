@@ -254,8 +254,9 @@ fn read_policy(text: &str) -> Result<Vec<String>, Refusal> {
     }
 }
 
-/// 64 characters are accepted, 65 are not (recorded from the real service; whether it counts bytes is not known).
-fn fits(name: Option<&str>) -> Result<(), Refusal> {
+/// 64 characters are accepted, 65 are not (recorded from the real service; whether it counts bytes is not known). The names
+/// of public keys have the same limit (Twilio docs, "CredentialPublicKey Resource").
+pub(super) fn fits(name: Option<&str>) -> Result<(), Refusal> {
     let fits = name.is_none_or(|name| name.chars().count() <= LABEL_LIMIT);
     fits.then_some(()).ok_or(Refusal::Constraint)
 }

@@ -1,9 +1,10 @@
 //! Public keys for signed requests: the CredentialPublicKey resource (Twilio docs; `accounts.twilio.com`, version 1).
 
 use super::call::{Answer, PublicKeyView, Refusal};
+use super::keys::fits;
 use super::page::Paging;
 use super::world::World;
-use crate::model::key::{AccountSid, LABEL_LIMIT, PublicKeySid};
+use crate::model::key::{AccountSid, PublicKeySid};
 use aws_lc_rs::rsa::PublicEncryptingKey;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -79,7 +80,7 @@ impl World {
         name: Option<&str>,
         pem: Option<&str>,
     ) -> Result<Answer, Refusal> {
-        named(name)?;
+        fits(name)?;
         let sid = self.register(now, account, name, pem.ok_or(Refusal::Constraint)?).map_err(Refusal::PublicKey)?;
         let key = self.public_keys.get(&sid).ok_or(Refusal::NotFound)?;
         Ok(Answer::PublicKeyMade(key.view()))
@@ -105,7 +106,7 @@ impl World {
     ) -> Result<Answer, Refusal> {
         let updated = self.twilio_time(now);
         let key = self.known_public_key(account, sid)?;
-        named(name)?;
+        fits(name)?;
         key.updated = updated;
         key.name = name.map(str::to_owned).or(key.name.take());
         Ok(Answer::PublicKey(key.view()))
@@ -122,12 +123,6 @@ impl World {
         let key = self.public_keys.get_mut(&sid).filter(|key| key.account == *account && !key.deleted);
         key.ok_or(Refusal::NotFound)
     }
-}
-
-/// At most 64 characters (Twilio docs, "CredentialPublicKey Resource").
-fn named(name: Option<&str>) -> Result<(), Refusal> {
-    let fits = name.is_none_or(|name| name.chars().count() <= LABEL_LIMIT);
-    fits.then_some(()).ok_or(Refusal::Constraint)
 }
 
 /// PEM with or without its line breaks, or the bare base64 of the key: Twilio's own examples send all three.

@@ -18,6 +18,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
+/// The header of the token.
+pub(super) const TOKEN: &str = "twilio-client-validation";
+
 /// A request as it came over the wire: what a signature is about.
 pub struct Wire {
     /// The method.
@@ -125,7 +128,7 @@ impl World {
         enforced: bool,
         wire: Option<&Wire>,
     ) -> Result<Option<Form>, Invalid> {
-        let token = wire.and_then(|wire| Some((wire, wire.header("twilio-client-validation")?)));
+        let token = wire.and_then(|wire| Some((wire, wire.header(TOKEN)?)));
         match (enforced, token) {
             (false, None) => Ok(None),
             (false, Some(_)) => Err(Invalid::NotEnabled),

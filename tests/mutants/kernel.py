@@ -2,7 +2,8 @@
 """Takes what decides out of rekeyd, as a crate of its own: `model`, `decide`, the engine, and the tests that play them in
 the fake world. cargo-mutants compiles it in seconds for each mutant; the whole of rekeyd would take minutes.
 
-Nothing is changed on the way: the files are copied, and only the two lists of modules are written here.
+Nothing is changed on the way: the files are copied, and only the two lists of modules are written here. The one constant of
+an adapter that the fake journal needs is taken from where it stands.
 """
 
 import pathlib
@@ -17,7 +18,8 @@ SOURCES = ["model", "decide", "engine", "ports", "ports.rs", "describe.rs",
 LIB = """//! What decides.
 pub mod adapters {
     pub mod journal {
-        pub const LEASE: std::time::Duration = std::time::Duration::from_secs(60);
+        use std::time::Duration;
+        LEASE
         pub mod index;
         mod uptime;
         pub use uptime::SharedClock;
@@ -77,7 +79,9 @@ def main(to):
     (to / "tests/it/support/mod.rs").unlink()
     copy("docs/protocol.md", to)
     copy("Cargo.lock", to)
-    (to / "src/lib.rs").write_text(LIB)
+    journal = (ROOT / "src/adapters/journal/mod.rs").read_text().splitlines()
+    [lease] = [line for line in journal if line.startswith("pub const LEASE:")]
+    (to / "src/lib.rs").write_text(LIB.replace("LEASE", lease, 1))
     (to / "tests/it/main.rs").write_text(MAIN)
     (to / "Cargo.toml").write_text(manifest())
 

@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { refused } from "./refused.mjs";
 
 const modules = createRequire(`${process.argv[2]}/`);
 const twilio = modules("twilio");
@@ -15,13 +16,6 @@ function client(user, password) {
   const made = twilio(user, password, { accountSid: account });
   made.api.baseUrl = told.url;
   return made;
-}
-
-async function refused(status, code, call) {
-  await assert.rejects(call, (error) => {
-    assert.deepEqual([error.status, error.code], [status, code], String(error));
-    return true;
-  });
 }
 
 async function nextCreateMeets(fault) {

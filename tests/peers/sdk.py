@@ -12,6 +12,8 @@ import twilio
 from twilio.base.exceptions import TwilioException, TwilioRestException
 from twilio.rest import Client
 
+from refused import refused
+
 told = json.load(sys.stdin)
 account, subaccount = told["account"], told["subaccount"]
 
@@ -20,15 +22,6 @@ def client(user, password):
     made = Client(user, password, account_sid=account)
     made.api.base_url = told["url"]
     return made
-
-
-def refused(status, code, call):
-    try:
-        call()
-    except TwilioRestException as error:
-        assert (error.status, error.code) == (status, code), error
-    else:
-        raise AssertionError(f"expected {status} {code}")
 
 
 def next_create_meets(fault):

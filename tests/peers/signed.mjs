@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { refused } from "./refused.mjs";
 
 const modules = createRequire(`${process.argv[2]}/`);
 const twilio = modules("twilio");
@@ -22,13 +23,6 @@ function client(user, password, signs = true) {
   const made = twilio(user, password, signs ? { accountSid: account, validationClient } : { accountSid: account });
   for (const product of [made.api, made.accounts, made.iam]) product.baseUrl = told.url;
   return made;
-}
-
-async function refused(status, code, call) {
-  await assert.rejects(call, (error) => {
-    assert.deepEqual([error.status, error.code], [status, code], String(error));
-    return true;
-  });
 }
 
 const main = client(...told.main);

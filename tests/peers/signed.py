@@ -7,9 +7,10 @@ import json
 import sys
 
 import twilio
-from twilio.base.exceptions import TwilioException, TwilioRestException
 from twilio.http.validation_client import ValidationClient
 from twilio.rest import Client
+
+from refused import refused
 
 told = json.load(sys.stdin)
 account = told["account"]
@@ -20,18 +21,6 @@ def client(user, password, http_client=None):
     for product in (made.api, made.accounts, made.iam):
         product.base_url = told["url"]
     return made
-
-
-def refused(status, code, call):
-    try:
-        call()
-    except TwilioRestException as error:
-        assert (error.status, error.code) == (status, code), error
-    except TwilioException as error:  # of a page that can not be had, with the answer
-        answer = error.args[1]
-        assert (answer.status_code, json.loads(answer.text)["code"]) == (status, code), error
-    else:
-        raise AssertionError(f"expected {status} {code}")
 
 
 def signing(user, password):

@@ -1,6 +1,7 @@
 //! What manages keys, in the form in which AWS keeps it (Secrets Manager, secret types `TwilioMainApiKey`: `{"accountSid",
 //! "adminKeySid", "adminKeySecret"}`, and `TwilioAuthToken`: `{"accountSid", "authToken"}`).
 
+use super::pair::usable;
 use crate::model::key::{AccountSid, KeySid};
 use crate::model::secret::Secret;
 use serde::Deserialize;
@@ -42,7 +43,6 @@ impl Found {
         if written.account_sid != *account {
             return Err(AdminError::Account);
         }
-        let usable = |secret: &&str| !secret.is_empty() && secret.bytes().all(|b| b.is_ascii_alphanumeric());
         let (key, secret) = match (written.admin_key_sid, written.admin_key_secret, written.auth_token) {
             (Some(key), Some(secret), None) => (Some(key), secret),
             (None, None, Some(token)) => (None, token),

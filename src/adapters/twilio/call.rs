@@ -7,6 +7,7 @@ use super::reach::Reach;
 use crate::adapters::http::{self, Miss};
 use crate::model::fault::{Failure, Fault};
 use crate::model::time::later;
+use crate::ports::Issuer as _;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use reqwest::header::{ACCEPT, AUTHORIZATION, DATE};
@@ -36,8 +37,7 @@ impl TwilioClient {
 
     /// What time it is at Twilio: a signature is judged by that clock.
     fn twilio_time(&self) -> Timestamp {
-        let noted = *self.date.lock().unwrap_or_else(PoisonError::into_inner);
-        noted.map_or_else(|| self.clock.wall(), |(date, at)| later(date, self.clock.running().saturating_sub(at)))
+        self.date().map_or_else(|| self.clock.wall(), |(date, at)| later(date, self.clock.running().saturating_sub(at)))
     }
 
     /// Notes the `Date` header as the head arrives, before a slow body makes it old.

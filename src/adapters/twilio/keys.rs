@@ -3,6 +3,7 @@
 use super::TwilioClient;
 use super::answer::Answer;
 use super::call::parse_date;
+use super::pair::usable;
 use super::reach::Reach;
 use crate::adapters::http::Miss;
 use crate::adapters::json::Object;
@@ -83,14 +84,12 @@ impl TwilioClient {
         if key.friendly_name.as_deref() != Some(label) {
             return Err(answer.malformed("the new key has another name than was asked for"));
         }
-        if self.is_root(&key.sid) {
+        if key.sid.may_be_among(&self.roots) {
             return Err(answer.malformed("the new key is said to be the Main key"));
         }
         if is_foreign(key.account_sid.as_ref(), account) {
             return Err(answer.malformed("the new key is said to be of another account"));
         }
-        // The form is Twilio's own rule: its Go library refuses to send anything else.
-        let usable = |secret: &&str| !secret.is_empty() && secret.bytes().all(|b| b.is_ascii_alphanumeric());
         let secret = key.secret.filter(usable).ok_or_else(|| answer.malformed("the new key has no usable secret"))?;
         let facts = KeyFacts { sid: key.sid, label: key.friendly_name, created_at: key.date_created };
         Ok(NewKey { facts, secret: Secret::new(secret.to_owned()) })
@@ -147,7 +146,7 @@ impl TwilioClient {
 
     /// Deletes through the path of the account, so that a wrong account cannot be hit (protocol, b.4).
     pub(super) async fn delete_key(&self, account: &AccountSid, sid: &KeySid) -> Result<(), Miss> {
-        if self.is_root(sid) {
+        if sid.may_be_among(&self.roots) {
             // The last door before the wire (protocol, S11): the decision was checked long before.
             return Err(Miss::NotDone(Failure::new(Fault::Refused, "this is the Main key, which is never deleted")));
         }
@@ -155,11 +154,6 @@ impl TwilioClient {
         let request = reach.kept.delete(key(reach, account, sid));
         let answer = self.call(reach, request, reach.admin()).await?;
         if answer.succeeded() || answer.says_gone() { Ok(()) } else { Err(answer.miss()) }
-    }
-
-    /// Whether it may be a key that manages others.
-    fn is_root(&self, sid: &KeySid) -> bool {
-        self.roots.iter().any(|root| sid.may_be(root))
     }
 }
 

@@ -41,6 +41,11 @@ impl Pair<'_> {
     }
 }
 
+/// Whether this can be a secret or a token. The form is Twilio's own rule: its Go library refuses to send anything else.
+pub(super) fn usable(secret: &&str) -> bool {
+    !secret.is_empty() && secret.bytes().all(|b| b.is_ascii_alphanumeric())
+}
+
 /// Makes a text of Twilio fit to be shown: without the secrets that were used, and without anything that looks like
 /// another one.
 pub(super) fn redact(text: &str, pairs: &[Pair<'_>]) -> String {

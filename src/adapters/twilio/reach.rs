@@ -10,6 +10,7 @@ use crate::model::policy::{Access, Pkcv, SecretSource, TwilioPolicy};
 use crate::model::secret::Secret;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use url::Url;
 
 /// Why the doors to Twilio could not be made.
@@ -45,9 +46,9 @@ pub(super) struct Reach {
     admin: AccountSid,
     user: String,
     secret: Secret,
-    signer: Option<Signer>,
-    /// How the calls of new keys are signed.
-    prover: Option<Signer>,
+    signer: Option<Arc<Signer>>,
+    /// How the calls of new keys are signed; mostly the same.
+    prover: Option<Arc<Signer>>,
 }
 
 impl Reach {
@@ -66,6 +67,8 @@ impl Reach {
             }
             SecretSource::File(_) | SecretSource::Env(_) => (admin.key.clone(), read),
         };
+        let own = admin.pkcv.as_ref().map(signer).transpose()?;
+        let prover = if *pkcv == admin.pkcv { own.clone() } else { pkcv.as_ref().map(signer).transpose()? };
         Ok(Self {
             base: Base::new(base_url)?,
             kept,
@@ -74,19 +77,19 @@ impl Reach {
             key,
             secret,
             admin: admin.account.clone(),
-            signer: admin.pkcv.as_ref().map(signer).transpose()?,
-            prover: pkcv.as_ref().map(signer).transpose()?,
+            signer: own,
+            prover,
         })
     }
 
     /// What manages the keys.
     pub(super) fn admin(&self) -> Pair<'_> {
-        Pair { user: &self.user, secret: &self.secret, account: &self.admin, signer: self.signer.as_ref() }
+        Pair { user: &self.user, secret: &self.secret, account: &self.admin, signer: self.signer.as_deref() }
     }
 
     /// A key of the account, as a consumer has it.
     pub(super) fn consumer<'a>(&'a self, account: &'a AccountSid, sid: &'a KeySid, secret: &'a Secret) -> Pair<'a> {
-        Pair { user: sid.as_str(), secret, account, signer: self.prover.as_ref() }
+        Pair { user: sid.as_str(), secret, account, signer: self.prover.as_deref() }
     }
 
     /// An address of the account: `…/2010-04-01/Accounts/AC…/a/b`.
@@ -95,10 +98,10 @@ impl Reach {
     }
 }
 
-fn signer(pkcv: &Pkcv) -> Result<Signer, TwilioError> {
+fn signer(pkcv: &Pkcv) -> Result<Arc<Signer>, TwilioError> {
     let failed = |error| TwilioError::Signer(pkcv.private_key.clone(), error);
     let pem = secrets::read_lines(&pkcv.private_key).map_err(|error| failed(error.into()))?;
-    Signer::new(&pkcv.public_key, pkcv.algorithm, &pem).map_err(failed)
+    Signer::new(&pkcv.public_key, pkcv.algorithm, &pem).map(Arc::new).map_err(failed)
 }
 
 /// The reaches of a policy; accounts at one address share their connections.

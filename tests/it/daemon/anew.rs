@@ -1,6 +1,6 @@
 //! The policy read again, and what manages the keys replaced, while the daemon works.
 
-use super::rig::{QUICK, Rig, private, signal};
+use super::rig::{Process, QUICK, Rig, private, signal};
 use rekeyd::model::key::KeySid;
 use rekeyd::sandbox::call::Operation;
 use rekeyd::sandbox::{Fault, KeyKind, Line, NewKey};
@@ -9,6 +9,15 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 
 impl Rig {
+    /// A daemon that serves one credential and has its Main key from such a file.
+    async fn with_admin() -> (Self, Process) {
+        let rig = Self::new(&["billing-sms"], QUICK).await;
+        std::fs::write(rig.path("policy.toml"), rig.with_admin_file()).unwrap();
+        let daemon = rig.start();
+        rig.until_settled(1).await;
+        (rig, daemon)
+    }
+
     /// The same, with the Main key in a file as AWS writes it.
     fn with_admin_file(&self) -> String {
         let (sid, secret) = self.sandbox.main_key();
@@ -44,10 +53,7 @@ impl Rig {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_main_key_that_is_replaced_in_its_file_is_taken_up_and_the_old_one_can_go() {
-    let rig = Rig::new(&["billing-sms"], QUICK).await;
-    std::fs::write(rig.path("policy.toml"), rig.with_admin_file()).unwrap();
-    let mut daemon = rig.start();
-    rig.until_settled(1).await;
+    let (rig, mut daemon) = Rig::with_admin().await;
     let (sid, secret) = rig.another_main_key();
     rig.write_admin(&sid, &secret);
     rig.until_told("rekeyd has started", 2).await;
@@ -66,10 +72,7 @@ async fn a_main_key_that_is_replaced_in_its_file_is_taken_up_and_the_old_one_can
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_main_key_file_that_says_nothing_usable_changes_nothing() {
-    let rig = Rig::new(&["billing-sms"], QUICK).await;
-    std::fs::write(rig.path("policy.toml"), rig.with_admin_file()).unwrap();
-    let _daemon = rig.start();
-    rig.until_settled(1).await;
+    let (rig, _daemon) = Rig::with_admin().await;
     private(&rig.path("admin.new"), "{\"accountSid\": \"Canary0123456789");
     std::fs::rename(rig.path("admin.new"), rig.path("admin.json")).unwrap();
     rig.until_told("going on with what was read before", 1).await;
@@ -118,10 +121,7 @@ async fn a_new_key_whose_secret_is_in_memory_only_is_not_lost_when_the_policy_is
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replaced_file_that_others_could_read_is_taken_up_once_that_is_mended() {
-    let rig = Rig::new(&["billing-sms"], QUICK).await;
-    std::fs::write(rig.path("policy.toml"), rig.with_admin_file()).unwrap();
-    let _daemon = rig.start();
-    rig.until_settled(1).await;
+    let (rig, _daemon) = Rig::with_admin().await;
     let (sid, secret) = rig.another_main_key();
     let mode = |mode| std::fs::set_permissions(rig.path("admin.json"), std::fs::Permissions::from_mode(mode)).unwrap();
     rig.write_admin(&sid, &secret);
