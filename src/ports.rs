@@ -16,8 +16,8 @@ use crate::model::secret::Secret;
 use async_trait::async_trait;
 use jiff::Timestamp;
 pub use journal::{
-    Ask, Attempts, Claim, Enrolled, Journal, JournalError, KnownAttempt, KnownKey, PassOver, Refused, Request, Row,
-    Taken,
+    Ask, Attempts, Claim, Enrolled, Journal, JournalError, KnownAttempt, KnownKey, Page, PassOver, Refused, Request,
+    Row, Taken,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;

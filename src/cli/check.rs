@@ -19,9 +19,13 @@ pub(super) fn run(config: &Path, args: &Args) -> Result<(), CliError> {
         out::error(&warning.render(out::styled()));
     }
     let (sinks, credentials) = (loaded.policy.sinks.len(), loaded.policy.credentials.len());
+    let fleets = match loaded.policy.fleets.len() {
+        0 => String::new(),
+        fleets => format!("{fleets} fleets, "),
+    };
     let accounts = loaded.policy.delete_budgets().len();
     out::line(&format!(
-        "{}: {credentials} credentials in {accounts} accounts, {sinks} sinks, {} warnings",
+        "{}: {credentials} credentials in {accounts} accounts, {fleets}{sinks} sinks, {} warnings",
         config.display(),
         loaded.warnings.len()
     ));

@@ -4,6 +4,7 @@ mod assemble;
 mod check;
 mod daemon;
 mod demo;
+mod fleets;
 mod history;
 mod journal;
 #[cfg(debug_assertions)]

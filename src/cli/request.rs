@@ -5,6 +5,7 @@ use super::daemon::visit;
 use super::out::Progress;
 use super::status::waiting_for;
 use super::{CliError, Kind, load, out};
+use crate::config::{remembered, whole};
 use crate::describe::describe;
 use crate::model::names::{CredentialName, Place};
 use crate::model::policy::Policy;
@@ -37,7 +38,7 @@ pub(super) struct ResumeArgs {
 }
 
 pub(super) async fn rotate(config: &Path, args: RotateArgs) -> Result<(), CliError> {
-    let policy = load(config)?.policy;
+    let policy = with_member(&load(config)?.policy, &args.name).await?;
     let name = known(&policy, &args.name)?;
     let (journal, running) = visit(&policy).await?;
     let before = state(&*journal, &name).await?;
@@ -54,7 +55,7 @@ pub(super) async fn rotate(config: &Path, args: RotateArgs) -> Result<(), CliErr
 }
 
 pub(super) async fn resume(config: &Path, args: ResumeArgs) -> Result<(), CliError> {
-    let policy = load(config)?.policy;
+    let policy = with_member(&load(config)?.policy, &args.name).await?;
     let name = known(&policy, &args.name)?;
     let mut forget = BTreeSet::new();
     for text in args.forget {
@@ -81,6 +82,19 @@ pub(super) async fn resume(config: &Path, args: ResumeArgs) -> Result<(), CliErr
         return Ok(());
     }
     ask(&*journal, running, &policy, name, Ask::Resume { overwrite: args.overwrite, forget }).await
+}
+
+/// The policy, with this member of a fleet if the journal knows it.
+async fn with_member(policy: &Policy, text: &str) -> Result<Policy, CliError> {
+    let policy = whole(policy, None).policy;
+    let of_fleet = policy.fleets.iter().any(|fleet| text.starts_with(&fleet.prefix()));
+    let Some(name) = CredentialName::new(text).ok().filter(|name| of_fleet && !policy.credentials.contains_key(name))
+    else {
+        return Ok(policy);
+    };
+    let (journal, _) = visit(&policy).await?;
+    let row = state(&*journal, &name).await?;
+    Ok(remembered(&policy, row.as_slice()))
 }
 
 fn known(policy: &Policy, text: &str) -> Result<CredentialName, CliError> {

@@ -2,9 +2,10 @@
 
 use super::assemble::{Purpose, doors};
 use super::daemon::Daemon;
+use super::fleets::Roll;
 use super::{CliError, Kind, load};
 use crate::adapters::clock::SystemClock;
-use crate::config::{Diagnostic, Loaded};
+use crate::config::{Diagnostic, Loaded, Whole};
 use crate::model::policy::{Access, Policy, SecretSource};
 use crate::ports::Clock;
 use crate::telemetry::EventLog;
@@ -29,14 +30,18 @@ pub(super) struct Args {}
 pub(super) async fn run(config: &Path, Args {}: Args) -> Result<(), CliError> {
     let mut signals = Signals::listen()?;
     let mut loaded = load(config)?;
-    let mut anew = false;
+    let (mut anew, mut roll) = (false, Roll::default());
     loop {
-        let policy = Arc::new(loaded.policy);
-        let sources = Sources::of(&policy);
+        let sources = Sources::of(&loaded.policy);
         warn_of(&loaded.warnings);
+        roll.called(&loaded.policy).await;
+        let Whole { policy, left_out } = roll.whole(&loaded.policy);
+        left_out.iter().for_each(|why| tracing::warn!("{why}"));
+        let policy = Arc::new(policy);
         let begun = begin(&policy, anew, &mut signals).await?;
         let Some(begun) = begun else { break };
-        let (now, told) = work(config, &policy, sources, begun, &mut signals).await?;
+        let read = Read { config, written: &loaded, policy: &policy };
+        let (now, told) = work(read, (sources, &mut roll), begun, &mut signals).await?;
         anew = true;
         match told {
             Some(next) => {
@@ -76,17 +81,24 @@ async fn begin(policy: &Arc<Policy>, anew: bool, signals: &mut Signals) -> Resul
     }
 }
 
+/// What was read, and what it means.
+#[derive(Clone, Copy)]
+struct Read<'r> {
+    config: &'r Path,
+    written: &'r Loaded,
+    policy: &'r Policy,
+}
+
 /// Works by one policy; gives back the daemon, and the next policy if it did not end for good.
 async fn work(
-    config: &Path,
-    policy: &Policy,
-    sources: Sources,
+    read: Read<'_>,
+    (sources, roll): (Sources, &mut Roll),
     mut daemon: Daemon,
     signals: &mut Signals,
 ) -> Result<(Daemon, Option<Loaded>), CliError> {
     let clock = daemon.clock.clone();
     let told = tokio::select! {
-        told = until_something_changes((config, policy), &clock, signals, sources) => told,
+        told = until_something_changes(read, &clock, signals, (sources, roll)) => told,
         error = daemon.failed() => return Err(error),
     };
     let next = match told {
@@ -118,16 +130,21 @@ enum Told {
 
 /// A policy that is not accepted, or names what can not be read, changes nothing.
 async fn until_something_changes(
-    (config, policy): (&Path, &Policy),
+    read: Read<'_>,
     clock: &Arc<dyn Clock>,
     signals: &mut Signals,
-    sources: Sources,
+    (sources, roll): (Sources, &mut Roll),
 ) -> Told {
     let mut last: Option<String> = None;
     loop {
         let why = tokio::select! {
             signal = signals.next() => signal,
             () = sources.changed(clock) => REPLACED,
+            () = roll.changed(&read.written.policy, read.policy, clock) => {
+                tracing::info!("others belong to the fleets now");
+                // As it was read: what stands in the file now was not asked for.
+                return Told::Again(Box::new(read.written.clone()));
+            }
         };
         if matches!(why, "SIGTERM" | "SIGINT") {
             return Told::Stop(why);
@@ -136,8 +153,8 @@ async fn until_something_changes(
             tracing::info!(why, "reading the policy again");
         }
         let accepted = async {
-            let loaded = load(config)?;
-            fixed(policy, &loaded.policy)?;
+            let loaded = load(read.config)?;
+            fixed(read.policy, &loaded.policy)?;
             doors(&loaded.policy, Purpose::Look).await?;
             Ok::<_, CliError>(loaded)
         };

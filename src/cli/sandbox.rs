@@ -52,6 +52,9 @@ pub(super) struct Args {
     /// Share of calls that are done and then not answered, 0 to 1.
     #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     lost: f64,
+    /// Makes so many subaccounts, called customer-0001 and on.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=10_000))]
+    subaccounts: u16,
     /// Calls that one account may have under way.
     #[arg(long, value_name = "NUMBER")]
     concurrency: Option<u32>,
@@ -84,7 +87,9 @@ pub(super) async fn run(args: Args) -> Result<(), CliError> {
         (_, Some(sid), Some(file)) => (args.account, Some((sid, read(&SecretSource::File(file))?))),
         (..) => (args.account, None),
     };
-    let options = Options { listen: args.listen, seed: args.seed, account_sid, main_key, faults, ..Options::default() };
+    let customers = usize::from(args.subaccounts);
+    let (listen, seed) = (args.listen, args.seed);
+    let options = Options { listen, seed, account_sid, main_key, customers, faults, ..Options::default() };
     let sandbox = Sandbox::start(options).await.map_err(|error| CliError::failed(chain(&error)))?;
     let (sid, secret) = sandbox.main_key();
     out::line(&format!("a sandbox of Twilio listens on {}", sandbox.url()));

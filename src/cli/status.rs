@@ -3,6 +3,7 @@
 use super::daemon::visit;
 use super::{CliError, Kind, load, out};
 use crate::adapters::clock::SystemClock;
+use crate::config::{remembered, whole};
 use crate::decide::plan;
 use crate::model::names::CredentialName;
 use crate::model::policy::Policy;
@@ -95,9 +96,10 @@ struct BreakerLine {
 }
 
 pub(super) async fn run(config: &Path, args: &Args) -> Result<(), CliError> {
-    let policy = load(config)?.policy;
+    let policy = whole(&load(config)?.policy, None).policy;
     let (journal, daemon_running) = visit(&policy).await?;
     let rows = journal.rows().await.map_err(CliError::journal)?;
+    let policy = remembered(&policy, &rows);
     let breakers = journal.breakers().await.map_err(CliError::journal)?;
     let mut rows: BTreeMap<CredentialName, Row> = rows.into_iter().map(|row| (row.name.clone(), row)).collect();
     for rules in policy.credentials.values() {

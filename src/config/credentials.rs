@@ -10,13 +10,13 @@ use super::twilio::{account_sid, key_sid};
 use crate::model::document::Members;
 use crate::model::key::{AccountSid, KeySid, LABEL_LIMIT, Label};
 use crate::model::names::{CredentialName, Instance};
-use crate::model::policy::{Cadence, Rules, Verify};
+use crate::model::policy::{Allow, Cadence, Rules, Verify};
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 use url::Url;
 
 /// More credentials than this are refused: the engine is laid out for so many.
-const MOST: usize = 10_000;
+pub(super) const MOST: usize = 10_000;
 const CREDENTIALS: &str = "tables `[[credentials]]`";
 const VERIFY: &str = "{ successes = 3, over = \"10s\" }";
 const MEMBERS: &str = "{ accountSid = \"…\", apiKeySid = \"…\", apiKeySecret = \"…\", rekeyd = \"…\" }";
@@ -106,30 +106,28 @@ impl Reader<'_, '_> {
         if let Some(called) = called {
             table.rename(called);
         }
-        let (ground, defaults) = (self.ground, &self.ground.defaults);
+        let ground = self.ground;
         let name = table.need("name", CredentialName::ACCEPTS, |field| self.name(field));
         let account = table.maybe("account_sid", account_sid).and_then(|own| own.or(ground.account.clone()));
         let (usual, others) = &ground.addresses;
         let address = account.as_ref().and_then(|account| others.get(account)).or(usual.as_ref());
-        let kind = kind(&table, address, ground.floors);
-        let times = self.times(&table, kind.as_ref().and_then(|kind| kind.tokens));
-        let verify = table.maybe("verify", |field| verify(field, defaults.verify.as_ref(), ground.floors));
+        let wanted = ground.wanted(&table, address);
         let adopt = table.maybe("adopt", |field| self.adopt(field));
-        let members = table.maybe("members", |field| members(field, defaults.members.as_ref()));
         let places = self.taken.read(&table, called.unwrap_or("another credential"));
         table.finish();
-        let ((cadence, grace), Kind { allow, verify_url, .. }) = (times?, kind?);
+        let Wanted { cadence, grace, verify, allow, verify_url, members } = wanted?;
         Some(Rules {
             name: name?,
             account: account?,
             cadence,
             grace,
-            verify: verify?.or(defaults.verify.clone())?,
+            verify,
             adopt: adopt?,
             allow,
             verify_url,
-            members: members?.or(defaults.members.clone())?,
+            members,
             places: places?,
+            member: None,
         })
     }
 
@@ -137,17 +135,8 @@ impl Reader<'_, '_> {
         let name = field.parse(CredentialName::ACCEPTS, |text| {
             CredentialName::new(text).map_err(|_| "this is no name for a credential")
         })?;
-        if let Some(instance) = &self.ground.instance {
-            let length = Label::length(instance, &name);
-            if length > LABEL_LIMIT {
-                let most = name.as_str().len().saturating_sub(length - LABEL_LIMIT);
-                let message = format!(
-                    "the label of its keys would have {length} characters, and Twilio takes {LABEL_LIMIT}: it holds \
-                     this name, and `daemon.instance`"
-                );
-                field.clashes(message, format!("at most {most} characters with the instance `{instance}`"));
-                return None;
-            }
+        if !self.ground.has_room_for(&name, field) {
+            return None;
         }
         if let Some(first) = self.names.insert(name.to_string(), field.offset()) {
             let message = format!("there is a credential of this name already, in line {}", field.line_of(first));
@@ -157,11 +146,65 @@ impl Reader<'_, '_> {
         Some(name)
     }
 
+    fn adopt(&mut self, field: Field<'_>) -> Option<KeySid> {
+        let sid = key_sid(field)?;
+        let accepts = "the SID of a hand-made key that this credential replaces";
+        if sid.may_be_among(&self.ground.roots) {
+            field.clashes("this is the Main key: once it is replaced, it would be deleted", accepts);
+            return None;
+        }
+        if let Some(first) = self.adopted.insert(sid.as_str().to_ascii_lowercase(), field.offset()) {
+            let line = field.line_of(first);
+            field.clashes(format!("this key is adopted already, in line {line}"), accepts);
+            return None;
+        }
+        Some(sid)
+    }
+}
+
+/// What can be said of a credential and of a fleet alike.
+pub(super) struct Wanted {
+    pub cadence: Cadence,
+    pub grace: Duration,
+    pub verify: Verify,
+    pub allow: Option<Allow>,
+    pub verify_url: Option<Url>,
+    pub members: Members,
+}
+
+impl Ground<'_> {
+    /// Reads it; `address` is where the keys are managed, as far as that is known.
+    pub(super) fn wanted(&self, table: &Table<'_>, address: Option<&Url>) -> Option<Wanted> {
+        let defaults = &self.defaults;
+        let kind = kind(table, address, self.floors);
+        let times = self.times(table, kind.as_ref().and_then(|kind| kind.tokens));
+        let verify = table.maybe("verify", |field| verify(field, defaults.verify.as_ref(), self.floors));
+        let members = table.maybe("members", |field| members(field, defaults.members.as_ref()));
+        let ((cadence, grace), Kind { allow, verify_url, .. }) = (times?, kind?);
+        let (verify, members) = (verify?.or(defaults.verify.clone())?, members?.or(defaults.members.clone())?);
+        Some(Wanted { cadence, grace, verify, allow, verify_url, members })
+    }
+
+    /// Whether the labels of such a credential's keys are short enough; tells if not.
+    pub(super) fn has_room_for(&self, name: &CredentialName, field: Field<'_>) -> bool {
+        let Some(instance) = &self.instance else { return true };
+        let length = Label::length(instance, name);
+        if length > LABEL_LIMIT {
+            let message = format!(
+                "the label of its keys would have {length} characters, and Twilio takes {LABEL_LIMIT}: it holds this \
+                 name, and `daemon.instance`"
+            );
+            let most = field.value().as_str().map_or(0, str::len).saturating_sub(length - LABEL_LIMIT);
+            field.clashes(message, format!("at most {most} characters with the instance `{instance}`"));
+        }
+        length <= LABEL_LIMIT
+    }
+
     /// When it is rotated, and how long the old key lives on: the second must be over before the first comes again.
     /// No old key is deleted while tokens may live that were signed with it.
     fn times(&self, table: &Table<'_>, tokens: Option<Duration>) -> Option<(Cadence, Duration)> {
-        let (floors, defaults) = (self.ground.floors, &self.ground.defaults);
-        let own_cadence = cadence(table, floors.interval(), self.ground.calendar);
+        let (floors, defaults) = (self.floors, &self.defaults);
+        let own_cadence = cadence(table, floors.interval(), self.calendar);
         let own_grace = table.maybe("grace", |field| Some((field.duration(floors.grace())?, field)));
         let (own_cadence, own_grace) = (own_cadence?, own_grace?);
         let own = own_grace.map(|(_, field)| field).or(own_cadence.as_ref().map(|(_, field)| *field));
@@ -185,21 +228,6 @@ impl Reader<'_, '_> {
         let message = format!("the grace period of {grace} is not over when the next rotation comes, {interval} later");
         field.clashes(message, format!("a grace period shorter than {interval}, or rotations further apart"));
         None
-    }
-
-    fn adopt(&mut self, field: Field<'_>) -> Option<KeySid> {
-        let sid = key_sid(field)?;
-        let accepts = "the SID of a hand-made key that this credential replaces";
-        if sid.may_be_among(&self.ground.roots) {
-            field.clashes("this is the Main key: once it is replaced, it would be deleted", accepts);
-            return None;
-        }
-        if let Some(first) = self.adopted.insert(sid.as_str().to_ascii_lowercase(), field.offset()) {
-            let line = field.line_of(first);
-            field.clashes(format!("this key is adopted already, in line {line}"), accepts);
-            return None;
-        }
-        Some(sid)
     }
 }
 

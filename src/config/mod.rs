@@ -2,7 +2,7 @@
 //!
 //! A [`Policy`] cannot be invalid, so nothing behind this module checks it again. Each fault names file, line, column,
 //! key, and what would be accepted, and none of them shows a secret (see `mask`). Reading order: this file, then one
-//! for each part of the policy (`daemon`, `twilio`, `sinks`, `timing`, `credentials` with `cadence` and `places`); all of
+//! for each part of the policy (`daemon`, `twilio`, `sinks`, `timing`, `credentials` with `cadence` and `places`, `fleets`); all of
 //! them use `reader`.
 
 mod address;
@@ -12,8 +12,10 @@ mod daemon;
 mod diagnostic;
 mod duration;
 mod fault;
+mod fleets;
 mod kind;
 mod mask;
+mod members;
 mod path;
 mod places;
 mod reader;
@@ -28,6 +30,7 @@ mod warnings;
 use crate::model::policy::{Access, Policy, SecretSource, SinkPolicy, StateUrl, VaultAuth};
 pub use diagnostic::{Diagnostic, Severity};
 use fault::Faults;
+pub use members::{Whole, remembered, whole};
 use reader::Table;
 use std::collections::HashMap;
 use std::fmt;
@@ -35,6 +38,7 @@ use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 
 /// A policy, and what seems odd about it.
+#[derive(Clone)]
 pub struct Loaded {
     /// What should be true.
     pub policy: Policy,
@@ -128,7 +132,9 @@ fn read(root: &Table<'_>) -> Option<Policy> {
     let accesses = accounts.iter().flat_map(|accounts| accounts.values()).chain(&twilio.access);
     let own = own_files(&daemon, accesses, &sinks);
     let credentials_field = root.field("credentials");
-    let credentials = credentials::credentials(credentials_field, &ground, &mut places::Taken::new(&sinks, own));
+    let mut taken = places::Taken::new(&sinks, own);
+    let credentials = credentials::credentials(credentials_field, &ground, &mut taken);
+    let fleets = fleets::fleets(root.field("fleets"), &ground, &taken);
     root.finish();
     warnings::unused(&sinks);
 
@@ -141,10 +147,11 @@ fn read(root: &Table<'_>) -> Option<Policy> {
         timing: timing?,
         limits: limits?,
         credentials: credentials?,
+        fleets: fleets?,
     };
     warnings::limits(&policy, root.field("limits"), credentials_field);
-    if policy.credentials.is_empty() {
-        root.doubt("there is nothing to rotate", "tables `[[credentials]]`");
+    if policy.credentials.is_empty() && policy.fleets.is_empty() {
+        root.doubt("there is nothing to rotate", "tables `[[credentials]]` or `[[fleets]]`");
     }
     Some(policy)
 }

@@ -3,9 +3,10 @@
 use super::reader::{Field, Table};
 use super::sinks::{Kind, Named, Sinks, vault_path};
 use super::suggest::did_you_mean;
+use crate::model::fleet::{ACCOUNT_NAME, ACCOUNT_SID};
 use crate::model::names::Place;
 use crate::model::policy::SinkPolicy;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 
 const ITEM: &str =
@@ -29,6 +30,11 @@ impl<'s> Taken<'s> {
         Self { sinks, own, places: HashMap::new() }
     }
 
+    /// The files that the daemon itself needs.
+    pub(super) fn own(&self) -> BTreeSet<PathBuf> {
+        self.own.keys().cloned().collect()
+    }
+
     /// Reads `publish_to`. Places that can stage a value come first, else the order is that of the file.
     pub(super) fn read(&mut self, table: &Table<'_>, credential: &str) -> Option<Vec<Place>> {
         let field = table.need("publish_to", LIST, Some)?;
@@ -37,13 +43,52 @@ impl<'s> Taken<'s> {
             field.wrong("a new key would be known to nobody", LIST);
         }
         let places: Vec<_> = items.iter().map(|item| self.place(item, credential)).collect();
-        let mut places = places.into_iter().collect::<Option<Vec<_>>>().filter(|places| !places.is_empty())?;
-        places.sort_by_key(|(kind, _)| *kind != Kind::SecretsManager);
-        Some(places.into_iter().map(|(_, place)| place).collect())
+        in_order(places)
+    }
+
+    /// Reads `publish_to` of a fleet, whose places have the account in them. Whether they are taken shows when the accounts
+    /// are known.
+    pub(super) fn templates(&self, table: &Table<'_>) -> Option<Vec<Place>> {
+        let field = table.need("publish_to", LIST, Some)?;
+        let items = field.items(LIST)?;
+        if items.is_empty() {
+            field.wrong("a new key would be known to nobody", LIST);
+        }
+        let read: Vec<_> = items.iter().map(|item| self.template(item)).collect();
+        in_order(read)
+    }
+
+    fn template(&self, item: &Field<'_>) -> Option<(Kind, Place)> {
+        let table = item.table(ITEM)?;
+        let (sink, kind) = self.sink(&table)?;
+        let check = |text: &str| {
+            let sample = text.replace(ACCOUNT_SID, "AC").replace(ACCOUNT_NAME, "name");
+            if sample == text {
+                return Err(
+                    "all accounts would be published at one place: there is no {account_sid} or {account_name} in it",
+                );
+            }
+            fit(kind, &sample).map(|_| text.trim_matches('/').to_owned())
+        };
+        let (path, _) = within(&table, kind, check)?;
+        table.finish();
+        Some((kind, Place::new(sink.name.clone(), &path)))
     }
 
     fn place(&mut self, item: &Field<'_>, credential: &str) -> Option<(Kind, Place)> {
         let table = item.table(ITEM)?;
+        let (sink, kind) = self.sink(&table)?;
+        let (path, at) = within(&table, kind, |text| fit(kind, text))?;
+        table.finish();
+        self.take(sink, &path, credential, at)?;
+        if kind == Kind::Vault {
+            doubt_data(self.sinks, sink, &path, at);
+        }
+        Some((kind, Place::new(sink.name.clone(), &path)))
+    }
+
+    /// The sink that a place is in.
+    fn sink(&self, table: &Table<'_>) -> Option<(&'s Named<'s>, Kind)> {
         let sinks = self.sinks;
         let sink = table.need("sink", "the name of a sink", |field| {
             let name = field.text("the name of a sink")?;
@@ -54,22 +99,10 @@ impl<'s> Taken<'s> {
             }
             sink
         });
-        let Some((sink, kind)) = sink.and_then(|sink| sink.as_ref().and_then(|sink| Some((sink, sink.kind?)))) else {
-            // Which of the two belongs here is not known without the sink.
-            return None;
-        };
+        // Without the sink it is not known which of the two, path or name, belongs here.
+        let (sink, kind) = sink.and_then(|sink| sink.as_ref().and_then(|sink| Some((sink, sink.kind?))))?;
         sink.used.set(true);
-        let (path, at) = match kind {
-            Kind::Vault => within(&table, "path", "name", PATH, vault_path),
-            Kind::SecretsManager => within(&table, "name", "path", SECRET, secret_name),
-            Kind::Directory => within(&table, "name", "path", FILE, file_name),
-        }?;
-        table.finish();
-        self.take(sink, &path, credential, at)?;
-        if kind == Kind::Vault {
-            doubt_data(sinks, sink, &path, at);
-        }
-        Some((kind, Place::new(sink.name.clone(), &path)))
+        Some((sink, kind))
     }
 
     /// Notes that the place belongs to this credential, unless it is taken.
@@ -93,14 +126,24 @@ impl<'s> Taken<'s> {
     }
 }
 
+/// All places, if all are right; those that can stage a value first.
+fn in_order(places: Vec<Option<(Kind, Place)>>) -> Option<Vec<Place>> {
+    let mut places = places.into_iter().collect::<Option<Vec<_>>>().filter(|places| !places.is_empty())?;
+    places.sort_by_key(|(kind, _)| *kind != Kind::SecretsManager);
+    Some(places.into_iter().map(|(_, place)| place).collect())
+}
+
 /// Reads the one key that says where inside a sink of this kind.
 fn within<'t>(
     table: &'t Table<'_>,
-    key: &'static str,
-    other: &'static str,
-    accepts: &str,
-    check: fn(&str) -> Result<String, &'static str>,
+    kind: Kind,
+    check: impl FnOnce(&str) -> Result<String, &'static str>,
 ) -> Option<(String, Field<'t>)> {
+    let (key, other, accepts) = match kind {
+        Kind::Vault => ("path", "name", PATH),
+        Kind::SecretsManager => ("name", "path", SECRET),
+        Kind::Directory => ("name", "path", FILE),
+    };
     let Some(field) = table.field(key) else {
         match table.field(other) {
             Some(field) => {
@@ -112,6 +155,15 @@ fn within<'t>(
     };
     let path = check(field.free_text(accepts)?).map_err(|wrong| field.wrong(wrong, accepts)).ok()?;
     Some((path, field))
+}
+
+/// Whether a sink of this kind can have such a place.
+pub(super) fn fit(kind: Kind, text: &str) -> Result<String, &'static str> {
+    match kind {
+        Kind::Vault => vault_path(text),
+        Kind::SecretsManager => secret_name(text),
+        Kind::Directory => file_name(text),
+    }
 }
 
 /// AWS Secrets Manager API reference, "CreateSecret", parameter `Name`.

@@ -182,7 +182,7 @@ pub(super) fn vault_path(text: &str) -> Result<String, &'static str> {
 }
 
 /// What makes two sinks the same store, whatever they are called.
-fn identity(policy: &SinkPolicy) -> String {
+pub(super) fn identity(policy: &SinkPolicy) -> String {
     match policy {
         SinkPolicy::Vault { address, mount, namespace, .. } => {
             format!("vault {address} {} {mount}", namespace.as_deref().unwrap_or("-"))

@@ -15,6 +15,7 @@ mod rest;
 mod revoke;
 pub mod step;
 pub mod stray;
+pub mod wave;
 
 use crate::model::document::Seen;
 use crate::model::event::{Event, Evidence, Intent};
@@ -141,11 +142,19 @@ pub struct Weather {
     pub deletes: (u32, u32),
     /// Deletes are held for so long, because the journal was restored.
     pub held: Duration,
+    /// It is not this credential's turn in its fleet.
+    pub turn: Option<wave::Pause>,
 }
 
 impl Default for Weather {
     fn default() -> Self {
-        Self { breakers: BTreeSet::new(), standing: Standing::Active, deletes: (10, 0), held: Duration::ZERO }
+        Self {
+            breakers: BTreeSet::new(),
+            standing: Standing::Active,
+            deletes: (10, 0),
+            held: Duration::ZERO,
+            turn: None,
+        }
     }
 }
 

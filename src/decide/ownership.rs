@@ -23,7 +23,7 @@ pub fn ownership(keys: &[KeyFacts], intended: &Moment, settle: Duration) -> Owne
     match keys {
         [] => Ownership::None,
         [key] if in_window(key.created_at, intended, settle) => Ownership::Ours(key.sid.clone()),
-        [.., key] if keys.len() > 1 && !Rule::Unique.holds() => Ownership::Ours(key.sid.clone()),
+        [_, .., key] if !Rule::Unique.holds() => Ownership::Ours(key.sid.clone()),
         keys => Ownership::Unclear(keys.iter().map(|key| key.sid.clone()).collect()),
     }
 }

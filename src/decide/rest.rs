@@ -3,7 +3,7 @@
 use super::drift::{self, Drift};
 use super::gate::{gate, main_key};
 use super::ownership::{Ownership, ownership, unsettled_now};
-use super::{FRESH, Step, View, halt, plan, stray, wait};
+use super::{FRESH, Step, View, halt, plan, stray, wait, wave};
 use crate::model::event::{Event, Intent};
 use crate::model::key::AttemptId;
 use crate::model::names::Place;
@@ -59,6 +59,9 @@ fn find<'a>(view: &View<'_>, creates: impl Iterator<Item = (AttemptId, &'a Momen
 /// The way to the intent: limits, adoption, a look at every place, and then the decision.
 pub(super) fn start(view: &View<'_>, reason: Reason) -> Result<Step, Step> {
     gate(view)?;
+    if let Some((pause, why)) = view.weather.turn.as_ref().filter(|_| wave::is_ordered(reason)) {
+        return Err(wait(*pause, why.clone()));
+    }
     allowance(view)?;
     // A create whose time is up is looked for once more before the next is sent: its key may have come since the last look.
     let lost = view.state.unsettled.iter().filter(|create| !create.ambiguous);

@@ -1,6 +1,7 @@
 //! What the engine knows of each account: open breakers, standing, and the one list of keys that everybody shares.
 
 use super::Engine;
+use super::pace::Pace;
 use super::weather::Told;
 use crate::decide::Weather;
 use crate::decide::breaker::over_a_fifth;
@@ -15,7 +16,6 @@ use crate::ports::Standing;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::Semaphore;
 
 /// The accounts of the policy.
 pub(super) struct Accounts(BTreeMap<AccountSid, Account>);
@@ -25,7 +25,7 @@ pub(super) struct Account {
     /// Its SID.
     pub(super) sid: AccountSid,
     /// Calls to Twilio at the same time.
-    pub(super) calls: Semaphore,
+    pub(super) pace: Pace,
     /// What the journal said of it lately.
     pub(super) told: tokio::sync::Mutex<Option<Told>>,
     listing: tokio::sync::Mutex<Option<Arc<Listing>>>,
@@ -104,7 +104,7 @@ impl Accounts {
             };
             let account = Account {
                 sid: sid.clone(),
-                calls: Semaphore::new(policy.limits.account_calls),
+                pace: Pace::new(policy.limits.account_calls),
                 told: tokio::sync::Mutex::new(None),
                 listing: tokio::sync::Mutex::new(None),
                 notes: Mutex::new(notes),
@@ -138,7 +138,7 @@ impl Account {
         if over_a_fifth(notes.drifting.len(), notes.credentials) {
             breakers.insert(Breaker::SinksDrifting);
         }
-        Weather { breakers, standing: notes.standing, deletes: (notes.deletes, 0), held: Duration::ZERO }
+        Weather { breakers, standing: notes.standing, deletes: (notes.deletes, 0), held: Duration::ZERO, turn: None }
     }
 
     /// The breakers that are open, with the account.

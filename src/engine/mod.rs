@@ -5,19 +5,22 @@
 
 mod account;
 mod advance;
+mod fleets;
 mod gather;
+mod pace;
 mod pass;
 mod perform;
 mod sweep;
 mod weather;
 
-use crate::model::fault::Outcome;
+use crate::model::fault::{Fault, Outcome};
 use crate::model::key::KeySid;
 use crate::model::names::{CredentialName, SinkName};
 use crate::model::policy::{Policy, Rules};
 use crate::model::time::{Moment, Uptime, later};
 use crate::ports::{Call, Clock, Issuer, Journal, JournalError, Observer, Sink};
 use account::{Account, Accounts};
+use fleets::Fleets;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -49,7 +52,9 @@ pub struct Engine {
     roots: BTreeSet<KeySid>,
     sinks: BTreeSet<SinkName>,
     accounts: Accounts,
+    fleets: Fleets,
     sink_calls: BTreeMap<SinkName, Semaphore>,
+    sweeps: Semaphore,
     busy: Mutex<BTreeSet<CredentialName>>,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -62,6 +67,8 @@ pub struct Engine {
 
 /// How many credentials are worked on at the same time; each holds at most one new secret in memory.
 const AT_ONCE: usize = 256;
+/// How many accounts are swept at the same time: a fleet has a thousand, and all are due at the start.
+const SWEEPS: usize = 32;
 /// How many places have to be free before a full house is filled again: finding what is due costs the same for one as for
 /// many.
 const REFILL: usize = 32;
@@ -76,7 +83,9 @@ impl Engine {
             roots: ports.issuer.roots(),
             sinks: ports.sinks.keys().cloned().collect(),
             accounts: Accounts::new(&policy),
+            fleets: Fleets::new(&policy),
             sink_calls: sink_calls.collect(),
+            sweeps: Semaphore::new(SWEEPS),
             busy: Mutex::default(),
             tasks: TaskTracker::new(),
             nudge: Notify::new(),
@@ -162,14 +171,20 @@ impl Engine {
         operation: &'static str,
         call: impl Future<Output = Outcome<T>>,
     ) -> Outcome<T> {
-        let _turn = account.calls.acquire().await;
-        self.twilio_in_turn(operation, call).await
+        let _turn = account.pace.turn().await;
+        self.twilio_in_turn(account, operation, call).await
     }
 
     /// The same for a caller whose turn it is.
-    async fn twilio_in_turn<T>(&self, operation: &'static str, call: impl Future<Output = Outcome<T>>) -> Outcome<T> {
+    async fn twilio_in_turn<T>(
+        &self,
+        account: &Account,
+        operation: &'static str,
+        call: impl Future<Output = Outcome<T>>,
+    ) -> Outcome<T> {
         let start = self.ports.clock.running();
         let outcome = call.await;
+        account.pace.ended(outcome.fault() == Some(Fault::Throttled), self.ports.clock.running());
         self.called("twilio", operation, &outcome, start);
         outcome
     }

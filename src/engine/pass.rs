@@ -12,7 +12,7 @@ use crate::model::policy::Rules;
 use crate::model::reason::Breaker;
 use crate::model::rotation::State;
 use crate::model::time::{Moment, later};
-use crate::ports::{Ask, Enrolled, JournalError, PassOver, Request};
+use crate::ports::{Ask, Enrolled, JournalError, Page, PassOver, Request};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ const JUMP: Duration = Duration::from_secs(60);
 const CHECKPOINT: Duration = Duration::from_secs(30);
 
 /// How many credentials are read at once at the start.
-const PAGE: usize = 500;
+const MANY: usize = 500;
 
 /// What a pass remembers for the next one.
 #[derive(Default)]
@@ -44,14 +44,14 @@ impl Engine {
         // A page at a time: all states at once are most of what a daemon with many credentials ever has in memory.
         let mut last = None;
         loop {
-            let rows = self.ports.journal.rows_after(last.as_ref(), PAGE).await?;
+            let rows = self.ports.journal.rows_after(Page { prefix: "", after: last.as_ref(), limit: MANY }).await?;
             for row in &rows {
                 if let Some(rules) = self.rules(&row.name) {
                     new.remove(&row.name);
                     wakes.push(self.enrolled(rules, &row.state, row.wake, row.seq, now));
                 }
             }
-            match rows.last().filter(|_| rows.len() == PAGE) {
+            match rows.last().filter(|_| rows.len() == MANY) {
                 Some(row) => last = Some(row.name.clone()),
                 None => break,
             }

@@ -29,11 +29,11 @@ impl Engine {
     ) -> Result<Option<Event>, Lost> {
         let key = self.ports.journal.label_key();
         let label = Label::new(&key, &rules.account, &self.policy.instance, &rules.name, attempt);
-        let turn = account.calls.acquire().await;
+        let turn = account.pace.turn().await;
         self.hold(work).await?;
         let permissions = work.claim.state.rotation.as_ref().and_then(|rotation| rotation.permissions.as_ref());
         let create = self.ports.issuer.create(&rules.account, &label, permissions);
-        let outcome = self.twilio_in_turn("create", create).await;
+        let outcome = self.twilio_in_turn(account, "create", create).await;
         drop(turn);
         work.changed();
         let certain = matches!(outcome, Outcome::Done(_) | Outcome::NotDone(_));
@@ -152,7 +152,7 @@ impl Engine {
         work: &mut Work,
         sid: &KeySid,
     ) -> Result<Option<Event>, Lost> {
-        let _turn = account.calls.acquire().await;
+        let _turn = account.pace.turn().await;
         self.hold(work).await?;
         let mut weather = self.weather(account, rules, &work.claim.state).await?;
         // Whoever holds deletes holds them from that moment on, another process and another account included.
@@ -163,7 +163,7 @@ impl Engine {
             work.changed();
             return Ok(None);
         }
-        let outcome = self.twilio_in_turn("delete", self.ports.issuer.delete(&rules.account, sid)).await;
+        let outcome = self.twilio_in_turn(account, "delete", self.ports.issuer.delete(&rules.account, sid)).await;
         work.changed();
         let failure = self.judge(account, outcome).err();
         Ok(failure.map(|failure| failed(StepName::Delete, failure)))

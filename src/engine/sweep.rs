@@ -47,7 +47,7 @@ impl Engine {
         let broken = tokio::select! {
             biased;
             () = self.stop.cancelled() => return,
-            swept = self.sweep_once(account) => swept.err(),
+            swept = self.sweep_in_turn(account) => swept.err(),
         };
         match &broken {
             Some(Broken::Twilio(failure)) => tracing::warn!(account = %sid, %failure, "the keys could not be listed"),
@@ -62,6 +62,11 @@ impl Engine {
         });
         // Credentials may have waited for the first sweep of their account.
         self.wake();
+    }
+
+    async fn sweep_in_turn(&self, account: &Account) -> Result<(), Broken> {
+        let _turn = self.sweeps.acquire().await;
+        self.sweep_once(account).await
     }
 
     async fn sweep_once(&self, account: &Account) -> Result<(), Broken> {

@@ -61,6 +61,7 @@ impl Engine {
             }
         };
         let mut weather = account.weather();
+        weather.turn = if creates { self.turn(rules, state).await? } else { None };
         weather.held = told.held.map_or(Duration::ZERO, |until| until.since(now));
         // Its own decision was counted too; the limit is on those of other keys.
         let own = victim(state)

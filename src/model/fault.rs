@@ -32,12 +32,17 @@ impl<T> Outcome<T> {
         }
     }
 
+    /// What went wrong, if something did.
+    pub fn fault(&self) -> Option<Fault> {
+        match self {
+            Outcome::Done(_) => None,
+            Outcome::NotDone(failure) | Outcome::Unknown(failure) => Some(failure.fault),
+        }
+    }
+
     /// The outcome as a short word for metrics.
     pub fn word(&self) -> &'static str {
-        match self {
-            Outcome::Done(_) => "done",
-            Outcome::NotDone(failure) | Outcome::Unknown(failure) => failure.fault.word(),
-        }
+        self.fault().map_or("done", Fault::word)
     }
 }
 

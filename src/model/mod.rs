@@ -4,6 +4,7 @@ pub mod apply;
 pub mod document;
 pub mod event;
 pub mod fault;
+pub mod fleet;
 pub mod key;
 pub mod names;
 pub mod permission;

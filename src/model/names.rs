@@ -78,7 +78,7 @@ name!(
     "1 to 32 of a-z, 0-9 and -, not starting with -"
 );
 
-fn slug(text: &str, longest: usize) -> bool {
+pub(super) fn slug(text: &str, longest: usize) -> bool {
     (1..=longest).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }

@@ -1,6 +1,7 @@
 //! The operator's policy, checked: a value of these types cannot be invalid. `config` makes it from the file.
 
 use super::document::Members;
+use super::fleet::{Fleet, Membership};
 use super::key::{AccountSid, KeySid, PublicKeySid};
 use super::names::{CredentialName, Instance, Place, SinkName};
 use super::permission::Permissions;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use url::Url;
 
 /// What should be true.
+#[derive(Clone)]
 pub struct Policy {
     /// Names this installation.
     pub instance: Instance,
@@ -28,6 +30,8 @@ pub struct Policy {
     pub limits: Limits,
     /// The credentials by name.
     pub credentials: BTreeMap<CredentialName, Rules>,
+    /// The same credential in many accounts; its members are among the credentials once they are known.
+    pub fleets: Vec<Fleet>,
 }
 
 /// Where the journal lies.
@@ -58,6 +62,7 @@ impl PostgresState {
 }
 
 /// Twilio, and how each account's keys are managed.
+#[derive(Clone)]
 pub struct TwilioPolicy {
     /// The account of every credential that names no other.
     pub account: AccountSid,
@@ -124,6 +129,7 @@ pub enum SecretSource {
 }
 
 /// One sink.
+#[derive(Clone)]
 pub enum SinkPolicy {
     /// HashiCorp Vault or OpenBao, KV version 2.
     Vault {
@@ -233,6 +239,8 @@ pub struct Rules {
     pub members: Members,
     /// Where it is published, places that can stage a value first.
     pub places: Vec<Place>,
+    /// The fleet it belongs to, if it does.
+    pub member: Option<Membership>,
 }
 
 /// What a Restricted key may do.

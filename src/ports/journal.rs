@@ -32,8 +32,8 @@ pub trait Journal: Send + Sync {
     /// All rows, by name, for `status`.
     async fn rows(&self) -> Result<Vec<Row>, JournalError>;
 
-    /// The next rows by name, so many at the most, for the start.
-    async fn rows_after(&self, name: Option<&CredentialName>, limit: usize) -> Result<Vec<Row>, JournalError>;
+    /// Some of the rows, by name.
+    async fn rows_after(&self, page: Page<'_>) -> Result<Vec<Row>, JournalError>;
 
     /// One credential's row, if it has one.
     async fn row(&self, name: &CredentialName) -> Result<Option<Row>, JournalError>;
@@ -133,6 +133,17 @@ pub struct PassOver {
     pub names: BTreeSet<CredentialName>,
     /// Accounts of which nothing is known yet.
     pub accounts: BTreeSet<AccountSid>,
+}
+
+/// Which rows are wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Page<'p> {
+    /// What their names begin with.
+    pub prefix: &'p str,
+    /// Those behind this one.
+    pub after: Option<&'p CredentialName>,
+    /// So many at the most.
+    pub limit: usize,
 }
 
 /// One credential as the journal holds it.

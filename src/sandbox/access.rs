@@ -46,6 +46,7 @@ enum Area {
 impl Area {
     fn of(operation: Operation) -> Self {
         match operation {
+            Operation::CreateAccount | Operation::UpdateAccount => Area::Accounts,
             Operation::FetchAccount | Operation::ListAccounts => Area::Accounts,
             Operation::ListNumbers | Operation::ListMessages => Area::Ordinary,
             Operation::CreateKey | Operation::ListKeys => Area::Keys,
@@ -68,6 +69,8 @@ fn permission(operation: Operation) -> &'static str {
         Operation::FetchKey => "/twilio/iam/api-keys/read",
         Operation::UpdateKey => "/twilio/iam/api-keys/update",
         Operation::DeleteKey => "/twilio/iam/api-keys/delete",
+        Operation::CreateAccount => "/twilio/iam/accounts/create",
+        Operation::UpdateAccount => "/twilio/iam/accounts/update",
         Operation::FetchAccount => "/twilio/iam/accounts/read",
         Operation::ListAccounts => "/twilio/iam/accounts/list",
         Operation::ListNumbers => "/twilio/phone-numbers/incoming-phone-numbers/list",

@@ -2,6 +2,7 @@
 
 use super::access::Caller;
 use super::call::{AccountView, Answer, Refusal, Status};
+use super::keys::fits;
 use super::page::Paging;
 use super::world::World;
 use crate::model::key::AccountSid;
@@ -48,8 +49,10 @@ impl World {
     /// Opens an account, under a parent or on its own; without a SID, one is made up.
     pub fn open_account(&mut self, now: Timestamp, sid: Option<AccountSid>, parent: Option<AccountSid>) -> AccountSid {
         let (sid, token) = (sid.unwrap_or_else(|| self.chance.account_sid()), self.chance.account_token());
-        let name = if parent.is_some() { "A subaccount" } else { "The sandbox" }.to_owned();
         let created = self.twilio_time(now);
+        // As Twilio names those that are given no name (Twilio docs, "Account resource").
+        let usual = || created.strftime("SubAccount Created at %Y-%m-%d %I:%M %P").to_string();
+        let name = if parent.is_some() { usual() } else { "The sandbox".to_owned() };
         let account = Account { sid: sid.clone(), parent, name, status: Status::Active, token, created, pkcv: false };
         self.accounts.insert(sid.clone(), account);
         sid
@@ -64,6 +67,54 @@ impl World {
     /// Console can do so, and it takes a few minutes (Twilio docs, "Public Key Client Validation Quickstart").
     pub fn enforce_signatures(&mut self, account: &AccountSid, enforced: bool) -> bool {
         self.accounts.get_mut(account).map(|account| account.pkcv = enforced).is_some()
+    }
+
+    /// Names an account; false if there is none.
+    pub fn name_account(&mut self, account: &AccountSid, name: &str) -> bool {
+        self.accounts.get_mut(account).map(|account| name.clone_into(&mut account.name)).is_some()
+    }
+
+    /// One level only (recorded from the real service).
+    pub(super) fn create_account(
+        &mut self,
+        now: Timestamp,
+        caller: &Caller,
+        name: Option<&str>,
+    ) -> Result<Answer, Refusal> {
+        fits(name)?;
+        if self.parent_of(&caller.account).is_some() {
+            return Err(Refusal::Nested);
+        }
+        let sid = self.open_account(now, None, Some(caller.account.clone()));
+        if let Some(name) = name {
+            self.name_account(&sid, name);
+        }
+        let made = self.accounts.get(&sid).ok_or(Refusal::NotFound)?;
+        Ok(Answer::AccountMade(made.view(caller)))
+    }
+
+    /// Only a parent suspends, reactivates or closes, and only its subaccounts; closing is for good (Twilio docs, "REST API:
+    /// Subaccounts"). That Twilio takes numbers for the status too is left out: which one means what is published nowhere.
+    pub(super) fn update_account(
+        &mut self,
+        caller: &Caller,
+        sid: &AccountSid,
+        name: Option<&str>,
+        status: Option<&str>,
+    ) -> Result<Answer, Refusal> {
+        fits(name)?;
+        let account = self.accounts.get_mut(sid).ok_or(Refusal::NotFound)?;
+        if let Some(word) = status {
+            let all = [Status::Active, Status::Suspended, Status::Closed];
+            let status = all.into_iter().find(|status| status.word() == word).ok_or(Refusal::Constraint)?;
+            let may = account.parent.as_ref() == Some(&caller.account) && account.status != Status::Closed;
+            if account.status != status && !may {
+                return Err(Refusal::Standing);
+            }
+            account.status = status;
+        }
+        account.name = name.map_or_else(|| account.name.clone(), str::to_owned);
+        Ok(Answer::Account(account.view(caller)))
     }
 
     pub(super) fn fetch_account(&self, caller: &Caller, account: &AccountSid) -> Result<Answer, Refusal> {

@@ -62,8 +62,20 @@ pub enum Request {
         /// Which.
         sid: String,
     },
+    /// A new subaccount.
+    CreateAccount {
+        /// Its friendly name.
+        name: Option<String>,
+    },
     /// The account itself.
     FetchAccount,
+    /// Another name or another status for an account.
+    UpdateAccount {
+        /// Its new friendly name.
+        name: Option<String>,
+        /// Its new status, as written.
+        status: Option<String>,
+    },
     /// The caller's account and its subaccounts.
     ListAccounts {
         /// Only those of exactly this name.
@@ -119,8 +131,12 @@ pub enum Operation {
     UpdateKey,
     /// `Request::DeleteKey`.
     DeleteKey,
+    /// `Request::CreateAccount`.
+    CreateAccount,
     /// `Request::FetchAccount`.
     FetchAccount,
+    /// `Request::UpdateAccount`.
+    UpdateAccount,
     /// `Request::ListAccounts`.
     ListAccounts,
     /// `Request::ListNumbers`.
@@ -148,7 +164,9 @@ impl Request {
             Request::FetchKey { .. } => Operation::FetchKey,
             Request::UpdateKey { .. } => Operation::UpdateKey,
             Request::DeleteKey { .. } => Operation::DeleteKey,
+            Request::CreateAccount { .. } => Operation::CreateAccount,
             Request::FetchAccount => Operation::FetchAccount,
+            Request::UpdateAccount { .. } => Operation::UpdateAccount,
             Request::ListAccounts { .. } => Operation::ListAccounts,
             Request::ListNumbers(_) => Operation::ListNumbers,
             Request::ListMessages(_) => Operation::ListMessages,
@@ -173,6 +191,8 @@ pub enum Answer {
     Deleted(KeySid),
     /// An account.
     Account(AccountView),
+    /// A new subaccount.
+    AccountMade(AccountView),
     /// Accounts.
     Accounts(Page<AccountView>),
     /// Made-up phone numbers, by their index.
@@ -196,6 +216,7 @@ impl Answer {
             Answer::Created(..) | Answer::PublicKeyMade(_) => 201,
             Answer::Deleted(_) | Answer::PublicKeyDeleted => 204,
             Answer::PublicKey(_) | Answer::PublicKeys(_) => 200,
+            Answer::AccountMade(_) => 201,
             Answer::Key(_) | Answer::Keys(_) | Answer::Account(_) => 200,
             Answer::Accounts(_) | Answer::Numbers(..) | Answer::Messages(..) => 200,
         }
@@ -206,7 +227,7 @@ impl Answer {
         match self {
             Answer::Created(key, _) | Answer::Key(key) => Some(&key.sid),
             Answer::Deleted(sid) => Some(sid),
-            Answer::Keys(_) | Answer::Account(_) | Answer::Accounts(_) => None,
+            Answer::Keys(_) | Answer::Account(_) | Answer::AccountMade(_) | Answer::Accounts(_) => None,
             Answer::Numbers(..) | Answer::Messages(..) => None,
             Answer::PublicKeyMade(_) | Answer::PublicKey(_) | Answer::PublicKeys(_) | Answer::PublicKeyDeleted => None,
         }

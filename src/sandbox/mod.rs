@@ -1,8 +1,7 @@
 //! A Twilio that is meaner than the real one: for the tests, for `rekeyd demo`, and for trying a policy.
 //!
 //! The core is a plain state machine ([`World`]) that is given the time with every call; `http` is a door to it for
-//! everyone who speaks HTTP, Twilio's SDKs among them. It has the Keys of API 2010-04-01 (also as SigningKeys), accounts to
-//! look at, and two ordinary resources to prove a key with. Where Twilio's documents leave something open, it does what
+//! everyone who speaks HTTP, Twilio's SDKs among them. It has the Keys of API 2010-04-01 (also as SigningKeys), accounts, and two ordinary resources to prove a key with. Where Twilio's documents leave something open, it does what
 //! is worst for a client that took something for granted.
 //!
 //! Under `/_sandbox/` it can be looked into and made mean while it runs:
@@ -66,6 +65,8 @@ pub struct Options {
     pub main_key: Option<(KeySid, Secret)>,
     /// Its subaccounts.
     pub subaccounts: Vec<AccountSid>,
+    /// So many more, called `customer-0001` and on.
+    pub customers: usize,
     /// How mean it is at first.
     pub faults: Faults,
     /// Tells the time; without one, the machine does.
@@ -82,6 +83,7 @@ impl Default for Options {
             account_sid: None,
             main_key: None,
             subaccounts: Vec::new(),
+            customers: 0,
             faults: Faults::default(),
             clock: None,
             witness: None,
@@ -99,6 +101,10 @@ impl Options {
                 return Err(StartError::Twice(subaccount));
             }
             world.open_account(now, Some(subaccount), Some(account.clone()));
+        }
+        for number in 1..=self.customers {
+            let sid = world.open_account(now, None, Some(account.clone()));
+            world.name_account(&sid, &format!("customer-{number:04}"));
         }
         let name = Some("Main key".to_owned());
         let new = NewKey { account: account.clone(), kind: KeyKind::Main, name, pair: self.main_key };

@@ -29,6 +29,10 @@ pub enum Refusal {
     Quota,
     /// Too many calls at once; this one was not processed.
     TooManyRequests,
+    /// A subaccount has no subaccounts.
+    Nested,
+    /// An account that is closed stays so, and the main one is neither suspended nor closed.
+    Standing,
     /// The account is not named.
     NoAccount,
     /// A permission that there is not.
@@ -45,7 +49,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// HTTP status, Twilio's code and its words (Twilio's error list; recorded answers where there are any).
-    /// For `BadPage`, `NoAccount` and `MethodNotAllowed` the words are our own, and so is the status of `PageTooLarge`.
+    /// For `BadPage`, `NoAccount`, `Standing` and `MethodNotAllowed` the words are our own, and so is the status of `PageTooLarge`.
     pub fn terms(self) -> (u16, Option<u32>, &'static str) {
         match self {
             Refusal::Authenticate => (401, Some(20003), "Authenticate"),
@@ -53,6 +57,8 @@ impl Refusal {
             Refusal::NoCredentials => (401, Some(20003), "Authentication Error - No credentials provided"),
             Refusal::Constraint => (400, Some(70001), "The request has constraint violations"),
             Refusal::WrongSid => (400, Some(70002), "Invalid Sid provided in the request"),
+            Refusal::Nested => (400, Some(21101), "Subaccounts cannot contain subaccounts"),
+            Refusal::Standing => (400, Some(20001), "The account can not have this status"),
             Refusal::NoAccount => (400, Some(20001), "Missing required parameter AccountSid"),
             Refusal::UnknownPermission => (400, Some(70002), "assertion is invalid"),
             Refusal::Lacks(permission) => (401, Some(70051), permission),

@@ -167,7 +167,11 @@ impl World {
                 self.update_key(now, account, sid, name.as_deref(), policy.as_deref())
             }
             Request::DeleteKey { sid } => self.delete_key(now, caller, account, sid),
+            Request::CreateAccount { name } => self.create_account(now, caller, name.as_deref()),
             Request::FetchAccount => self.fetch_account(caller, account),
+            Request::UpdateAccount { name, status } => {
+                self.update_account(caller, account, name.as_deref(), status.as_deref())
+            }
             Request::ListAccounts { name, status, paging } => {
                 self.list_accounts(caller, name.as_deref(), status.as_deref(), paging)
             }

@@ -5,6 +5,7 @@ mod anew;
 mod canary;
 mod cli;
 mod echo;
+mod fleets;
 mod hardened;
 mod kill;
 mod kinds;

@@ -2,6 +2,8 @@
 
 mod drift;
 mod permissions;
+mod publish;
+mod wave;
 
 use jiff::Timestamp;
 use rekeyd::decide::interlock::interlock;
@@ -334,9 +336,47 @@ fn each_condition_of_the_interlock_alone_keeps_the_key_alive() {
     refuses(changed(|s| s.weather.held = Duration::from_secs(1)), "held after a journal was restored");
     refuses(changed(|s| s.weather.deletes = (10, 10)), "limit: 10 deletes per account");
     refuses(changed(|s| s.state.spent.deletes.push((sid(9), Uptime(2 * HOUR - 1)))), "limit: 1 deletes per credential");
+    refuses(changed(|s| s.sight.keys.get_mut(&sid(1)).unwrap().0.as_mut().unwrap().sid = sid(3)), "another key");
     refuses(changed(|s| s.policy.twilio.access.admin.key = Some(sid(1))), "signs in with this key");
     refuses(changed(|s| s.now.wall = at(2 * HOUR + 301_000).wall), "clock");
     refuses(changed(|s| s.state.current.as_mut().unwrap().sid = sid(1)), "current key");
+}
+
+#[test]
+fn a_key_lives_while_another_one_than_its_successor_is_served() {
+    let with = |current: Option<u32>| {
+        let mut scene = ripe();
+        match (current, &mut scene.state.current) {
+            (Some(n), Some(known)) => known.sid = sid(n),
+            (_, known) => *known = None,
+        }
+        scene.with(|view| interlock(view, &sid(1))).map(drop).unwrap_err().0
+    };
+    assert!(with(Some(7)).contains("the successor is not the current key"));
+    assert!(with(None).contains("the successor is not the current key"));
+}
+
+#[test]
+fn a_place_that_is_written_no_more_keeps_the_key_alive_while_it_may_serve_it() {
+    let old = Place::new(SinkName::new("two").unwrap(), "billing");
+    let with = |content: Option<Content>| {
+        let mut scene = ripe();
+        scene.state.lingering.insert(old.clone());
+        if let Some(content) = content {
+            let seen = Seen { version: Version("9".into()), content, staged: false };
+            scene.sight.places.insert(old.clone(), (seen, Uptime(2 * HOUR)));
+        }
+        scene.with(|view| interlock(view, &sid(1))).map_err(|blocked| blocked.0)
+    };
+    let pair = |n| Content::Pair { sid: sid(n), stamp: None };
+    assert!(with(None).unwrap_err().contains("was not read just now"));
+    assert!(with(Some(pair(1))).unwrap_err().contains("may still serve it"));
+    assert!(with(Some(Content::Foreign)).unwrap_err().contains("may still serve it"));
+    for content in [pair(2), pair(7), Content::Absent] {
+        let evidence = with(Some(content.clone())).unwrap();
+        assert_eq!(evidence.places[&old], (content.sid().cloned(), Version("9".into())));
+        assert_eq!(evidence.proven, 1);
+    }
 }
 
 #[test]
@@ -388,6 +428,22 @@ fn a_create_without_an_answer_holds_the_next_one_until_it_is_settled() {
     };
     assert!(unsettled(15 * 60_000 - 1).waits().is_some());
     assert!(matches!(unsettled(15 * 60_000).step(), Step::Issue(_)));
+}
+
+#[test]
+fn what_became_of_a_create_is_not_asked_with_a_main_key_that_is_refused() {
+    let lost = |breaker: Option<Breaker>| {
+        let mut scene = Scene::new().after([(0, intended(1, "0"))]).now(1_000).sees("0", Content::Absent, 1_000);
+        scene.weather.breakers.extend(breaker);
+        scene
+    };
+    assert!(matches!(lost(None).step(), Step::Find(_)));
+    assert!(matches!(lost(Some(Breaker::Shape)).step(), Step::Find(_)));
+    assert!(lost(Some(Breaker::MainKeyRefused)).waits().is_some());
+    let mut unsettled = lost(Some(Breaker::MainKeyRefused)).after([(1_000, Event::Unsettled)]);
+    assert!(unsettled.waits().is_some());
+    unsettled.weather.breakers.clear();
+    assert!(matches!(unsettled.step(), Step::Find(_)));
 }
 
 #[test]

@@ -7,6 +7,7 @@
 pub(crate) mod accepted;
 mod edges;
 mod example;
+mod fleets;
 mod places;
 pub(crate) mod properties;
 mod secrets;

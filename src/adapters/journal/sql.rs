@@ -15,7 +15,7 @@ macro_rules! keys {
 }
 
 pub(super) const ROWS: &str = credentials!("ORDER BY name");
-pub(super) const ROWS_AFTER: &str = credentials!("WHERE name > $1 ORDER BY name LIMIT $2");
+pub(super) const ROWS_AFTER: &str = credentials!("WHERE name LIKE $1 || '%' AND name > $2 ORDER BY name LIMIT $3");
 pub(super) const ROW: &str = credentials!("WHERE name = $1");
 /// A credential whose state was not made from its last entry.
 pub(super) const BROKEN: &str = "SELECT c.name FROM credential c \

@@ -1,10 +1,16 @@
-//! Whether an account may be worked on (Twilio docs, "Account resource").
+//! Which accounts there are, and whether one may be worked on (Twilio docs, "Account resource").
 
 use super::TwilioClient;
+use super::answer::Answer;
+use super::keys::date;
 use crate::adapters::http::Miss;
+use crate::adapters::json::Object;
+use crate::model::fleet::Listed;
 use crate::model::key::AccountSid;
 use crate::ports::Standing;
+use jiff::Timestamp;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 
 /// The members of an account that are looked at. Another status than these three is no clear answer.
 #[derive(Deserialize)]
@@ -22,6 +28,18 @@ enum Status {
     Closed,
 }
 
+impl From<Shown> for Listed {
+    fn from(shown: Shown) -> Self {
+        Listed {
+            sid: shown.sid,
+            name: shown.friendly_name,
+            active: matches!(shown.status, Status::Active),
+            closed: matches!(shown.status, Status::Closed),
+            created: shown.date_created,
+        }
+    }
+}
+
 impl TryFrom<String> for Status {
     type Error = &'static str;
     fn try_from(word: String) -> Result<Self, Self::Error> {
@@ -34,7 +52,36 @@ impl TryFrom<String> for Status {
     }
 }
 
+/// An account in the list. The rest of what is shown is not looked at; its auth token, for one.
+#[derive(Deserialize)]
+struct Shown {
+    sid: AccountSid,
+    status: Status,
+    friendly_name: String,
+    #[serde(deserialize_with = "date")]
+    date_created: Timestamp,
+}
+
+#[derive(Deserialize)]
+struct Page {
+    accounts: Vec<Object<Shown>>,
+    next_page_uri: Option<String>,
+}
+
 impl TwilioClient {
+    /// All pages, each account once.
+    pub(super) async fn list_accounts(&self) -> Result<Vec<Listed>, Miss> {
+        let reach = &self.usual;
+        let mut accounts = BTreeMap::new();
+        let read = |answer: &Answer<'_>| {
+            let page: Page = answer.parse(&[200], "a page of accounts")?;
+            accounts.extend(page.accounts.into_iter().map(|Object(shown)| (shown.sid.clone(), Listed::from(shown))));
+            Ok(page.next_page_uri)
+        };
+        self.pages(reach, reach.base.at(["2010-04-01", "Accounts.json"]), read).await?;
+        Ok(accounts.into_values().collect())
+    }
+
     /// Reads the account; a Main key may be refused this for a subaccount, which tells nothing about it.
     pub(super) async fn fetch_standing(&self, account: &AccountSid) -> Result<Standing, Miss> {
         let reach = self.reach(account);

@@ -13,15 +13,8 @@ use crate::model::secret::Secret;
 use crate::ports::NewKey;
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, de};
-use std::collections::{BTreeMap, BTreeSet};
-use url::{Url, form_urlencoded};
-
-/// The largest page Twilio gives (Twilio docs: 1 to 1000).
-const FIRST_PAGE: &str = "PageSize=1000";
-/// The longest list that is followed: 100,000 keys.
-const MAX_PAGES: usize = 100;
-/// The longest address of a next page that is followed; Twilio's have about 150 characters (observed, 2026).
-const LONGEST_ADDRESS: usize = 4_096;
+use std::collections::BTreeMap;
+use url::Url;
 
 /// A key as Twilio shows it. It need not say whose it is; if it does, it must be who was asked about.
 #[derive(Deserialize)]
@@ -52,7 +45,7 @@ struct Page {
     next_page_uri: Option<String>,
 }
 
-fn date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+pub(super) fn date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
     let text = String::deserialize(deserializer)?;
     parse_date(&text).ok_or_else(|| de::Error::custom("not a date"))
 }
@@ -98,34 +91,17 @@ impl TwilioClient {
     /// All pages, each key once: a key that moves while pages are read may be seen twice, or not at all.
     pub(super) async fn list_keys(&self, account: &AccountSid) -> Result<Vec<KeyFacts>, Miss> {
         let reach = self.reach(account);
-        let mut url = reach.address(account, ["Keys.json"]);
-        url.set_query(Some(FIRST_PAGE));
-        let (mut keys, mut read) = (BTreeMap::new(), BTreeSet::from([position(&url)]));
-        loop {
-            let answer = self.call(reach, reach.kept.get(url.clone()), reach.admin()).await?;
+        let mut keys = BTreeMap::new();
+        let read = |answer: &Answer<'_>| {
             let page: Page = answer.parse(&[200], "a page of keys")?;
             if page.keys.iter().any(|Object(key)| is_foreign(key.account_sid.as_ref(), account)) {
                 return Err(answer.malformed("the list holds a key of another account"));
             }
             keys.extend(page.keys.into_iter().map(|Object(key)| (key.sid.clone(), KeyFacts::from(key))));
-            let Some(next) = page.next_page_uri.filter(|next| !next.is_empty()) else {
-                return Ok(keys.into_values().collect());
-            };
-            if next.len() > LONGEST_ADDRESS {
-                return Err(answer.malformed("the address of the next page is longer than 4 KiB"));
-            }
-            url.set_query(query(&next));
-            // Asked of what was made of it: line breaks, for one, are left out of a URL (WHATWG URL standard).
-            if url.query().is_none_or(str::is_empty) {
-                return Err(answer.malformed("the address of the next page has no query"));
-            }
-            if !read.insert(position(&url)) {
-                return Err(answer.malformed("the list leads back to a page that was read before"));
-            }
-            if read.len() > MAX_PAGES {
-                return Err(answer.malformed("the list has more than 100 pages"));
-            }
-        }
+            Ok(page.next_page_uri)
+        };
+        self.pages(reach, reach.address(account, ["Keys.json"]), read).await?;
+        Ok(keys.into_values().collect())
     }
 
     /// The one read that is a fact: whether the key exists now.
@@ -163,18 +139,4 @@ fn key(reach: &Reach, account: &AccountSid, sid: &KeySid) -> Url {
 
 fn is_foreign(told: Option<&AccountSid>, account: &AccountSid) -> bool {
     told.is_some_and(|told| told != account)
-}
-
-/// The query of an address, which is all that is believed of it: the rest could lead to any host (protocol, S15).
-fn query(address: &str) -> Option<&str> {
-    let address = address.split('#').next()?;
-    let (_, query) = address.split_once('?')?;
-    (!query.is_empty()).then_some(query)
-}
-
-/// What tells one page from another: the token, which says where the page begins, or else the whole query.
-fn position(url: &Url) -> String {
-    let query = url.query().unwrap_or_default();
-    let token = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "PageToken");
-    token.map_or_else(|| query.to_owned(), |(_, token)| format!("token {token}"))
 }

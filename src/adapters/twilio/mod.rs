@@ -9,6 +9,7 @@ mod admin;
 mod answer;
 mod call;
 mod keys;
+mod pages;
 mod pair;
 mod pkcv;
 mod probe;
@@ -17,6 +18,7 @@ mod restricted;
 
 use super::http::{self, Deadlines};
 use crate::model::fault::Outcome;
+use crate::model::fleet::Listed;
 use crate::model::key::{AccountSid, KeyFacts, KeySid, Label};
 use crate::model::permission::{Granted, Permissions};
 use crate::model::policy::TwilioPolicy;
@@ -58,6 +60,11 @@ impl TwilioClient {
         let (usual, accounts) = reach::reaches(policy, read, deadlines)?;
         let roots = accounts.values().chain([&usual]).filter_map(|reach| reach.key.clone()).collect();
         Ok(Self { usual, accounts, roots, clock, date: Mutex::default() })
+    }
+
+    /// Every account that the main one may see: itself, and its subaccounts.
+    pub async fn accounts(&self) -> Outcome<Vec<Listed>> {
+        http::outcome(self.list_accounts().await)
     }
 
     /// How an account is reached.

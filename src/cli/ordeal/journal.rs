@@ -7,7 +7,8 @@ use crate::model::names::CredentialName;
 use crate::model::reason::Breaker;
 use crate::model::time::{Moment, Uptime};
 use crate::ports::{
-    Attempts, Claim, Enrolled, Journal, JournalError, KnownAttempt, KnownKey, PassOver, Refused, Request, Row, Taken,
+    Attempts, Claim, Enrolled, Journal, JournalError, KnownAttempt, KnownKey, Page, PassOver, Refused, Request, Row,
+    Taken,
 };
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -41,8 +42,8 @@ impl Journal for AroundJournal {
         self.journal.rows().await
     }
 
-    async fn rows_after(&self, name: Option<&CredentialName>, limit: usize) -> Result<Vec<Row>, JournalError> {
-        self.journal.rows_after(name, limit).await
+    async fn rows_after(&self, page: Page<'_>) -> Result<Vec<Row>, JournalError> {
+        self.journal.rows_after(page).await
     }
 
     async fn row(&self, name: &CredentialName) -> Result<Option<Row>, JournalError> {

@@ -22,7 +22,7 @@ pub(super) fn answer(answer: &Answer, route: &Route<'_>, query: &Parameters) -> 
         Answer::Key(view) if route.is_iam() => ("Key", iam_key(view)),
         Answer::Keys(found) if route.is_iam() => page_of_v1(found, route, query, listed_key),
         Answer::Key(view) => ("Key", key(view)),
-        Answer::Account(view) => ("Account", account(view)),
+        Answer::Account(view) | Answer::AccountMade(view) => ("Account", account(view)),
         Answer::Keys(found) => page(found, route, query, key),
         Answer::Accounts(found) => page(found, route, query, account),
         Answer::Numbers(owner, found) => page(found, route, query, |row| number(owner, *row)),

@@ -45,10 +45,6 @@ impl Rig {
         let secret = world.key(&sid).unwrap().secret.expose().to_owned();
         (sid, secret)
     }
-
-    async fn until_told(&self, words: &str, times: usize) {
-        self.until(words, || self.log().matches(words).count() >= times).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

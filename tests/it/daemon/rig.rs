@@ -214,6 +214,11 @@ deletes_per_hour = 1000
         }
     }
 
+    /// Waits until the log has said something so many times.
+    pub async fn until_told(&self, words: &str, times: usize) {
+        self.until(words, || self.log().matches(words).count() >= times).await;
+    }
+
     /// Waits until every credential is at rest after so many rotations, with nothing left over in the account.
     pub async fn until_settled(&self, rotations: u64) {
         let settled = || {

@@ -7,10 +7,13 @@ use crate::policy::properties::obeys_the_rules;
 use crate::policy::{MINIMAL, bad_files};
 use rekeyd::config::{self, PolicyErrors};
 use rekeyd::model::document::Members;
+use rekeyd::model::fleet::{Choice, Fleet, Pattern, Waves};
+use rekeyd::model::names::SinkName;
 use rekeyd::model::policy::{
     Access, AccountDeletes, Admin, Algorithm, Allow, Cadence, Pkcv, Policy, PostgresState, Rules, SecretSource,
     SinkPolicy, StateUrl, VaultAuth,
 };
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -86,7 +89,7 @@ fn source(source: &SecretSource, key: &str) -> String {
 
 /// The policy as a file that says everything.
 fn written(policy: &Policy, short: bool) -> String {
-    let Policy { instance, state, listen, twilio, sinks, timing, limits, credentials } = policy;
+    let Policy { instance, state, listen, twilio, sinks, timing, limits, credentials, fleets } = policy;
     let mut file = format!("[daemon]\ninstance = \"{instance}\"\nlisten = \"{listen}\"\n");
     let state = match state {
         StateUrl::Sqlite(path) => text(&format!("sqlite://{}", path.display())),
@@ -129,6 +132,7 @@ fn written(policy: &Policy, short: bool) -> String {
         _ = write!(file, "[sinks.{name}]\n{}\n", sink_lines(sink));
     }
     credentials.values().for_each(|rules| file += &credential(rules, sinks));
+    fleets.iter().for_each(|each| file += &fleet(each, sinks));
     file
 }
 
@@ -176,8 +180,34 @@ fn reached(access: &Access) -> String {
     format!("base_url = \"{}\"\n{}", access.base_url, pkcv.unwrap_or_default())
 }
 
-fn credential(rules: &Rules, sinks: &std::collections::BTreeMap<rekeyd::model::names::SinkName, SinkPolicy>) -> String {
-    let Rules { name, account, cadence, grace, verify, adopt, allow, verify_url, members, places } = rules;
+fn fleet(fleet: &Fleet, sinks: &BTreeMap<SinkName, SinkPolicy>) -> String {
+    let Fleet { name, choice, waves: Waves { canary, hold, batch, tolerate }, each, reserved: _ } = fleet;
+    let accounts = match choice {
+        Choice::Listed(sids) => {
+            let sids: Vec<_> = sids.iter().map(|sid| format!("\"{sid}\"")).collect();
+            format!("list = [{}]", sids.join(", "))
+        }
+        Choice::Named(Pattern(pattern)) => format!("status = \"active\", name = {}", text(pattern)),
+    };
+    let hold = duration(*hold);
+    format!(
+        "[[fleets]]\nname = \"{name}\"\naccounts = {{ {accounts} }}\n\
+         waves = {{ canary = {canary}, hold = {hold}, batch = {batch}, tolerate = {tolerate} }}\n{}",
+        wanted(each, sinks)
+    )
+}
+
+fn credential(rules: &Rules, sinks: &BTreeMap<SinkName, SinkPolicy>) -> String {
+    let Rules { name, account, adopt, .. } = rules;
+    let adopt = adopt.as_ref().map(|sid| format!("adopt = \"{sid}\"\n")).unwrap_or_default();
+    format!("[[credentials]]\nname = \"{name}\"\naccount_sid = \"{account}\"\n{adopt}{}", wanted(rules, sinks))
+}
+
+/// What can be said of a credential and of a fleet alike.
+fn wanted(rules: &Rules, sinks: &BTreeMap<SinkName, SinkPolicy>) -> String {
+    let Rules { name: _, account: _, cadence, grace, verify, adopt: _, allow, verify_url, members, places, member } =
+        rules;
+    assert!(member.is_none());
     let cadence = match cadence {
         Cadence::Every(period) => format!("rotate_every = {}", duration(*period)),
         Cadence::Cron(cron) => {
@@ -188,7 +218,6 @@ fn credential(rules: &Rules, sinks: &std::collections::BTreeMap<rekeyd::model::n
     let Members { account_sid, api_key_sid, api_key_secret, stamp } = members;
     let [one, two, three, four] = [account_sid, api_key_sid, api_key_secret, stamp].map(|member| text(member));
     let members = format!("{{ accountSid = {one}, apiKeySid = {two}, apiKeySecret = {three}, rekeyd = {four} }}");
-    let adopt = adopt.as_ref().map(|sid| format!("adopt = \"{sid}\"\n")).unwrap_or_default();
     let allow = match allow {
         None => String::new(),
         Some(Allow::LikeKey(sid)) => format!("type = \"restricted\"\nclone_policy_of = \"{sid}\"\n"),
@@ -207,8 +236,8 @@ fn credential(rules: &Rules, sinks: &std::collections::BTreeMap<rekeyd::model::n
     let (grace, over, successes, places) =
         (duration(*grace), duration(verify.over), verify.successes, places.join(", "));
     format!(
-        "[[credentials]]\nname = \"{name}\"\naccount_sid = \"{account}\"\n{cadence}\ngrace = {grace}\nmembers = {members}\n\
-         verify = {{ successes = {successes}, over = {over} }}\n{adopt}{allow}{verify_url}publish_to = [{places}]\n"
+        "{cadence}\ngrace = {grace}\nmembers = {members}\n\
+         verify = {{ successes = {successes}, over = {over} }}\n{allow}{verify_url}publish_to = [{places}]\n"
     )
 }
 

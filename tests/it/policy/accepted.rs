@@ -2,12 +2,13 @@
 
 use super::{accepted, differs, files, read};
 use rekeyd::config::Loaded;
+use rekeyd::model::fleet::Fleet;
 use rekeyd::model::policy::{Access, Admin, Cadence, Policy, Rules, SinkPolicy};
 use std::path::{Path, PathBuf};
 
 /// Everything that a policy says, one fact in a line.
 pub(crate) fn facts(policy: &Policy) -> Vec<String> {
-    let Policy { instance, state, listen, twilio, sinks, timing, limits, credentials } = policy;
+    let Policy { instance, state, listen, twilio, sinks, timing, limits, credentials, fleets } = policy;
     let mut facts = vec![
         format!("instance {instance}"),
         format!("{state:?}"),
@@ -21,6 +22,11 @@ pub(crate) fn facts(policy: &Policy) -> Vec<String> {
     facts.extend(twilio.accounts.iter().map(|(sid, other)| format!("{sid}: {}", access(other))));
     facts.extend(sinks.iter().map(|(name, sink)| format!("sink {name}: {}", shown(sink))));
     facts.extend(credentials.values().flat_map(rules));
+    for fleet in fleets {
+        let Fleet { name, choice, waves, each, reserved: _ } = fleet;
+        facts.push(format!("fleet {name}: {choice:?}, {waves:?}"));
+        facts.extend(rules(each).map(|fact| format!("each of {fact}")));
+    }
     facts
 }
 
@@ -43,7 +49,7 @@ fn shown(sink: &SinkPolicy) -> String {
 }
 
 fn rules(rules: &Rules) -> [String; 8] {
-    let Rules { name, account, cadence, grace, verify, adopt, allow, verify_url, members, places } = rules;
+    let Rules { name, account, cadence, grace, verify, adopt, allow, verify_url, members, places, member } = rules;
     let proven_at = verify_url.as_ref().map(ToString::to_string);
     let cadence = match cadence {
         Cadence::Every(period) => format!("every {period:?}"),
@@ -52,6 +58,7 @@ fn rules(rules: &Rules) -> [String; 8] {
             format!("{:?} in {zone}, at least {:?} apart", cron.pattern.as_str(), cron.shortest)
         }
     };
+    assert_eq!(*member, None, "nobody was asked yet who belongs to a fleet");
     let places: Vec<_> = places.iter().map(ToString::to_string).collect();
     let told = |fact: String| format!("{name}: {fact}");
     [

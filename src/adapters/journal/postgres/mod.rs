@@ -25,7 +25,7 @@ use crate::model::reason::Breaker;
 use crate::model::rotation::{DAY, State};
 use crate::model::time::{Moment, Uptime};
 use crate::ports::{
-    Attempts, Claim, Clock, Enrolled, Journal, JournalError, KnownAttempt, KnownKey, PassOver, Refused, Request,
+    Attempts, Claim, Clock, Enrolled, Journal, JournalError, KnownAttempt, KnownKey, Page, PassOver, Refused, Request,
     Row as CredentialRow, Taken,
 };
 use async_trait::async_trait;
@@ -214,13 +214,9 @@ impl Journal for PostgresJournal {
         self.all(sqlx::query(sql::ROWS)).await?.iter().map(credential).collect()
     }
 
-    async fn rows_after(
-        &self,
-        name: Option<&CredentialName>,
-        limit: usize,
-    ) -> Result<Vec<CredentialRow>, JournalError> {
-        let query = sqlx::query(sql::ROWS_AFTER).bind(name.map_or("", CredentialName::as_str)).bind(limit as i64);
-        self.all(query).await?.iter().map(credential).collect()
+    async fn rows_after(&self, page: Page<'_>) -> Result<Vec<CredentialRow>, JournalError> {
+        let query = sqlx::query(sql::ROWS_AFTER).bind(page.prefix).bind(page.after.map_or("", CredentialName::as_str));
+        self.all(query.bind(page.limit as i64)).await?.iter().map(credential).collect()
     }
 
     async fn row(&self, name: &CredentialName) -> Result<Option<CredentialRow>, JournalError> {

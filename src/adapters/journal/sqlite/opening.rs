@@ -59,6 +59,7 @@ pub(super) async fn prepare(path: &Path) -> Result<File, JournalError> {
 /// Connects. While somebody else puts the file into WAL mode it is locked for a moment, and SQLite does not wait for that to
 /// end, whatever the time limit (SQLite docs, "Write-Ahead Logging", "Sometimes Queries Return SQLITE_BUSY In WAL Mode").
 pub(super) async fn connect(path: &Path) -> Result<SqliteConnection, JournalError> {
+    // SQLITE_BUSY, and SQLITE_BUSY_RECOVERY (SQLite docs, "Result and Error Codes").
     let busy = |error: &sqlx::Error| {
         error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "5" || code == "261")
     };

@@ -238,6 +238,7 @@ pub fn policy_with(names: &[&str], change: impl Fn(&mut Rules)) -> Policy {
             verify_url: None,
             members: Members::default(),
             places: vec![Place::new(sink("one"), name), Place::new(sink("two"), name)],
+            member: None,
         };
         change(&mut rules);
         (rules.name.clone(), rules)
@@ -264,6 +265,7 @@ pub fn policy_with(names: &[&str], change: impl Fn(&mut Rules)) -> Policy {
             sink_calls: 32,
         },
         credentials: names.iter().map(rules).collect(),
+        fleets: Vec::new(),
     }
 }
 

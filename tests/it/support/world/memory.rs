@@ -15,7 +15,8 @@ use rekeyd::model::rotation::{HOUR, State};
 use rekeyd::model::rule::Rule;
 use rekeyd::model::time::{Moment, Uptime};
 use rekeyd::ports::{
-    Attempts, Claim, Enrolled, Journal, JournalError, KnownAttempt, KnownKey, PassOver, Refused, Request, Row, Taken,
+    Attempts, Claim, Enrolled, Journal, JournalError, KnownAttempt, KnownKey, Page, PassOver, Refused, Request, Row,
+    Taken,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -228,10 +229,11 @@ impl Journal for MemoryJournal {
         Ok(self.disk(|disk| disk.rows.values().cloned().collect()))
     }
 
-    async fn rows_after(&self, name: Option<&CredentialName>, limit: usize) -> Result<Vec<Row>, JournalError> {
+    async fn rows_after(&self, page: Page<'_>) -> Result<Vec<Row>, JournalError> {
         self.reach().await?;
-        let after = |row: &&Row| name.is_none_or(|name| row.name > *name);
-        Ok(self.disk(|disk| disk.rows.values().filter(after).take(limit).cloned().collect()))
+        let wanted =
+            |row: &&Row| row.name.as_str().starts_with(page.prefix) && page.after.is_none_or(|after| row.name > *after);
+        Ok(self.disk(|disk| disk.rows.values().filter(wanted).take(page.limit).cloned().collect()))
     }
 
     async fn row(&self, name: &CredentialName) -> Result<Option<Row>, JournalError> {

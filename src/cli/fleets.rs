@@ -1,0 +1,74 @@
+//! Who belongs to the fleets: asked of Twilio at the start, and from then on as often as keys are listed.
+
+use super::assemble::chain;
+use super::{CliError, Kind};
+use crate::adapters::clock::SystemClock;
+use crate::adapters::twilio::TwilioClient;
+use crate::adapters::{http, secrets};
+use crate::config::{Whole, whole};
+use crate::decide::backoff;
+use crate::model::fleet::{Fleet, Listed};
+use crate::model::policy::Policy;
+use crate::ports::Clock;
+use std::sync::Arc;
+
+/// The accounts that Twilio listed last.
+#[derive(Default)]
+pub(super) struct Roll {
+    listed: Option<Vec<Listed>>,
+    failures: u32,
+}
+
+impl Roll {
+    /// Asks who belongs to the fleets. While that is not answered it stays as it was; and if nothing was ever known, the fleets
+    /// have to wait: without Twilio nothing could be done for them.
+    pub(super) async fn called(&mut self, policy: &Policy) {
+        if !policy.fleets.iter().any(Fleet::is_discovered) {
+            self.listed = None;
+            return;
+        }
+        match accounts(policy).await {
+            Ok(listed) => (self.listed, self.failures) = (Some(listed), 0),
+            Err(error) => {
+                self.failures += 1;
+                tracing::error!("who belongs to the fleets stays as it was: {}", error.message);
+            }
+        }
+    }
+
+    /// The policy with everybody in it.
+    pub(super) fn whole(&self, policy: &Policy) -> Whole {
+        whole(policy, self.listed.as_deref())
+    }
+
+    /// Waits until others belong to the fleets than those in `now`.
+    pub(super) async fn changed(&mut self, written: &Policy, now: &Policy, clock: &Arc<dyn Clock>) {
+        if !written.fleets.iter().any(Fleet::is_discovered) {
+            return std::future::pending().await;
+        }
+        loop {
+            let every = now.timing.sweep;
+            let pause = if self.failures == 0 { every } else { backoff::delay(self.failures, "fleets").min(every) };
+            clock.sleep(pause).await;
+            self.called(written).await;
+            if self.whole(written).policy.credentials != now.credentials {
+                return;
+            }
+        }
+    }
+}
+
+/// The policy with everybody who belongs to a fleet now, for who only looks.
+pub(super) async fn asked(policy: &Policy) -> Result<Whole, CliError> {
+    let discovered = policy.fleets.iter().any(Fleet::is_discovered);
+    let listed = if discovered { Some(accounts(policy).await?) } else { None };
+    Ok(whole(policy, listed.as_deref()))
+}
+
+async fn accounts(policy: &Policy) -> Result<Vec<Listed>, CliError> {
+    http::install_crypto();
+    let client = TwilioClient::new(&policy.twilio, &secrets::read, Arc::new(SystemClock::new()));
+    let client = client.map_err(|error| CliError::new(Kind::Failed, chain(&error)))?;
+    let answer = client.accounts().await.answer();
+    answer.map_err(|failure| CliError::new(Kind::Unreachable, format!("the accounts can not be listed: {failure}")))
+}

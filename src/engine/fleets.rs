@@ -1,0 +1,95 @@
+//! What the engine knows of each fleet: how its members are, and who of them was let through.
+//!
+//! The journal is asked, because other processes work on the same fleet; not more often than once a second. Between two looks
+//! counts who was let through by this process: so many at a time are so many for each process.
+
+use super::Engine;
+use crate::decide::{plan, wave};
+use crate::model::fleet::{Fleet, FleetName};
+use crate::model::names::CredentialName;
+use crate::model::policy::{Policy, Rules};
+use crate::model::rotation::State;
+use crate::model::time::Uptime;
+use crate::ports::{JournalError, Page};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use tokio::sync::Mutex;
+
+/// How old the journal's answer may be.
+const LATELY: Duration = Duration::from_secs(1);
+/// How many members are read at once.
+const MANY: usize = 500;
+
+/// The fleets of the policy.
+pub(super) struct Fleets(BTreeMap<FleetName, (Fleet, Mutex<Line>)>);
+
+/// Who waits, and who was let through.
+#[derive(Default)]
+struct Line {
+    seen: Option<(Uptime, Vec<wave::Member>)>,
+    begun: BTreeSet<CredentialName>,
+}
+
+impl Fleets {
+    pub(super) fn new(policy: &Policy) -> Self {
+        let line = |fleet: &Fleet| (fleet.name.clone(), (fleet.clone(), Mutex::default()));
+        Self(policy.fleets.iter().map(line).collect())
+    }
+}
+
+impl Engine {
+    /// Why a credential has to wait for others of its fleet, if it has to.
+    pub(super) async fn turn(&self, rules: &Rules, state: &State) -> Result<Option<wave::Pause>, JournalError> {
+        let known = rules.member.as_ref().and_then(|member| self.fleets.0.get(&member.fleet));
+        let Some((fleet, line)) = known.filter(|_| wave::is_ordered(plan::due(state, rules, self.now().wall).reason))
+        else {
+            return Ok(None);
+        };
+        let mut line = line.lock().await;
+        let line = &mut *line;
+        let members = match line.seen.take() {
+            Some((at, members)) if self.local().since(at) < LATELY => (at, members),
+            _ => (self.local(), self.members(fleet).await?),
+        };
+        let (_, members) = line.seen.insert(members);
+        let begun = |name: &CredentialName| line.begun.contains(name);
+        let turn = wave::turn(&fleet.name, &fleet.waves, members, &rules.name, begun, self.now().wall);
+        Ok(match turn {
+            Ok(()) => {
+                line.begun.insert(rules.name.clone());
+                None
+            }
+            Err(pause) => Some(pause),
+        })
+    }
+
+    async fn members(&self, fleet: &Fleet) -> Result<Vec<wave::Member>, JournalError> {
+        let (prefix, now) = (fleet.prefix(), self.now());
+        let (mut members, mut last) = (Vec::new(), None::<CredentialName>);
+        loop {
+            let page = Page { prefix: &prefix, after: last.as_ref(), limit: MANY };
+            let rows = self.ports.journal.rows_after(page).await?;
+            for row in &rows {
+                let of_it = |rules: &&Rules| rules.member.as_ref().is_some_and(|member| member.fleet == fleet.name);
+                if let Some(rules) = self.rules(&row.name).filter(of_it) {
+                    members.push(wave::Member::of(rules, &row.state, now));
+                }
+            }
+            match rows.last().filter(|_| rows.len() == MANY) {
+                Some(row) => last = Some(row.name.clone()),
+                None => return Ok(members),
+            }
+        }
+    }
+
+    /// A credential was given back: what it did is in the journal now.
+    pub(super) async fn turn_ended(&self, name: &CredentialName) {
+        let member = self.rules(name).and_then(|rules| rules.member.as_ref());
+        if let Some((_, line)) = member.and_then(|member| self.fleets.0.get(&member.fleet)) {
+            let mut line = line.lock().await;
+            if line.begun.remove(name) {
+                line.seen = None;
+            }
+        }
+    }
+}

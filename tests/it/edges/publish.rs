@@ -1,0 +1,124 @@
+//! Publishing, and what happens when it is disturbed.
+
+use super::*;
+
+/// Key 1 is served; a rotation to key 2 has been verified at that time, and its secret is in memory.
+fn verified(ms: u64) -> Scene {
+    let events = [intended(2, "1"), created(2), Event::Verified { successes: 3, refusals: 0 }];
+    serving().after(events.map(|event| (ms, event))).holding(2, Tally::default())
+}
+
+fn publishing() -> Event {
+    Event::Publishing { place: place(), base: Version("1".into()) }
+}
+
+fn pair(n: u32) -> Content {
+    Content::Pair { sid: sid(n), stamp: None }
+}
+
+#[test]
+fn a_write_that_may_be_under_way_is_looked_for_before_it_is_sent_again() {
+    assert!(matches!(verified(HOUR).step(), Step::Publish { .. }));
+    let asked = || verified(HOUR).after([(HOUR, publishing())]);
+    assert_eq!(asked().step(), Step::Look(vec![place()]));
+    assert!(matches!(asked().serves(1, "1", HOUR).step(), Step::Publish { .. }));
+    assert!(matches!(asked().serves(2, "2", HOUR).step(), Step::Record(Event::Written { .. })));
+}
+
+#[test]
+fn what_shows_the_old_key_at_another_version_is_a_fence_of_ours_or_somebody_elses_write() {
+    let moved = |fenced| {
+        let mut scene = verified(HOUR).after([(HOUR, publishing())]).serves(1, "7", HOUR);
+        scene.state.rotation.as_mut().unwrap().fenced = fenced;
+        scene
+    };
+    assert!(matches!(moved(true).step(), Step::Record(Event::Rebased { base, .. }) if base == Version("7".into())));
+    assert_eq!(moved(false).halts(), Some(Halt::Drift));
+}
+
+#[test]
+fn without_its_secret_a_key_is_given_up_and_ten_minutes_tell_why() {
+    let cause = |held: u64| {
+        let mut scene = verified(HOUR).now(HOUR + held).serves(1, "1", HOUR + held);
+        scene.hand = Hand::default();
+        match scene.step() {
+            Step::Record(Event::Abandoned { cause, .. }) => cause,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(cause(600_000), Cause::SecretLost);
+    assert_eq!(cause(600_001), Cause::SinksDown);
+}
+
+#[test]
+fn grace_begins_when_what_every_place_serves_was_tried() {
+    let written = || {
+        let written = Event::Written { place: place(), version: Version("2".into()) };
+        verified(HOUR).after([(HOUR, publishing()), (HOUR, written)]).serves(2, "2", HOUR)
+    };
+    assert_eq!(written().step(), Step::Prove(vec![place()]));
+    assert_eq!(written().proven(2, "1", HOUR).step(), Step::Prove(vec![place()]));
+    assert!(matches!(written().proven(2, "2", HOUR).step(), Step::Record(Event::Published { .. })));
+}
+
+#[test]
+fn a_create_that_nobody_answered_is_looked_for_while_nothing_is_due() {
+    let mut scene = serving().after([(HOUR, intended(2, "1")), (HOUR, Event::Unsettled)]).serves(1, "1", HOUR);
+    assert_eq!(scene.step(), Step::Find(attempt(2)));
+    scene.sight.labelled.insert(attempt(2), Vec::new());
+    assert!(scene.waits().is_some());
+}
+
+/// In grace, with an operator's request at that time after the rotation began.
+fn asked(after: u64, overwrite: bool) -> Scene {
+    let at = HOUR + after;
+    let mut scene = grace_since(HOUR).after([(at, Event::Requested { by: "somebody".into() })]);
+    scene.state.overwrite = overwrite;
+    scene.serves(2, "2", at)
+}
+
+#[test]
+fn only_what_was_asked_after_a_rotation_began_makes_another_on_top() {
+    assert!(matches!(asked(1, true).step(), Step::Issue(intent) if intent.reason == Reason::Requested));
+    assert!(asked(0, true).waits().is_some());
+    assert!(asked(1, false).waits().is_some());
+}
+
+#[test]
+fn with_three_keys_alive_no_further_one_is_made_but_for_one_that_is_refused() {
+    let crowded = |alive: usize, spoiled| {
+        let mut scene = asked(1, true);
+        let rotation = scene.state.rotation.as_mut().unwrap();
+        rotation.spoiled = spoiled;
+        rotation.predecessors.extend((10..8 + u32::try_from(alive).unwrap()).map(sid));
+        assert_eq!(scene.state.alive(), alive);
+        scene.step()
+    };
+    assert!(matches!(crowded(2, false), Step::Issue(_)));
+    assert!(matches!(crowded(3, false), Step::Wait { .. }));
+    assert!(matches!(crowded(4, false), Step::Wait { .. }));
+    assert!(matches!(crowded(3, true), Step::Issue(_)));
+}
+
+#[test]
+fn a_new_key_that_was_deleted_is_replaced_only_when_somebody_asks() {
+    let lost = |after| {
+        let mut scene = asked(after, false);
+        scene.state.rotation.as_mut().unwrap().lost = true;
+        scene
+    };
+    assert_eq!(lost(0).halts(), Some(Halt::SuccessorGone));
+    assert!(matches!(lost(1).step(), Step::Issue(intent) if intent.reason == Reason::CurrentGone));
+}
+
+#[test]
+fn a_key_noted_under_a_clock_that_ran_far_ahead_is_due_and_one_a_little_ahead_is_not() {
+    let due = |ahead: u64| {
+        let mut scene = serving().now(HOUR);
+        scene.state.current.as_mut().unwrap().since = at(HOUR + ahead).wall;
+        let rules = scene.rules().clone();
+        plan::due(&scene.state, &rules, at(HOUR).wall).at
+    };
+    assert_eq!(due(300_000), at(25 * HOUR + 300_000).wall);
+    assert_eq!(due(300_001), at(HOUR).wall);
+}
