@@ -18,7 +18,7 @@ use rekeyd::model::key::{AttemptId, KeyFacts, KeySid};
 use rekeyd::model::names::{CredentialName, Instance, Place, SinkName, Version};
 use rekeyd::model::policy::{Cadence, Policy, Rules};
 use rekeyd::model::reason::{Breaker, Cause, Halt, Reason, StepName};
-use rekeyd::model::rotation::{Phase, State};
+use rekeyd::model::rotation::{Phase, State, Unsettled};
 use rekeyd::model::time::{Moment, Uptime};
 use rekeyd::ports::Standing;
 use std::collections::{BTreeMap, BTreeSet};

@@ -28,7 +28,7 @@ struct Bench {
     http: Client,
     millis: Arc<AtomicI64>,
     main: Pair,
-    _judge: Judge,
+    pub(crate) judge: Judge,
 }
 
 /// What a caller authenticates with.
@@ -89,7 +89,7 @@ impl Bench {
         let sandbox = Sandbox::start(options).await.unwrap();
         let (sid, secret) = sandbox.main_key();
         let main = Pair(sid.to_string(), secret.expose().to_owned());
-        Self { sandbox, http: client(), millis, main, _judge: judge }
+        Self { sandbox, http: client(), millis, main, judge }
     }
 
     fn pass(&self, millis: i64) {

@@ -53,6 +53,11 @@ own = main.api.v2010.accounts(account).fetch()
 assert (own.status, own.auth_token) == ("active", ""), own.auth_token
 assert main.api.v2010.accounts(subaccount).fetch().owner_account_sid == account
 assert {found.sid for found in main.api.v2010.accounts.list()} == {account, subaccount}
+opened = main.api.v2010.accounts.create(friendly_name="opened")
+assert (opened.friendly_name, opened.status, opened.owner_account_sid) == ("opened", "active", account)
+assert main.api.v2010.accounts(opened.sid).update(status="suspended").status == "suspended"
+assert [found.sid for found in main.api.v2010.accounts.list(status="suspended")] == [opened.sid]
+assert main.api.v2010.accounts(opened.sid).update(status="closed", friendly_name="gone").friendly_name == "gone"
 token = client(account, told["token"])
 assert token.api.v2010.accounts(account).fetch().auth_token == told["token"]
 assert token.api.v2010.accounts(subaccount).new_keys.create().friendly_name is None

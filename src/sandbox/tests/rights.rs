@@ -70,6 +70,20 @@ fn a_suspended_parent_suspends_its_subaccounts() {
 }
 
 #[test]
+fn only_a_parent_opens_accounts_and_decides_on_their_status() {
+    let mut bench = Bench::new(kind());
+    let (child, own) = (bench.child.clone(), bench.by_hand(&bench.child.clone(), KeyKind::Main));
+    let create = || Request::CreateAccount { name: None };
+    let close = || Request::UpdateAccount { name: None, status: Some("closed".into()) };
+    assert!(matches!(bench.ask(0, &own, &child, create()), Err(Refusal::Nested)));
+    assert!(matches!(bench.ask(0, &own, &child, close()), Err(Refusal::Standing)));
+    let standard = bench.by_hand(&child, KeyKind::Standard);
+    assert!(matches!(bench.ask(0, &standard, &child, close()), Err(Refusal::Authenticate)));
+    let main = bench.main.clone();
+    assert!(matches!(bench.ask(0, &main, &child, close()), Ok(Answer::Account(_))));
+}
+
+#[test]
 fn only_token_callers_see_tokens_and_a_subaccount_sees_itself_only() {
     let mut bench = Bench::new(kind());
     let (account, child) = (bench.account.clone(), bench.child.clone());

@@ -144,3 +144,29 @@ impl Rig {
         KeySid::new(body["sid"].as_str().unwrap()).unwrap()
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restricted_key_with_the_permissions_of_keys_can_take_the_place_of_the_main_key() {
+    let rig = Rig::new(&["billing-sms"], QUICK).await;
+    let (main, secret) = rig.sandbox.main_key();
+    let account = rig.sandbox.account_sid().to_string();
+    let policy = r#"{"allow":["/twilio/iam/api-keys/*"]}"#;
+    let form = [("AccountSid", account.as_str()), ("KeyType", "restricted"), ("Policy", policy)];
+    let made = reqwest::Client::new().post(format!("{}/v1/Keys", rig.sandbox.url()));
+    let made: Value =
+        made.basic_auth(&main, Some(secret.expose())).form(&form).send().await.unwrap().json().await.unwrap();
+    let sid = made["sid"].as_str().unwrap();
+    let text = rig.policy(&QUICK, &restricted(&[LIST])).replace(main.as_str(), sid);
+    std::fs::write(rig.path("policy.toml"), text).unwrap();
+    private(&rig.path("main_key"), made["secret"].as_str().unwrap());
+    let _daemon = rig.start();
+    rig.until_settled(1).await;
+    rig.run(&["rotate", "billing-sms"]);
+    rig.until_settled(2).await;
+    let world = rig.sandbox.world().lock();
+    let by_it = |entry: &&rekeyd::sandbox::Entry| entry.user.as_deref() == Some(sid) && entry.denied.is_none();
+    let did: std::collections::BTreeSet<_> =
+        world.audit().entries().filter(by_it).map(|entry| entry.operation).collect();
+    assert!(did.contains(&Operation::CreateKey) && did.contains(&Operation::DeleteKey), "{did:?}");
+    assert!(world.key(&KeySid::new(sid).unwrap()).unwrap().deleted.is_none());
+}

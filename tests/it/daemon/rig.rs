@@ -29,7 +29,7 @@ pub struct Rig {
     /// What the binary calls Vault with.
     pub token: String,
     prefix: String,
-    _judge: Judge,
+    pub(crate) judge: Judge,
 }
 
 /// A running daemon; killed if the test ends without having stopped it.
@@ -78,7 +78,7 @@ impl Rig {
         let token = Root::new(openbao::shared()).call("POST", "auth/token/create", new).await;
         let token = token["auth"]["client_token"].as_str().unwrap().to_owned();
         let environment = vec![("USER", "tester".to_owned()), ("REKEYD_LOG", "trace".to_owned())];
-        let rig = Self { dir, sandbox, names, port: free_port(), environment, token, prefix, _judge: judge };
+        let rig = Self { dir, sandbox, names, port: free_port(), environment, token, prefix, judge };
         fs::create_dir(rig.path("secrets")).unwrap();
         fs::set_permissions(rig.path("secrets"), fs::Permissions::from_mode(0o700)).unwrap();
         private(&rig.path("main_key"), rig.sandbox.main_key().1.expose());

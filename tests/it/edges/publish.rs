@@ -122,3 +122,55 @@ fn a_key_noted_under_a_clock_that_ran_far_ahead_is_due_and_one_a_little_ahead_is
     assert_eq!(due(300_000), at(25 * HOUR + 300_000).wall);
     assert_eq!(due(300_001), at(HOUR).wall);
 }
+
+#[test]
+fn a_create_that_is_not_answered_is_asked_about_ever_more_rarely() {
+    let pause = |age: u64| {
+        let mut scene = Scene::new().after([(0, intended(1, "0")), (0, Event::Unsettled)]).now(age);
+        scene.sight.labelled.insert(attempt(1), Vec::new());
+        scene.sees("0", Content::Absent, age).waits()
+    };
+    assert_eq!([pause(1_000), pause(100_000), pause(890_000)], [1, 50, 10].map(|s| Some(Duration::from_secs(s))));
+}
+
+#[test]
+fn two_creates_a_day_may_leave_keys_that_nobody_can_tell_from_others() {
+    let now = 26 * HOUR;
+    let unclear = |times: &[u64], ambiguous| {
+        let mut scene = serving().now(now).serves(1, "1", now);
+        let create =
+            |(n, ms): (usize, &u64)| Unsettled { attempt: attempt(n as u128 + 7), intended: at(*ms), ambiguous };
+        scene.state.unsettled = times.iter().enumerate().map(create).collect();
+        for n in 0..times.len() {
+            scene.sight.labelled.insert(attempt(n as u128 + 7), Vec::new());
+        }
+        scene
+    };
+    let young = now - 24 * HOUR + 1;
+    assert_eq!(unclear(&[young, now - 1], true).waits(), Some(Duration::from_secs(600)));
+    assert!(matches!(unclear(&[young], true).step(), Step::Issue(_)));
+    assert!(matches!(unclear(&[young - 1, now - 1], true).step(), Step::Issue(_)));
+    // Of others the answer came late, and that is all.
+    assert!(matches!(unclear(&[young, now - HOUR], false).step(), Step::Issue(_)));
+}
+
+#[test]
+fn a_key_of_another_credential_is_not_adopted() {
+    let adopts = |taken: bool| {
+        let mut scene = Scene::new().fetched(1, 0);
+        scene.rules().adopt = Some(sid(1));
+        if taken {
+            scene.sight.owners.insert(sid(1), CredentialName::new("other").unwrap());
+        }
+        scene
+    };
+    assert_eq!(adopts(true).halts(), Some(Halt::AdoptTaken));
+    assert!(matches!(adopts(false).step(), Step::Record(Event::Adopted { .. })));
+}
+
+#[test]
+fn what_lacks_of_grace_by_twilios_clock_alone_does_not_keep_the_sinks_from_being_read() {
+    let mut scene = grace_since(0).now(HOUR);
+    scene.now.twilio = Some(at(HOUR - 10_000).wall);
+    assert_eq!(scene.step(), Step::Look(vec![place()]));
+}

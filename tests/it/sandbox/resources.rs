@@ -121,11 +121,39 @@ async fn accounts_are_fetched_and_listed_and_show_their_token_to_tokens_only() {
     };
     assert_eq!(sids(bench.get(&bench.main, list).await.body()), [PARENT.to_owned(), CHILD.to_owned()].into());
     assert_eq!(sids(bench.get(&bench.token(CHILD), list).await.body()), [CHILD.to_owned()].into());
+    let child = format!("/2010-04-01/Accounts/{CHILD}.json");
+    let renamed = bench.post(&child, &[("FriendlyName", "A subaccount")]).await;
+    assert_eq!((renamed.status, &renamed.body()["friendly_name"]), (StatusCode::OK, &json!("A subaccount")));
     let filter = format!("{list}?FriendlyName=A+subaccount&Status=active&PageSize=1");
     let filtered = bench.get(&bench.main, &filter).await.body();
     assert!(filtered["uri"].as_str().unwrap().contains("FriendlyName=A+subaccount"));
     assert_eq!(sids(filtered), [CHILD.to_owned()].into());
     assert!(sids(bench.get(&bench.main, &format!("{list}?Status=closed")).await.body()).is_empty());
+}
+
+#[tokio::test]
+async fn a_parent_opens_subaccounts_and_suspends_and_closes_them() {
+    let bench = bench().await;
+    let list = "/2010-04-01/Accounts.json";
+    let made = bench.post(list, &[("FriendlyName", "a customer")]).await;
+    assert_eq!(made.status, StatusCode::CREATED);
+    let made = made.body();
+    assert_eq!((&made["friendly_name"], &made["owner_account_sid"]), (&json!("a customer"), &json!(PARENT)));
+    let sid = made["sid"].as_str().unwrap().to_owned();
+    let home = format!("/2010-04-01/Accounts/{sid}.json");
+    for status in ["suspended", "active", "closed"] {
+        assert_eq!(bench.post(&home, &[("Status", status)]).await.body()["status"], status);
+    }
+    let refused = async |path: &str, form: &[(&str, &str)], code: u32| {
+        let answer = bench.post(path, form).await;
+        assert_eq!((answer.status, &answer.body()["code"]), (StatusCode::BAD_REQUEST, &json!(code)), "{path} {form:?}");
+    };
+    refused(&home, &[("Status", "active")], 20001).await;
+    refused(&format!("/2010-04-01/Accounts/{PARENT}.json"), &[("Status", "closed")], 20001).await;
+    refused(&home, &[("Status", "gone")], 70001).await;
+    refused(list, &[("FriendlyName", &"x".repeat(65))], 70001).await;
+    let named = bench.post(list, &[]).await.body()["friendly_name"].as_str().unwrap().to_owned();
+    assert!(named.starts_with("SubAccount Created at "), "{named}");
 }
 
 #[tokio::test]

@@ -39,6 +39,11 @@ struct Seen {
 }
 
 impl Judge {
+    /// How many exchanges it knew.
+    pub(crate) fn judged(&self) -> usize {
+        *self.0.judged.lock().unwrap()
+    }
+
     pub(crate) fn witness(&self) -> Option<Witness> {
         let seen = self.0.clone();
         Some(Arc::new(move |exchange: &Exchange<'_>| {
