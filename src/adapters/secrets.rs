@@ -1,20 +1,14 @@
 //! Reads the secrets that the policy names by file or environment variable.
 //!
-//! A file must be a regular file, at the end of whatever links lead to it, that nobody but its owner may touch. In two
-//! places somebody else sets the modes and nobody else can come in, so there the rule is softer:
-//!
-//! - **`$CREDENTIALS_DIRECTORY`.** systemd gives the unit's user access by an ACL, whose mask shows as group bits
-//!   (systemd.exec(5), `LoadCredential=`). Files there may be readable by the group.
-//! - **A Kubernetes volume.** Its files have mode 0644 unless `defaultMode` says otherwise, and `fsGroup` adds group
-//!   bits (Kubernetes documentation, "Secrets" and "Configure a Security Context"). Only the containers that mount the
-//!   volume can come in. Files there may be readable by anybody. The volume is told by its layout: every entry leads
-//!   through the link `..data`, which is how the kubelet replaces all files at once. A single file mounted with
-//!   `subPath` has no such layout, is never updated either, and falls under the strict rule.
-//!
-//! Nobody may *write* to the file anywhere. The error texts name the file or the variable, and never what it holds.
+//! A file must be a regular file, at the end of whatever links lead to it, that nobody but its owner may touch; `mode` has
+//! the two places where the rule is softer. The error texts name the file or the variable, and never what it holds.
+
+mod mode;
 
 use crate::model::policy::SecretSource;
 use crate::model::secret::Secret;
+use aws_lc_rs::digest::{SHA256, digest};
+use mode::private;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
@@ -104,6 +98,12 @@ pub fn read_lines(path: &Path) -> Result<Secret, SecretError> {
     }
 }
 
+/// What tells one content of a file from another (SHA-256), whatever its mode is; none if it can not be read.
+pub fn fingerprint(path: &Path) -> Option<[u8; 32]> {
+    let file = open(path).ok().filter(|file| file.metadata().is_ok_and(|facts| facts.is_file()))?;
+    digest(&SHA256, &taken(file).ok()?).as_ref().try_into().ok()
+}
+
 #[expect(clippy::disallowed_methods, reason = "this file is where secrets enter from the environment")]
 fn environment(name: &str) -> Option<OsString> {
     std::env::var_os(name)
@@ -133,9 +133,14 @@ fn contents(path: &Path, credentials: Option<&Path>) -> Result<Zeroizing<Vec<u8>
     if !private(path, mode, credentials) {
         return Err(SecretError::Exposed { path: path.to_owned(), mode });
     }
+    taken(file).map_err(unreadable)
+}
+
+/// What is in the file, up to a little more than the limit.
+fn taken(file: File) -> io::Result<Zeroizing<Vec<u8>>> {
     // Room enough from the start: a buffer that grows leaves copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(LIMIT + 64));
-    file.take(LIMIT as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    file.take(LIMIT as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -143,31 +148,6 @@ fn contents(path: &Path, credentials: Option<&Path>) -> Result<Zeroizing<Vec<u8>
 fn open(path: &Path) -> io::Result<File> {
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     OpenOptions::new().read(true).custom_flags(nonblocking).open(path)
-}
-
-/// Whether the mode is fit for a secret at this place (see the head of this file).
-fn private(path: &Path, mode: u32, credentials: Option<&Path>) -> bool {
-    const ANYTHING_FOR_OTHERS: u32 = 0o077;
-    const MORE_THAN_GROUP_READ: u32 = 0o037;
-    const WRITE_FOR_OTHERS: u32 = 0o022;
-    if mode & ANYTHING_FOR_OTHERS == 0 {
-        return true;
-    }
-    let Ok(real) = path.canonicalize() else { return false };
-    (mode & MORE_THAN_GROUP_READ == 0 && in_credentials_directory(&real, credentials))
-        || (mode & WRITE_FOR_OTHERS == 0 && in_kubernetes_volume(path, &real))
-}
-
-fn in_credentials_directory(real: &Path, credentials: Option<&Path>) -> bool {
-    credentials.and_then(|directory| directory.canonicalize().ok()).is_some_and(|directory| real.starts_with(directory))
-}
-
-/// The kubelet's layout: some directory on the way has a link `..data`, and the file lies behind it.
-fn in_kubernetes_volume(path: &Path, real: &Path) -> bool {
-    path.ancestors().skip(1).map(|directory| directory.join("..data")).any(|data| {
-        let behind = || data.canonicalize().is_ok_and(|target| real.starts_with(target));
-        data.is_symlink() && behind()
-    })
 }
 
 /// Takes one line break off the end and checks the rest.

@@ -1,19 +1,23 @@
 //! `rekeyd check`: is the policy right?
 
-use super::{CliError, load, out};
+use super::{CliError, load, online, out};
 use std::path::Path;
 
 /// Reads and cross-checks the policy; exits with 3 if anything in it is wrong.
 ///
-/// Nothing is called and nothing is changed. Warnings do not change the exit code unless --strict is given.
+/// Nothing is changed, and nothing is called unless --online is given. Warnings do not change the exit code unless --strict
+/// is given.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
+    /// Also list the keys of every account and read every place of every sink; exits with 6 if one does not answer.
+    #[arg(long)]
+    online: bool,
     /// Treat warnings as errors.
     #[arg(long)]
     strict: bool,
 }
 
-pub(super) fn run(config: &Path, args: &Args) -> Result<(), CliError> {
+pub(super) async fn run(config: &Path, args: &Args) -> Result<(), CliError> {
     let loaded = load(config)?;
     for warning in &loaded.warnings {
         out::error(&warning.render(out::styled()));
@@ -32,5 +36,5 @@ pub(super) fn run(config: &Path, args: &Args) -> Result<(), CliError> {
     if args.strict && !loaded.warnings.is_empty() {
         return Err(CliError::new(super::Kind::Policy, "there are warnings, and --strict was given"));
     }
-    Ok(())
+    if args.online { online::check(&loaded.policy).await } else { Ok(()) }
 }

@@ -79,8 +79,9 @@ impl Daemon {
     }
 
     /// Waits until nothing is in hand whose end would cost a key. A secret is held for ten minutes at most.
-    pub(super) async fn drain(&self) {
-        self.worker.drain(Duration::from_secs(11 * 60)).await;
+    pub(super) fn drain(&self) -> impl Future<Output = ()> + use<> {
+        let worker = self.worker.clone();
+        async move { worker.drain(Duration::from_secs(11 * 60)).await }
     }
 
     /// Lets the calls in hand end, for a while; what does not end is recovered at the next start.

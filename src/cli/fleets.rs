@@ -11,18 +11,22 @@ use crate::model::fleet::{Fleet, Listed};
 use crate::model::policy::Policy;
 use crate::ports::Clock;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The accounts that Twilio listed last.
 #[derive(Default)]
 pub(super) struct Roll {
     listed: Option<Vec<Listed>>,
     failures: u32,
+    /// When it is asked for again, in running time: whoever stops waiting for it does not put it off.
+    due: Option<Duration>,
 }
 
 impl Roll {
     /// Asks who belongs to the fleets. While that is not answered it stays as it was; and if nothing was ever known, the fleets
     /// have to wait: without Twilio nothing could be done for them.
     pub(super) async fn called(&mut self, policy: &Policy) {
+        self.due = None;
         if !policy.fleets.iter().any(Fleet::is_discovered) {
             self.listed = None;
             return;
@@ -49,9 +53,11 @@ impl Roll {
         loop {
             let every = now.timing.sweep;
             let pause = if self.failures == 0 { every } else { backoff::delay(self.failures, "fleets").min(every) };
-            clock.sleep(pause).await;
+            let due = *self.due.get_or_insert(clock.running() + pause);
+            clock.sleep(due.saturating_sub(clock.running())).await;
             self.called(written).await;
             if self.whole(written).policy.credentials != now.credentials {
+                tracing::info!("others belong to the fleets now");
                 return;
             }
         }

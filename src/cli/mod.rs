@@ -7,6 +7,7 @@ mod demo;
 mod fleets;
 mod history;
 mod journal;
+mod online;
 #[cfg(debug_assertions)]
 mod ordeal;
 mod out;
@@ -156,7 +157,7 @@ async fn execute(args: Args) -> Result<(), CliError> {
             telemetry::start(log);
             run::run(&config, args).await
         }
-        Command::Check(args) => check::run(&config, &args),
+        Command::Check(args) => check::run(&config, &args).await,
         Command::Plan(args) => plan::run(&config, args).await,
         Command::Status(args) => status::run(&config, &args).await,
         Command::Rotate(args) => request::rotate(&config, args).await,

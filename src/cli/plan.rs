@@ -8,7 +8,7 @@ use super::{CliError, Kind, load, out};
 use crate::config::Whole;
 use crate::decide::{Hand, Sight, Step, View, Weather, plan, step};
 use crate::model::event::Event;
-use crate::model::key::KeySid;
+use crate::model::key::{AccountSid, KeySid};
 use crate::model::names::{CredentialName, Place, SinkName};
 use crate::model::permission::{Permission, Permissions, difference};
 use crate::model::policy::{Allow, Policy, Rules, StateUrl};
@@ -62,7 +62,7 @@ struct Report {
     credentials: Vec<Line>,
 }
 
-/// How many places are read at the same time.
+/// How many places are read, and accounts listed, at the same time.
 const AT_ONCE: usize = 16;
 
 pub(super) async fn run(config: &Path, args: Args) -> Result<(), CliError> {
@@ -112,15 +112,15 @@ async fn known(policy: &Policy) -> Result<Known, CliError> {
 
 async fn accounts(policy: &Policy, doors: &Doors, rows: &BTreeMap<CredentialName, Row>) -> Vec<AccountLine> {
     let known: BTreeSet<_> = rows.values().flat_map(|row| row.state.keys().cloned()).collect();
-    let mut lines = Vec::new();
-    for account in policy.delete_budgets().into_keys() {
+    let known = &known;
+    let line = |account: AccountSid| async move {
         let listed = doors.issuer.list(&account).await.answer();
         let ours = listed.as_ref().map_or(0, |keys| keys.iter().filter(|key| known.contains(&key.sid)).count());
         let keys = listed.as_ref().ok().map(Vec::len);
         let problem = listed.err().map(|failure| failure.to_string());
-        lines.push(AccountLine { account: account.to_string(), keys, ours, problem });
-    }
-    lines
+        AccountLine { account: account.to_string(), keys, ours, problem }
+    };
+    stream::iter(policy.delete_budgets().into_keys()).map(line).buffered(AT_ONCE).collect().await
 }
 
 async fn line(policy: &Policy, doors: &Doors, rules: &Rules, known: &Known, now: Moment) -> Line {

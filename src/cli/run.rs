@@ -5,17 +5,16 @@ use super::daemon::Daemon;
 use super::fleets::Roll;
 use super::{CliError, Kind, load};
 use crate::adapters::clock::SystemClock;
+use crate::adapters::secrets;
 use crate::config::{Diagnostic, Loaded, Whole};
 use crate::model::policy::{Access, Policy, SecretSource};
 use crate::ports::Clock;
 use crate::telemetry::EventLog;
-use aws_lc_rs::digest::{SHA256, digest};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use zeroize::Zeroizing;
 
 /// Runs the daemon until SIGTERM or SIGINT; calls in hand end first, within ten seconds.
 ///
@@ -103,7 +102,13 @@ async fn work(
     };
     let next = match told {
         Told::Stop(signal) => Err(signal),
-        Told::Again(anew) => drained(&daemon, signals).await.map(|()| *anew),
+        Told::Again(anew) => {
+            let drained = drained(&daemon, signals);
+            tokio::select! {
+                drained = drained => drained.map(|()| *anew),
+                error = daemon.failed() => return Err(error),
+            }
+        }
     };
     if let Err(signal) = next {
         tracing::info!(signal, "stopping; calls in hand end first");
@@ -112,15 +117,19 @@ async fn work(
 }
 
 /// Waits until nothing is in hand; the signal, if one comes meanwhile.
-async fn drained(daemon: &Daemon, signals: &mut Signals) -> Result<(), &'static str> {
+fn drained<'s>(daemon: &Daemon, signals: &'s mut Signals) -> impl Future<Output = Result<(), &'static str>> + use<'s> {
     tracing::info!("beginning anew; what holds a new secret comes to its end first");
-    tokio::select! {
-        () = daemon.drain() => Ok(()),
-        signal = signals.stop() => Err(signal),
+    let drain = daemon.drain();
+    async move {
+        tokio::select! {
+            () = drain => Ok(()),
+            signal = signals.stop() => Err(signal),
+        }
     }
 }
 
 const REPLACED: &str = "what manages the keys was replaced";
+const MOVED: &str = "others belong to the fleets now";
 
 /// What was heard while the daemon works.
 enum Told {
@@ -140,25 +149,16 @@ async fn until_something_changes(
         let why = tokio::select! {
             signal = signals.next() => signal,
             () = sources.changed(clock) => REPLACED,
-            () = roll.changed(&read.written.policy, read.policy, clock) => {
-                tracing::info!("others belong to the fleets now");
-                // As it was read: what stands in the file now was not asked for.
-                return Told::Again(Box::new(read.written.clone()));
-            }
+            () = roll.changed(&read.written.policy, read.policy, clock) => MOVED,
         };
-        if matches!(why, "SIGTERM" | "SIGINT") {
-            return Told::Stop(why);
+        match why {
+            "SIGTERM" | "SIGINT" => return Told::Stop(why),
+            // As it was read: what stands in the file now was not asked for.
+            MOVED => return Told::Again(Box::new(read.written.clone())),
+            REPLACED if last.is_some() => (),
+            _ => tracing::info!(why, "reading the policy again"),
         }
-        if last.is_none() || why != REPLACED {
-            tracing::info!(why, "reading the policy again");
-        }
-        let accepted = async {
-            let loaded = load(read.config)?;
-            fixed(read.policy, &loaded.policy)?;
-            doors(&loaded.policy, Purpose::Look).await?;
-            Ok::<_, CliError>(loaded)
-        };
-        match accepted.await {
+        match acceptable(read).await {
             Ok(loaded) => return Told::Again(Box::new(loaded)),
             // Files that differ are tried every few seconds; what is wrong with them is told once.
             Err(error) if last.as_ref() == Some(&error.message) && why == REPLACED => (),
@@ -168,6 +168,14 @@ async fn until_something_changes(
             }
         }
     }
+}
+
+/// The policy as it stands in the file now, if it can take the place of this one.
+async fn acceptable(read: Read<'_>) -> Result<Loaded, CliError> {
+    let loaded = load(read.config)?;
+    fixed(read.policy, &loaded.policy)?;
+    doors(&loaded.policy, Purpose::Look).await?;
+    Ok(loaded)
 }
 
 /// What would have to be tried by stopping what works: for that the process is started again.
@@ -195,7 +203,7 @@ impl Sources {
                 files.insert(path.clone());
             }
         }
-        Self(files.into_iter().map(|file| (file.clone(), digest_of(&file))).collect())
+        Self(files.into_iter().map(|file| (file.clone(), secrets::fingerprint(&file))).collect())
     }
 
     /// Waits until one of them is another than when this daemon began. One that is not there now will be; and one that was
@@ -203,8 +211,9 @@ impl Sources {
     async fn changed(&self, clock: &Arc<dyn Clock>) {
         loop {
             clock.sleep(GLANCE).await;
-            let differs =
-                |(file, before): (&PathBuf, &Option<[u8; 32]>)| digest_of(file).is_some_and(|now| Some(now) != *before);
+            let differs = |(file, before): (&PathBuf, &Option<[u8; 32]>)| {
+                secrets::fingerprint(file).is_some_and(|now| Some(now) != *before)
+            };
             if self.0.iter().any(differs) {
                 return;
             }
@@ -214,11 +223,6 @@ impl Sources {
 
 /// How often the files are looked at.
 const GLANCE: Duration = Duration::from_secs(5);
-
-fn digest_of(file: &Path) -> Option<[u8; 32]> {
-    let bytes = Zeroizing::new(std::fs::read(file).ok()?);
-    digest(&SHA256, &bytes).as_ref().try_into().ok()
-}
 
 fn failed(what: &str, error: &dyn std::fmt::Display) -> CliError {
     CliError::new(Kind::Failed, format!("{what}: {error}"))

@@ -6,7 +6,7 @@ use super::kind::{Kind, kind};
 use super::places::Taken;
 use super::reader::{Field, Table};
 use super::timing::Floors;
-use super::twilio::{account_sid, key_sid};
+use super::twilio::{Home, Homes, account_sid, key_sid};
 use crate::model::document::Members;
 use crate::model::key::{AccountSid, KeySid, LABEL_LIMIT, Label};
 use crate::model::names::{CredentialName, Instance};
@@ -27,8 +27,7 @@ pub(super) struct Ground<'g> {
     pub account: Option<AccountSid>,
     /// The keys that manage others.
     pub roots: Vec<KeySid>,
-    /// Where the keys of accounts are managed: the usual place, and others.
-    pub addresses: (Option<Url>, BTreeMap<AccountSid, Url>),
+    pub homes: Homes,
     pub floors: Floors,
     pub defaults: Defaults<'g>,
     pub calendar: &'g Calendar,
@@ -81,8 +80,9 @@ pub(super) fn credentials(
 ) -> Option<BTreeMap<CredentialName, Rules>> {
     let Some(field) = field else { return Some(BTreeMap::new()) };
     let items = field.items(CREDENTIALS)?;
-    let mut reader = Reader { ground, taken, names: HashMap::new(), adopted: HashMap::new() };
+    let mut reader = Reader { ground, taken, names: HashMap::new(), adopted: HashMap::new(), liked: Vec::new() };
     let read: Vec<_> = items.iter().map(|item| reader.credential(item)).collect();
+    reader.templates(field);
     if let Some(next) = items.get(MOST) {
         next.wrong(format!("these are too many credentials: {}", items.len()), format!("at most {MOST} of them"));
     }
@@ -97,6 +97,8 @@ struct Reader<'r, 's> {
     names: HashMap<String, usize>,
     /// By key, in small letters: where.
     adopted: HashMap<String, usize>,
+    /// Keys that others are made like, and where.
+    liked: Vec<(KeySid, usize)>,
 }
 
 impl Reader<'_, '_> {
@@ -108,10 +110,14 @@ impl Reader<'_, '_> {
         }
         let ground = self.ground;
         let name = table.need("name", CredentialName::ACCEPTS, |field| self.name(field));
-        let account = table.maybe("account_sid", account_sid).and_then(|own| own.or(ground.account.clone()));
-        let (usual, others) = &ground.addresses;
-        let address = account.as_ref().and_then(|account| others.get(account)).or(usual.as_ref());
-        let wanted = ground.wanted(&table, address);
+        let account = table.maybe("account_sid", |field| ground.account(field));
+        let account = account.and_then(|own| own.or(ground.account.clone()));
+        let wanted = ground.wanted(&table, ground.homes.of(account.as_ref()));
+        if let (Some(Wanted { allow: Some(Allow::LikeKey(like)), .. }), Some(field)) =
+            (&wanted, table.field("clone_policy_of"))
+        {
+            self.liked.push((like.clone(), field.offset()));
+        }
         let adopt = table.maybe("adopt", |field| self.adopt(field));
         let places = self.taken.read(&table, called.unwrap_or("another credential"));
         table.finish();
@@ -146,6 +152,18 @@ impl Reader<'_, '_> {
         Some(name)
     }
 
+    /// A key that is replaced is no template: it would be gone after the first rotation.
+    fn templates(&self, credentials: Field<'_>) {
+        for (like, at) in &self.liked {
+            if let Some(adopted) = self.adopted.get(&like.as_str().to_ascii_lowercase()) {
+                let (here, there) = (credentials.line_of(*at), credentials.line_of(*adopted));
+                let message =
+                    format!("the key {like}, which keys are made like in line {here}, is replaced in line {there}");
+                credentials.clashes(message, "another key in `clone_policy_of`, or a list in `allow`");
+            }
+        }
+    }
+
     fn adopt(&mut self, field: Field<'_>) -> Option<KeySid> {
         let sid = key_sid(field)?;
         let accepts = "the SID of a hand-made key that this credential replaces";
@@ -173,16 +191,26 @@ pub(super) struct Wanted {
 }
 
 impl Ground<'_> {
-    /// Reads it; `address` is where the keys are managed, as far as that is known.
-    pub(super) fn wanted(&self, table: &Table<'_>, address: Option<&Url>) -> Option<Wanted> {
+    /// Reads it; `home` is where the keys are managed.
+    pub(super) fn wanted(&self, table: &Table<'_>, home: &Home) -> Option<Wanted> {
         let defaults = &self.defaults;
-        let kind = kind(table, address, self.floors);
+        let kind = kind(table, home, self.floors);
         let times = self.times(table, kind.as_ref().and_then(|kind| kind.tokens));
         let verify = table.maybe("verify", |field| verify(field, defaults.verify.as_ref(), self.floors));
         let members = table.maybe("members", |field| members(field, defaults.members.as_ref()));
         let ((cadence, grace), Kind { allow, verify_url, .. }) = (times?, kind?);
         let (verify, members) = (verify?.or(defaults.verify.clone())?, members?.or(defaults.members.clone())?);
         Some(Wanted { cadence, grace, verify, allow, verify_url, members })
+    }
+
+    /// Reads the account of a credential. What is said of an account holds for it as it is written there.
+    fn account(&self, field: Field<'_>) -> Option<AccountSid> {
+        let account = account_sid(field)?;
+        let usual = self.account.as_ref().filter(|usual| account.is_other_writing_of(usual));
+        let Some(other) = usual.or(self.homes.other_writing(&account)) else { return Some(account) };
+        field
+            .clashes("this account is written in other letters elsewhere", format!("\"{other}\", the same everywhere"));
+        None
     }
 
     /// Whether the labels of such a credential's keys are short enough; tells if not.

@@ -42,8 +42,7 @@ fn fleet(
     let name = table.need("name", FleetName::ACCEPTS, |field| name(field, ground, names));
     let choice = table.need("accounts", ACCOUNTS, choice);
     let waves = table.or("waves", usual(), |field| waves(field, ground.floors.short));
-    let (address, _) = &ground.addresses;
-    let wanted = ground.wanted(&table, address.as_ref());
+    let wanted = ground.wanted(&table, ground.homes.of(None));
     let places = taken.templates(&table);
     table.finish();
     let Wanted { cadence, grace, verify, allow, verify_url, members } = wanted?;

@@ -3,9 +3,9 @@
 use super::address::{self, is_loopback};
 use super::reader::{Field, Table};
 use super::timing::Floors;
-use super::twilio::key_sid;
+use super::twilio::{Home, key_sid};
 use crate::model::permission::{MOST, Permission, Permissions};
-use crate::model::policy::Allow;
+use crate::model::policy::{Allow, Pkcv};
 use std::time::Duration;
 use url::{Host, Url};
 
@@ -21,8 +21,9 @@ pub(super) struct Kind {
     pub tokens: Option<Duration>,
 }
 
-/// Reads it; `base_url` is where the account's keys are managed, as far as that is known.
-pub(super) fn kind(table: &Table<'_>, base_url: Option<&Url>, floors: Floors) -> Option<Kind> {
+/// Reads it; `home` is where the account's keys are managed.
+pub(super) fn kind(table: &Table<'_>, home: &Home, floors: Floors) -> Option<Kind> {
+    let base_url = home.address.as_ref();
     let restricted = table.or("type", false, |field| field.choice(&[("standard", false), ("restricted", true)]));
     let listed = table.maybe("allow", |field| permissions(field).map(Allow::These));
     let cloned = table.maybe("clone_policy_of", |field| key_sid(field).map(Allow::LikeKey));
@@ -55,6 +56,15 @@ pub(super) fn kind(table: &Table<'_>, base_url: Option<&Url>, floors: Floors) ->
     {
         // Twilio changelog, 2025-12-10.
         field.clashes("there are Restricted keys in the region us1 only", "an ordinary key, or an account in us1");
+        return None;
+    }
+    if let (true, Some(Some(url)), Some(field)) = (home.signs, &verify_url, table.field("verify_url"))
+        && !Pkcv::can_sign(&url.path().replace("%7Baccount_sid%7D", "AC"))
+    {
+        field.clashes(
+            "requests to this path can not be signed, and the account wants that",
+            "a path of letters and digits",
+        );
         return None;
     }
     Some(Kind { allow: listed.or(cloned), verify_url: verify_url?, tokens: tokens? })

@@ -124,7 +124,7 @@ fn read(root: &Table<'_>) -> Option<Policy> {
         instance: daemon.instance.clone(),
         account: twilio.account.clone(),
         roots: twilio::roots(&twilio, accounts.as_ref()),
-        addresses: twilio::addresses(&twilio, accounts.as_ref()),
+        homes: twilio::Homes::new(&twilio, accounts.as_ref()),
         floors,
         defaults,
         calendar: &calendar,
@@ -150,6 +150,7 @@ fn read(root: &Table<'_>) -> Option<Policy> {
         fleets: fleets?,
     };
     warnings::limits(&policy, root.field("limits"), credentials_field);
+    warnings::accounts(&policy, root.field("accounts"));
     if policy.credentials.is_empty() && policy.fleets.is_empty() {
         root.doubt("there is nothing to rotate", "tables `[[credentials]]` or `[[fleets]]`");
     }

@@ -61,13 +61,39 @@ pub(super) fn is_loopback(twilio: &Twilio, accounts: Option<&BTreeMap<AccountSid
     twilio.base_url.as_ref().map(|url| others && address::is_loopback(url))
 }
 
-/// Where the keys of accounts are managed: those of an account of its own, and all others.
-pub(super) fn addresses(
-    twilio: &Twilio,
-    accounts: Option<&BTreeMap<AccountSid, Access>>,
-) -> (Option<Url>, BTreeMap<AccountSid, Url>) {
-    let others = accounts.into_iter().flatten().map(|(sid, access)| (sid.clone(), access.base_url.clone()));
-    (twilio.base_url.clone(), others.collect())
+/// Where the keys of an account are managed, as far as that could be read, and whether its requests are signed.
+#[derive(Default, Clone)]
+pub(super) struct Home {
+    pub address: Option<Url>,
+    pub signs: bool,
+}
+
+/// The homes of accounts: of those with rules of their own, and of all others.
+pub(super) struct Homes {
+    usual: Home,
+    others: BTreeMap<AccountSid, Home>,
+}
+
+impl Homes {
+    pub(super) fn new(twilio: &Twilio, accounts: Option<&BTreeMap<AccountSid, Access>>) -> Self {
+        let home = |access: &Access| Home { address: Some(access.base_url.clone()), signs: access.pkcv.is_some() };
+        let signs = twilio.access.as_ref().is_some_and(|access| access.pkcv.is_some());
+        let usual = Home { address: twilio.base_url.clone(), signs };
+        Self {
+            usual,
+            others: accounts.into_iter().flatten().map(|(sid, access)| (sid.clone(), home(access))).collect(),
+        }
+    }
+
+    /// The home of an account; of those that are named nowhere, if none is given.
+    pub(super) fn of(&self, account: Option<&AccountSid>) -> &Home {
+        account.and_then(|account| self.others.get(account)).unwrap_or(&self.usual)
+    }
+
+    /// An account that has rules, and is written otherwise than here.
+    pub(super) fn other_writing(&self, account: &AccountSid) -> Option<&AccountSid> {
+        self.others.keys().find(|known| account.is_other_writing_of(known))
+    }
 }
 
 /// The keys that manage others, as far as they could be read.
@@ -87,6 +113,13 @@ pub(super) fn accounts(root: &Table<'_>, twilio: &Twilio) -> Option<BTreeMap<Acc
             all = None;
             continue;
         };
+        let known = all.iter().flat_map(BTreeMap::keys).chain(&twilio.account);
+        if let Some(other) = known.into_iter().find(|known| sid.is_other_writing_of(known)) {
+            let accepts = format!("\"{other}\", in the same letters everywhere");
+            field.misnamed(key, "this account is there already, in other letters", &accepts);
+            all = None;
+            continue;
+        }
         let access = account(&field, &sid, twilio);
         match (&mut all, access) {
             (Some(all), Some(access)) => _ = all.insert(sid, access),
@@ -110,6 +143,15 @@ fn account(field: &Field<'_>, sid: &AccountSid, twilio: &Twilio) -> Option<Acces
         field.clashes(
             "keys belong to one region: the one of `[twilio]` is not known there",
             "`main_key_sid` and `main_key_secret_file` of a Main key of that region beside it",
+        );
+        return None;
+    }
+    if let (Some(_), None, Some(field)) = (&pkcv, &of_its_own, table.field("pkcv"))
+        && is_token(&Some(Some((ground.admin.key.clone(), ground.admin.secret.clone()))))
+    {
+        field.clashes(
+            "an account that enforces signed requests takes no auth token, and `[twilio]` has nothing else",
+            "`main_key_sid` and `main_key_secret_file` beside it",
         );
         return None;
     }

@@ -14,6 +14,19 @@ pub(super) fn unused(sinks: &Sinks<'_>) {
     }
 }
 
+/// Tells about accounts that nothing is rotated in; who belongs to a fleet is not known here.
+pub(super) fn accounts(policy: &Policy, field: Option<Field<'_>>) {
+    let Some(field) = field.filter(|_| policy.fleets.is_empty()) else { return };
+    for account in policy.twilio.accounts.keys() {
+        if !policy.credentials.values().any(|rules| rules.account == *account) {
+            field.doubt(
+                format!("no credential is in the account {account}"),
+                "one with this `account_sid`, or no such table",
+            );
+        }
+    }
+}
+
 /// Tells about limits under which the schedules can not be kept.
 pub(super) fn limits(policy: &Policy, field: Option<Field<'_>>, credentials: Option<Field<'_>>) {
     let Some(at) = field.or(credentials) else { return };

@@ -30,6 +30,13 @@ name!(
     "CR and 32 hexadecimal digits"
 );
 
+impl AccountSid {
+    /// Whether both can be the same account, and are written otherwise: what was said of one would not hold for the other.
+    pub fn is_other_writing_of(&self, other: &Self) -> bool {
+        self != other && self.as_str().eq_ignore_ascii_case(other.as_str())
+    }
+}
+
 impl KeySid {
     /// Whether both can be the same key. Twilio writes small letters and accepts others; that it then means another key
     /// is nowhere promised, so where the Main key is at stake the letters do not count.

@@ -107,6 +107,16 @@ pub struct Pkcv {
     pub algorithm: Algorithm,
 }
 
+impl Pkcv {
+    /// Whether a request to this path can be signed so that every reading of Twilio's rules agrees; none of its own paths
+    /// has anything else in it.
+    pub fn can_sign(path: &str) -> bool {
+        let plain = |part: &str| part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte));
+        path.strip_prefix('/')
+            .is_some_and(|path| path.split('/').all(|part| plain(part) && !part.is_empty() && part != "."))
+    }
+}
+
 /// The signatures that Twilio takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {

@@ -7,7 +7,7 @@
 
 use super::pair::Pair;
 use crate::model::key::PublicKeySid;
-use crate::model::policy::Algorithm;
+use crate::model::policy::{Algorithm, Pkcv};
 use crate::model::secret::Secret;
 use aws_lc_rs::digest::{SHA256, digest};
 use jiff::Timestamp;
@@ -125,8 +125,6 @@ fn strictly(text: &str) -> String {
 fn canonical(request: &Request) -> Option<String> {
     let (url, headers) = (request.url(), request.headers());
     let path = url.path();
-    let plain = |part: &str| part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte));
-    let agreed = path.strip_prefix('/')?.split('/').all(|part| plain(part) && !part.is_empty() && part != ".");
     let text = |name: HeaderName| headers.get(name)?.to_str().ok().map(str::to_owned);
     let body = match request.body() {
         None => String::new(),
@@ -139,7 +137,7 @@ fn canonical(request: &Request) -> Option<String> {
         text(AUTHORIZATION)?,
         text(HOST)?,
     );
-    agreed.then_some(canonical)
+    Pkcv::can_sign(path).then_some(canonical)
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -3,7 +3,7 @@
 use super::rig::{QUICK, Rig, signal};
 use rekeyd::model::key::AccountSid;
 use rekeyd::sandbox::call::Status;
-use rekeyd::sandbox::{Fault, Faults, KeyKind, Latency, Random, Rate};
+use rekeyd::sandbox::{Fault, Faults, KeyKind, Latency, Random, Rate, Reach};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -187,4 +187,29 @@ async fn with_a_tenth_of_the_answers_lost_and_a_tenth_refused_a_fleet_ends_right
     let hit = |status| rig.sandbox.world().lock().audit().entries().filter(|entry| entry.status == status).count();
     assert!(hit(429) > 10, "too few calls were refused to show anything");
     assert!(daemon.child.try_wait().unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_online_tells_for_each_account_and_sink_what_is_out_of_reach() {
+    let rig = Rig::with_fleet("accounts = {}", mild()).await;
+    let accounts = [rig.subaccount("customer-1"), rig.subaccount("customer-2")];
+    let check = || {
+        let output = rig.run(&["check", "--online"]);
+        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+        (output.status.code(), said)
+    };
+    let (code, said) = check();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("2 accounts answer") && said.contains("sink `files`: 2 places can be read"), "{said}");
+    rig.sandbox.world().lock().faults.parent_main_key_on_subaccount = Reach::AccountsOnly;
+    let (code, said) = check();
+    assert_eq!(code, Some(6), "{said}");
+    for account in &accounts {
+        assert!(said.contains(&format!("the keys of {account} can not be listed with")), "{said}");
+        assert!(said.contains(&format!("[accounts.\"{account}\"]")), "{said}");
+    }
+    assert!(!said.contains(rig.sandbox.main_key().1.expose()));
+    // It only looked.
+    let world = rig.sandbox.world().lock();
+    assert_eq!(world.keys().filter(|key| key.kind != KeyKind::Main).count(), 0);
 }

@@ -12,10 +12,6 @@ fn publishing() -> Event {
     Event::Publishing { place: place(), base: Version("1".into()) }
 }
 
-fn pair(n: u32) -> Content {
-    Content::Pair { sid: sid(n), stamp: None }
-}
-
 #[test]
 fn a_write_that_may_be_under_way_is_looked_for_before_it_is_sent_again() {
     assert!(matches!(verified(HOUR).step(), Step::Publish { .. }));
@@ -41,10 +37,8 @@ fn without_its_secret_a_key_is_given_up_and_ten_minutes_tell_why() {
     let cause = |held: u64| {
         let mut scene = verified(HOUR).now(HOUR + held).serves(1, "1", HOUR + held);
         scene.hand = Hand::default();
-        match scene.step() {
-            Step::Record(Event::Abandoned { cause, .. }) => cause,
-            other => panic!("{other:?}"),
-        }
+        let Step::Record(Event::Abandoned { cause, .. }) = scene.step() else { panic!("{:?}", scene.step()) };
+        cause
     };
     assert_eq!(cause(600_000), Cause::SecretLost);
     assert_eq!(cause(600_001), Cause::SinksDown);

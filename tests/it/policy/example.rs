@@ -117,7 +117,12 @@ fn every_key_that_the_reader_knows_is_in_the_example() {
             shown.extend(keys.map(|key| (name.clone(), key.trim_start_matches("# ").to_owned())));
         }
     }
-    let missing: Vec<_> = known.difference(&shown).collect();
+    // What can be said of a credential is shown there, and can be said of a fleet in the same words.
+    let of_credentials = |(table, key): &&(String, String)| {
+        let there = ("credentials".to_owned(), key.clone());
+        !(table == "fleets" && known.contains(&there) && shown.contains(&there))
+    };
+    let missing: Vec<_> = known.difference(&shown).filter(of_credentials).collect();
     assert!(missing.is_empty(), "config/policy.example.toml does not show these keys (table, key): {missing:?}");
     assert!(known.len() > 50, "{known:?}");
     let root: BTreeSet<_> = errors("stray-key = 1\n")

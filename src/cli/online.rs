@@ -1,0 +1,101 @@
+//! `rekeyd check --online`: whether everything that the policy names can be reached with what it says. It only reads.
+
+use super::assemble::{Doors, Purpose, doors};
+use super::fleets::asked;
+use super::{CliError, Kind, out};
+use crate::config::Whole;
+use crate::model::document::Names;
+use crate::model::fault::{Failure, Fault};
+use crate::model::key::AccountSid;
+use crate::model::names::SinkName;
+use crate::model::policy::{Admin, Policy, Rules, SecretSource};
+use futures_util::stream::{self, StreamExt};
+use std::collections::BTreeMap;
+
+/// How many calls are made at the same time.
+const AT_ONCE: usize = 16;
+
+/// Lists the keys of every account, and reads every place of every sink.
+pub(super) async fn check(policy: &Policy) -> Result<(), CliError> {
+    let Whole { policy, left_out } = asked(policy).await?;
+    left_out.iter().for_each(|why| out::error(&format!("warning: {why}")));
+    let doors = doors(&policy, Purpose::Look).await?;
+    let accounts = stream::iter(policy.delete_budgets().into_keys()).map(|sid| account(&policy, &doors, sid));
+    let problems: Vec<String> = accounts.buffered(AT_ONCE).filter_map(std::future::ready).collect().await;
+    let sinks = sinks(&policy, &doors).await;
+    let reached = policy.delete_budgets().len() - problems.len();
+    out::line(&format!("{reached} accounts answer to what manages their keys"));
+    let mut failed = !problems.is_empty();
+    problems.iter().for_each(|problem| out::error(&format!("error: {problem}")));
+    for (sink, (read, problem)) in sinks {
+        match problem {
+            None => out::line(&format!("sink `{sink}`: {read} places can be read")),
+            Some(failure) => {
+                failed = true;
+                out::error(&format!("error: sink `{sink}`: {failure}"));
+            }
+        }
+    }
+    if failed { Err(CliError::silent(Kind::Unreachable)) } else { Ok(()) }
+}
+
+/// What is wrong with an account, if something is.
+async fn account(policy: &Policy, doors: &Doors, sid: AccountSid) -> Option<String> {
+    let failure = doors.issuer.list(&sid).await.answer().err()?;
+    let admin = &policy.twilio.accounts.get(&sid).unwrap_or(&policy.twilio.access).admin;
+    Some(format!(
+        "the keys of {sid} can not be listed with {}: {failure}{}",
+        called(admin),
+        advice(admin, &sid, &failure)
+    ))
+}
+
+/// What manages the keys, in words.
+fn called(admin: &Admin) -> String {
+    match (&admin.key, &admin.secret) {
+        (Some(key), _) => format!("{key}, a key of {}", admin.account),
+        (None, SecretSource::Admin(path)) => format!("what {} says", path.display()),
+        (None, SecretSource::File(_) | SecretSource::Env(_)) => format!("the auth token of {}", admin.account),
+    }
+}
+
+/// What an operator can do about it.
+fn advice(admin: &Admin, sid: &AccountSid, failure: &Failure) -> String {
+    let refused = matches!(failure.fault, Fault::Unauthorized | Fault::Forbidden);
+    if refused && admin.account != *sid {
+        let parent = &admin.account;
+        format!(
+            "\nhint: {parent} may not reach into its subaccount: name what manages its keys in [accounts.\"{sid}\"]"
+        )
+    } else if refused {
+        "\nhint: the secret is wrong, or it may not manage keys".to_owned()
+    } else {
+        String::new()
+    }
+}
+
+/// Of each sink, how many places could be read, and the first failure.
+async fn sinks(policy: &Policy, doors: &Doors) -> BTreeMap<SinkName, (usize, Option<Failure>)> {
+    let places = |rules: &Rules| {
+        let names = Names { now: rules.members.clone(), before: Vec::new() };
+        rules.places.iter().map(|place| (names.clone(), place.clone())).collect::<Vec<_>>()
+    };
+    let places = policy.credentials.values().flat_map(places);
+    let reads = stream::iter(places).map(|(names, place)| async move {
+        let read = match doors.sinks.get(&place.sink) {
+            Some(sink) => sink.read(&place, &names, None).await.answer().map(drop),
+            None => Ok(()),
+        };
+        (place.sink, read)
+    });
+    let mut found: BTreeMap<SinkName, (usize, Option<Failure>)> = BTreeMap::new();
+    let reads: Vec<_> = reads.buffered(AT_ONCE).collect().await;
+    for (sink, read) in reads {
+        let (count, first) = found.entry(sink).or_default();
+        match read {
+            Ok(()) => *count += 1,
+            Err(failure) => *first = first.take().or(Some(failure)),
+        }
+    }
+    found
+}
