@@ -99,7 +99,9 @@ pub(super) async fn run(config: &Path, args: &Args) -> Result<(), CliError> {
     let policy = whole(&load(config)?.policy, None).policy;
     let (journal, daemon_running) = visit(&policy).await?;
     let rows = journal.rows().await.map_err(CliError::journal)?;
-    let policy = remembered(&policy, &rows);
+    // Who has left a fleet is never looked at again.
+    let followed = rows.iter().filter(|row| row.wake.is_some() || row.state.halted.is_some());
+    let policy = remembered(&policy, followed.map(|row| (&row.name, &row.account, &row.state)));
     let breakers = journal.breakers().await.map_err(CliError::journal)?;
     let mut rows: BTreeMap<CredentialName, Row> = rows.into_iter().map(|row| (row.name.clone(), row)).collect();
     for rules in policy.credentials.values() {

@@ -10,7 +10,7 @@ use crate::model::fleet::{ACCOUNT_NAME, ACCOUNT_SID, Choice, Fleet, Listed, Memb
 use crate::model::key::AccountSid;
 use crate::model::names::{CredentialName, Place};
 use crate::model::policy::{Policy, Rules, SinkPolicy};
-use crate::ports::Row;
+use crate::model::rotation::State;
 use std::collections::{BTreeMap, BTreeSet};
 use url::Url;
 
@@ -40,14 +40,17 @@ pub fn whole(policy: &Policy, listed: Option<&[Listed]>) -> Whole {
     Whole { policy: building.policy, left_out: building.left_out }
 }
 
+/// A credential as the journal has it.
+pub type Remembered<'r> = (&'r CredentialName, &'r AccountSid, &'r State);
+
 /// Takes in what the journal knows: for those who look on, and have not asked Twilio.
-pub fn remembered(policy: &Policy, rows: &[Row]) -> Policy {
+pub fn remembered<'r>(policy: &Policy, rows: impl IntoIterator<Item = Remembered<'r>>) -> Policy {
     let mut policy = policy.clone();
-    for row in rows {
-        let fleet = policy.fleets.iter().find(|fleet| fleet.member(&row.account).as_ref() == Some(&row.name));
+    for (name, account, state) in rows {
+        let fleet = policy.fleets.iter().find(|fleet| fleet.member(account).as_ref() == Some(name));
         let Some(fleet) = fleet else { continue };
-        let (name, account) = (row.name.clone(), row.account.clone());
-        let places = row.state.places().cloned().collect();
+        let (name, account) = (name.clone(), account.clone());
+        let places = state.places().cloned().collect();
         let member = Some(Membership { fleet: fleet.name.clone(), canary: false });
         let rules = Rules { name: name.clone(), account, places, member, ..fleet.each.clone() };
         policy.credentials.entry(name).or_insert(rules);

@@ -30,7 +30,7 @@ mod warnings;
 use crate::model::policy::{Access, Policy, SecretSource, SinkPolicy, StateUrl, VaultAuth};
 pub use diagnostic::{Diagnostic, Severity};
 use fault::Faults;
-pub use members::{Whole, remembered, whole};
+pub use members::{Remembered, Whole, remembered, whole};
 use reader::Table;
 use std::collections::HashMap;
 use std::fmt;

@@ -57,7 +57,7 @@ def manifest():
     lines += [f"{name} = {value(all_of['dev-dependencies'][name])}" for name in ["tokio", "insta"]]
     lines += ["[[test]]", 'name = "it"', 'path = "tests/it/main.rs"']
     # Compiled once for each mutant, and run for seconds: what is not compiled again may take its time.
-    lines += ["[profile.dev]", "debug = false", "opt-level = 1", '[profile.dev.package."*"]', "opt-level = 2"]
+    lines += ["[profile.dev]", "debug = false", "opt-level = 0", '[profile.dev.package."*"]', "opt-level = 2"]
     return "\n".join(lines) + "\n"
 
 

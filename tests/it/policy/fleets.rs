@@ -6,7 +6,6 @@ use rekeyd::model::fleet::Listed;
 use rekeyd::model::key::AccountSid;
 use rekeyd::model::policy::{Policy, Rules};
 use rekeyd::model::rotation::State;
-use rekeyd::ports::Row;
 
 /// The minimal policy with a fleet in it.
 fn fleet(lines: &str) -> Policy {
@@ -124,10 +123,10 @@ fn the_address_of_the_proof_is_in_the_account() {
 fn those_who_only_look_on_know_the_members_from_the_journal() {
     let policy = fleet(ALL);
     let member = policy.fleets[0].member(&sid(2)).unwrap();
-    let row =
-        |name, account| Row { name, account, seq: 1, state: State::default(), wake: None, waiting: String::new() };
-    let rows = [row(member.clone(), sid(2)), row(member.clone(), sid(3))];
-    assert!(remembered(&policy, &rows[..1]).credentials.contains_key(&member));
+    let knows = |account: &AccountSid| {
+        remembered(&policy, [(&member, account, &State::default())]).credentials.contains_key(&member)
+    };
+    assert!(knows(&sid(2)));
     // A credential of that name in another account is none of the fleet.
-    assert!(!remembered(&policy, &rows[1..]).credentials.contains_key(&member));
+    assert!(!knows(&sid(3)));
 }
