@@ -3,6 +3,7 @@
 mod drift;
 mod permissions;
 mod publish;
+mod stray;
 mod wave;
 
 use jiff::Timestamp;
