@@ -163,8 +163,10 @@ fn a_key_of_another_credential_is_not_adopted() {
 }
 
 #[test]
-fn what_lacks_of_grace_by_twilios_clock_alone_does_not_keep_the_sinks_from_being_read() {
-    let mut scene = grace_since(0).now(HOUR);
+fn what_lacks_of_grace_by_twilios_clock_alone_does_not_keep_twilio_from_being_asked_for_its_date() {
+    let mut scene = grace_since(0).now(HOUR).serves(2, "2", HOUR);
     scene.now.twilio = Some(at(HOUR - 10_000).wall);
-    assert_eq!(scene.step(), Step::Look(vec![place()]));
+    assert_eq!(scene.step(), Step::Fetch(sid(1)));
+    // One second more: so coarse is the `Date` header.
+    assert_eq!(scene.fetched(1, HOUR).waits(), Some(Duration::from_secs(11)));
 }
