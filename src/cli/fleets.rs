@@ -1,7 +1,7 @@
 //! Who belongs to the fleets: asked of Twilio at the start, and from then on as often as keys are listed.
 
 use super::assemble::chain;
-use super::{CliError, Kind};
+use super::{CliError, Kind, out};
 use crate::adapters::clock::SystemClock;
 use crate::adapters::twilio::TwilioClient;
 use crate::adapters::{http, secrets};
@@ -20,6 +20,8 @@ pub(super) struct Roll {
     failures: u32,
     /// When it is asked for again, in running time: whoever stops waiting for it does not put it off.
     due: Option<Duration>,
+    /// It was asked for just now, and nobody has begun with it yet.
+    fresh: bool,
 }
 
 impl Roll {
@@ -27,6 +29,12 @@ impl Roll {
     /// have to wait: without Twilio nothing could be done for them.
     pub(super) async fn called(&mut self, policy: &Policy) {
         self.due = None;
+        if !std::mem::take(&mut self.fresh) {
+            self.ask(policy).await;
+        }
+    }
+
+    async fn ask(&mut self, policy: &Policy) {
         if !policy.fleets.iter().any(Fleet::is_discovered) {
             self.listed = None;
             return;
@@ -55,8 +63,10 @@ impl Roll {
             let pause = if self.failures == 0 { every } else { backoff::delay(self.failures, "fleets").min(every) };
             let due = *self.due.get_or_insert(clock.running() + pause);
             clock.sleep(due.saturating_sub(clock.running())).await;
-            self.called(written).await;
+            self.due = None;
+            self.ask(written).await;
             if self.whole(written).policy.credentials != now.credentials {
+                self.fresh = true;
                 tracing::info!("others belong to the fleets now");
                 return;
             }
@@ -64,11 +74,13 @@ impl Roll {
     }
 }
 
-/// The policy with everybody who belongs to a fleet now, for who only looks.
-pub(super) async fn asked(policy: &Policy) -> Result<Whole, CliError> {
+/// The policy with everybody who belongs to a fleet now, for who only looks; who was left out is told.
+pub(super) async fn asked(policy: &Policy) -> Result<Policy, CliError> {
     let discovered = policy.fleets.iter().any(Fleet::is_discovered);
     let listed = if discovered { Some(accounts(policy).await?) } else { None };
-    Ok(whole(policy, listed.as_deref()))
+    let Whole { policy, left_out } = whole(policy, listed.as_deref());
+    left_out.iter().for_each(|why| out::error(&format!("warning: {why}")));
+    Ok(policy)
 }
 
 async fn accounts(policy: &Policy) -> Result<Vec<Listed>, CliError> {

@@ -3,7 +3,6 @@
 use super::assemble::{Doors, Purpose, doors};
 use super::fleets::asked;
 use super::{CliError, Kind, out};
-use crate::config::Whole;
 use crate::model::document::Names;
 use crate::model::fault::{Failure, Fault};
 use crate::model::key::AccountSid;
@@ -17,8 +16,7 @@ const AT_ONCE: usize = 16;
 
 /// Lists the keys of every account, and reads every place of every sink.
 pub(super) async fn check(policy: &Policy) -> Result<(), CliError> {
-    let Whole { policy, left_out } = asked(policy).await?;
-    left_out.iter().for_each(|why| out::error(&format!("warning: {why}")));
+    let policy = asked(policy).await?;
     let doors = doors(&policy, Purpose::Look).await?;
     let accounts = stream::iter(policy.delete_budgets().into_keys()).map(|sid| account(&policy, &doors, sid));
     let problems: Vec<String> = accounts.buffered(AT_ONCE).filter_map(std::future::ready).collect().await;

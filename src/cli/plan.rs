@@ -5,7 +5,6 @@ use super::daemon::visit;
 use super::fleets::asked;
 use super::status::{span, waiting_for};
 use super::{CliError, Kind, load, out};
-use crate::config::Whole;
 use crate::decide::{Hand, Sight, Step, View, Weather, plan, step};
 use crate::model::event::Event;
 use crate::model::key::{AccountSid, KeySid};
@@ -66,8 +65,7 @@ struct Report {
 const AT_ONCE: usize = 16;
 
 pub(super) async fn run(config: &Path, args: Args) -> Result<(), CliError> {
-    let Whole { policy, left_out } = asked(&load(config)?.policy).await?;
-    left_out.iter().for_each(|why| out::error(&format!("warning: {why}")));
+    let policy = asked(&load(config)?.policy).await?;
     let doors = doors(&policy, Purpose::Look).await?;
     let known = known(&policy).await?;
     let accounts = accounts(&policy, &doors, &known.rows).await;

@@ -33,7 +33,13 @@ pub(super) async fn run(config: &Path, Args {}: Args) -> Result<(), CliError> {
     loop {
         let sources = Sources::of(&loaded.policy);
         warn_of(&loaded.warnings);
-        roll.called(&loaded.policy).await;
+        tokio::select! {
+            () = roll.called(&loaded.policy) => (),
+            signal = signals.stop() => {
+                tracing::info!(signal, "stopping");
+                break;
+            }
+        }
         let Whole { policy, left_out } = roll.whole(&loaded.policy);
         left_out.iter().for_each(|why| tracing::warn!("{why}"));
         let policy = Arc::new(policy);

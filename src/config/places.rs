@@ -37,25 +37,13 @@ impl<'s> Taken<'s> {
 
     /// Reads `publish_to`. Places that can stage a value come first, else the order is that of the file.
     pub(super) fn read(&mut self, table: &Table<'_>, credential: &str) -> Option<Vec<Place>> {
-        let field = table.need("publish_to", LIST, Some)?;
-        let items = field.items(LIST)?;
-        if items.is_empty() {
-            field.wrong("a new key would be known to nobody", LIST);
-        }
-        let places: Vec<_> = items.iter().map(|item| self.place(item, credential)).collect();
-        in_order(places)
+        all(table, |item| self.place(item, credential))
     }
 
     /// Reads `publish_to` of a fleet, whose places have the account in them. Whether they are taken shows when the accounts
     /// are known.
     pub(super) fn templates(&self, table: &Table<'_>) -> Option<Vec<Place>> {
-        let field = table.need("publish_to", LIST, Some)?;
-        let items = field.items(LIST)?;
-        if items.is_empty() {
-            field.wrong("a new key would be known to nobody", LIST);
-        }
-        let read: Vec<_> = items.iter().map(|item| self.template(item)).collect();
-        in_order(read)
+        all(table, |item| self.template(item))
     }
 
     fn template(&self, item: &Field<'_>) -> Option<(Kind, Place)> {
@@ -127,7 +115,13 @@ impl<'s> Taken<'s> {
 }
 
 /// All places, if all are right; those that can stage a value first.
-fn in_order(places: Vec<Option<(Kind, Place)>>) -> Option<Vec<Place>> {
+fn all(table: &Table<'_>, one: impl FnMut(&Field<'_>) -> Option<(Kind, Place)>) -> Option<Vec<Place>> {
+    let field = table.need("publish_to", LIST, Some)?;
+    let items = field.items(LIST)?;
+    if items.is_empty() {
+        field.wrong("a new key would be known to nobody", LIST);
+    }
+    let places: Vec<_> = items.iter().map(one).collect();
     let mut places = places.into_iter().collect::<Option<Vec<_>>>().filter(|places| !places.is_empty())?;
     places.sort_by_key(|(kind, _)| *kind != Kind::SecretsManager);
     Some(places.into_iter().map(|(_, place)| place).collect())

@@ -10,15 +10,13 @@ use crate::model::names::CredentialName;
 use crate::model::policy::{Policy, Rules};
 use crate::model::rotation::State;
 use crate::model::time::Uptime;
-use crate::ports::{JournalError, Page};
+use crate::ports::{JournalError, Row};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::sync::Mutex;
 
 /// How old the journal's answer may be.
 const LATELY: Duration = Duration::from_secs(1);
-/// How many members are read at once.
-const MANY: usize = 500;
 
 /// The fleets of the policy.
 pub(super) struct Fleets(BTreeMap<FleetName, (Fleet, Mutex<Line>)>);
@@ -64,22 +62,13 @@ impl Engine {
     }
 
     async fn members(&self, fleet: &Fleet) -> Result<Vec<wave::Member>, JournalError> {
-        let (prefix, now) = (fleet.prefix(), self.now());
-        let (mut members, mut last) = (Vec::new(), None::<CredentialName>);
-        loop {
-            let page = Page { prefix: &prefix, after: last.as_ref(), limit: MANY };
-            let rows = self.ports.journal.rows_after(page).await?;
-            for row in &rows {
-                let of_it = |rules: &&Rules| rules.member.as_ref().is_some_and(|member| member.fleet == fleet.name);
-                if let Some(rules) = self.rules(&row.name).filter(of_it) {
-                    members.push(wave::Member::of(rules, &row.state, now));
-                }
-            }
-            match rows.last().filter(|_| rows.len() == MANY) {
-                Some(row) => last = Some(row.name.clone()),
-                None => return Ok(members),
-            }
-        }
+        let (mut members, now) = (Vec::new(), self.now());
+        let of_it = |rules: &&Rules| rules.member.as_ref().is_some_and(|member| member.fleet == fleet.name);
+        let take_in = |row: &Row| {
+            members.extend(self.rules(&row.name).filter(of_it).map(|rules| wave::Member::of(rules, &row.state, now)));
+        };
+        self.each_row(&fleet.prefix(), take_in).await?;
+        Ok(members)
     }
 
     /// A credential was given back: what it did is in the journal now.

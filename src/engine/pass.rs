@@ -12,7 +12,7 @@ use crate::model::policy::Rules;
 use crate::model::reason::Breaker;
 use crate::model::rotation::State;
 use crate::model::time::{Moment, later};
-use crate::ports::{Ask, Enrolled, JournalError, Page, PassOver, Request};
+use crate::ports::{Ask, Enrolled, JournalError, Page, PassOver, Request, Row};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ const JUMP: Duration = Duration::from_secs(60);
 /// The longest time between two notes of the running time (protocol, rule 10).
 const CHECKPOINT: Duration = Duration::from_secs(30);
 
-/// How many credentials are read at once at the start.
+/// How many credentials are read at once.
 const MANY: usize = 500;
 
 /// What a pass remembers for the next one.
@@ -41,25 +41,32 @@ impl Engine {
         let now = self.now();
         let mut wakes = Vec::with_capacity(self.policy.credentials.len());
         let mut new: BTreeSet<&CredentialName> = self.policy.credentials.keys().collect();
-        // A page at a time: all states at once are most of what a daemon with many credentials ever has in memory.
-        let mut last = None;
-        loop {
-            let rows = self.ports.journal.rows_after(Page { prefix: "", after: last.as_ref(), limit: MANY }).await?;
-            for row in &rows {
-                if let Some(rules) = self.rules(&row.name) {
-                    new.remove(&row.name);
-                    wakes.push(self.enrolled(rules, &row.state, row.wake, row.seq, now));
-                }
+        let known = |row: &Row| {
+            if let Some(rules) = self.rules(&row.name) {
+                new.remove(&row.name);
+                wakes.push(self.enrolled(rules, &row.state, row.wake, row.seq, now));
             }
-            match rows.last().filter(|_| rows.len() == MANY) {
-                Some(row) => last = Some(row.name.clone()),
-                None => break,
-            }
-        }
+        };
+        self.each_row("", known).await?;
         for rules in new.into_iter().filter_map(|name| self.rules(name)) {
             wakes.push(self.enrolled(rules, &State::default(), None, 0, now));
         }
         self.ports.journal.enrol(wakes).await
+    }
+
+    /// Looks at each row whose name begins so. A page at a time: all states at once are most of what a daemon with many
+    /// credentials ever has in memory.
+    pub(super) async fn each_row(&self, prefix: &str, mut look: impl FnMut(&Row)) -> Result<(), JournalError> {
+        let mut last = None::<CredentialName>;
+        loop {
+            let page = Page { prefix, after: last.as_ref(), limit: MANY };
+            let rows = self.ports.journal.rows_after(page).await?;
+            rows.iter().for_each(&mut look);
+            match rows.last().filter(|_| rows.len() == MANY) {
+                Some(row) => last = Some(row.name.clone()),
+                None => return Ok(()),
+            }
+        }
     }
 
     fn enrolled(&self, rules: &Rules, state: &State, wake: Option<Timestamp>, seq: u64, now: Moment) -> Enrolled {
