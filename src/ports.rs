@@ -27,8 +27,8 @@ use url::Url;
 /// Twilio: makes, shows and deletes keys, and tells whether a pair works.
 #[async_trait]
 pub trait Issuer: Send + Sync {
-    /// Creates a key, a Restricted one if permissions are given; exactly one request is sent, whatever happens to it.
-    async fn create(&self, account: &AccountSid, label: &Label, permissions: Option<&Permissions>) -> Outcome<NewKey>;
+    /// Creates a key; exactly one request is sent, whatever happens to it.
+    async fn create(&self, account: &AccountSid, label: &Label, make: Make<'_>) -> Outcome<NewKey>;
 
     /// Every key of the account, all pages, each key once. Only a hint: a key may be missing from it (rule 16).
     async fn list(&self, account: &AccountSid) -> Outcome<Vec<KeyFacts>>;
@@ -55,7 +55,18 @@ pub trait Issuer: Send + Sync {
     fn date(&self) -> Option<(Timestamp, Duration)>;
 }
 
-/// A key as Twilio answered its creation: the only time its secret is ever shown.
+/// What is to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Make<'m> {
+    /// An ordinary API key.
+    Standard,
+    /// An API key that may do only this.
+    Restricted(&'m Permissions),
+    /// A key pair: made here, and its public half registered.
+    KeyPair,
+}
+
+/// A key as Twilio answered its creation, or as it was made here: the only time its secret is ever seen.
 pub struct NewKey {
     /// What is known of it.
     pub facts: KeyFacts,

@@ -12,7 +12,7 @@ use rekeyd::model::key::{AccountSid, KeySid, Label, LabelKey};
 use rekeyd::model::names::{CredentialName, Instance};
 use rekeyd::model::policy::{Access, Admin, SecretSource, TwilioPolicy};
 use rekeyd::model::secret::Secret;
-use rekeyd::ports::{Clock as _, Issuer as _};
+use rekeyd::ports::{Clock as _, Issuer as _, Make};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -44,7 +44,12 @@ pub fn make(port: &str, rotations: &str) {
     let admin = Admin { account: account.clone(), key, secret, pkcv: None };
     let base_url = format!("http://127.0.0.1:{port}").parse().unwrap();
     let access = Access { base_url, admin, pkcv: None };
-    let policy = TwilioPolicy { account, access, accounts: std::collections::BTreeMap::new() };
+    let policy = TwilioPolicy {
+        account,
+        access,
+        accounts: std::collections::BTreeMap::new(),
+        key_pairs: std::collections::BTreeSet::new(),
+    };
     let read = |_: &SecretSource| Ok(Secret::new(MAIN_SECRET.to_owned()));
     let client = Arc::new(TwilioClient::new(&policy, &read, Arc::new(SystemClock::new())).unwrap());
     let turns = Arc::new(Semaphore::new(IN_FLIGHT as usize));
@@ -68,7 +73,7 @@ async fn rotate(client: Arc<TwilioClient>, turns: Arc<Semaphore>) {
     let attempt = SystemClock::new().attempt();
     let label = Label::new(&LabelKey::new([0; 32]), &account, &instance, &credential, attempt);
     let turn = async || turns.acquire().await.unwrap();
-    let created = in_turn(turn().await, client.create(&account, &label, None)).await;
+    let created = in_turn(turn().await, client.create(&account, &label, Make::Standard)).await;
     for _ in 0..5 {
         in_turn(turn().await, client.probe(&account, &created.facts.sid, &created.secret, None)).await;
     }

@@ -63,6 +63,9 @@ fn main() {
             rigs.push(Rig::new(name, DUE, replicas, Some(server), Sink::Files));
         }
     }
+    if wanted("fleet") {
+        rigs.push(Rig::new(rig::FLEET, KNOWN, 1, None, Sink::Fleets));
+    }
     if let Some(emulator) = emulator {
         rigs.push(Rig::new(rig::SECRETS_MANAGER, DUE, 1, None, Sink::Emulator(emulator.url())));
     }
@@ -77,7 +80,7 @@ fn main() {
         if matches!(rig.sink, Sink::Emulator(_)) {
             report.beside.extend(plain::measure(rig, DUE));
         }
-        if rig.known == KNOWN && wanted("idle") {
+        if rig.name == rig::MANY && wanted("idle") {
             report.idle = Some(idle::measure(rig));
         }
     }

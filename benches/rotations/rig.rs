@@ -1,7 +1,7 @@
 //! One installation: a folder, a sandbox, a journal, and as many daemons as share it.
 
 use crate::plain::SCRIPT;
-use crate::report::Figures;
+use crate::report::{Figures, IN_FLIGHT, TASKS};
 use crate::sandbox::{ACCOUNT, LATENCY, MAIN_KEY, MAIN_SECRET, Sandbox, ask};
 use crate::server::{Server, free_port};
 use crate::watched::{Watched, machine};
@@ -20,7 +20,12 @@ pub enum Sink {
     Files,
     /// The emulator of Secrets Manager at this address.
     Emulator(String),
+    /// A directory too, for the members of fleets.
+    Fleets,
 }
+
+/// Subaccounts, each of them in every fleet.
+pub const SUBACCOUNTS: usize = 1_000;
 
 /// The runs as the table names them.
 pub const SQLITE: &str = "SQLite";
@@ -28,6 +33,7 @@ pub const MANY: &str = "SQLite, 10,000 known";
 pub const ONE: &str = "PostgreSQL, one replica";
 pub const THREE: &str = "PostgreSQL, three replicas";
 pub const SECRETS_MANAGER: &str = "SQLite, Secrets Manager";
+pub const FLEET: &str = "1,000 of 10,000 in ten fleets";
 /// Runs that are compared: the second is so many times as fast as the first.
 pub const PAIRS: [(&str, &str); 2] = [(SCRIPT, SECRETS_MANAGER), (ONE, THREE)];
 
@@ -43,7 +49,7 @@ pub struct Rig {
 }
 
 /// How long a run may take.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(900);
 
 /// The next full minute of the wall clock, waited for: a schedule that names it is due from then on, and then not for a
 /// year.
@@ -57,6 +63,11 @@ pub fn next_minute() -> Timestamp {
 }
 
 impl Rig {
+    /// Calls at the same time: 32 of each account, and by each process no more than it has tasks for.
+    fn in_flight(&self) -> u64 {
+        if matches!(self.sink, Sink::Fleets) { TASKS } else { IN_FLIGHT * self.replicas as u64 }
+    }
+
     /// Makes an installation and gives each of its credentials a first key, without latency and not measured.
     pub fn new(name: &'static str, known: usize, replicas: usize, server: Option<&Server>, sink: Sink) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -71,7 +82,7 @@ impl Rig {
                 runtime.block_on(postgres::fresh(server)).url.to_string()
             }
         };
-        let sandbox = Sandbox::start(folder.path());
+        let sandbox = Sandbox::start(folder.path(), if matches!(sink, Sink::Fleets) { SUBACCOUNTS } else { 0 });
         let rig = Self { name, known, replicas, sink, sandbox, folder, state };
         let began = Instant::now();
         let (daemon, _) = rig.spawn(0, None);
@@ -129,6 +140,7 @@ impl Rig {
         Figures {
             name: self.name,
             replicas: self.replicas,
+            in_flight: self.in_flight(),
             rotations: due,
             took: last - first,
             cpu: cpu - readied.iter().map(|(_, cpu)| *cpu).sum::<Duration>(),
@@ -161,7 +173,7 @@ impl Rig {
     pub fn policy(&self, port: u16, due: Option<(Timestamp, usize)>) -> String {
         let (dir, url, state) = (self.folder.path().display(), self.sandbox.port, &self.state);
         let sink = match &self.sink {
-            Sink::Files => format!("kind = \"directory\"\npath = \"{dir}/secrets\""),
+            Sink::Files | Sink::Fleets => format!("kind = \"directory\"\npath = \"{dir}/secrets\""),
             Sink::Emulator(url) => {
                 format!("kind = \"aws-secrets-manager\"\nregion = \"eu-west-1\"\nendpoint_url = \"{url}\"")
             }
@@ -194,6 +206,17 @@ allow_short = true
 account_deletes_per_hour = 100000
 "#
         );
+        if matches!(self.sink, Sink::Fleets) {
+            for number in 0..self.known / SUBACCOUNTS {
+                let first = number * SUBACCOUNTS;
+                let schedule =
+                    schedule.as_deref().filter(|_| due.is_some_and(|(_, due)| first < due)).unwrap_or_default();
+                let place = format!("publish_to = [{{ sink = \"sink\", name = \"{{account_sid}}-{number}\" }}]");
+                let waves = "accounts = {}\nwaves = { canary = 0, hold = \"0s\", batch = 10000 }";
+                writeln!(policy, "[[fleets]]\nname = \"fleet-{number}\"\n{waves}\n{schedule}{place}").unwrap();
+            }
+            return policy;
+        }
         for number in 0..self.known {
             let schedule = schedule.as_deref().filter(|_| due.is_some_and(|(_, due)| number < due)).unwrap_or_default();
             let place = format!("publish_to = [{{ sink = \"sink\", name = \"credential-{number:05}\" }}]");

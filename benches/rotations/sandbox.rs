@@ -26,11 +26,14 @@ pub struct Sandbox {
 
 impl Sandbox {
     /// Starts it; calls take no time until they are told to.
-    pub fn start(folder: &Path) -> Self {
+    pub fn start(folder: &Path, subaccounts: usize) -> Self {
         let port = free_port();
         let mut command = Command::new(env!("CARGO_BIN_EXE_rekeyd"));
         command.args(["sandbox", "--listen", &format!("127.0.0.1:{port}"), "--account", ACCOUNT]);
         command.args(["--main-key", MAIN_KEY, "--main-key-secret-file"]).arg(folder.join("main_key"));
+        if subaccounts > 0 {
+            command.args(["--subaccounts", &subaccounts.to_string()]);
+        }
         let process = Watched::start(command);
         while ask(port, "GET", "/_sandbox/state", "").is_none() {
             std::thread::sleep(Duration::from_millis(20));

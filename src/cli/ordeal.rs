@@ -16,10 +16,10 @@ use crate::model::document::{Names, Pair};
 use crate::model::fault::Outcome;
 use crate::model::key::{AccountSid, AttemptId, KeyFacts, KeySid, Label};
 use crate::model::names::{Place, Version};
-use crate::model::permission::{Granted, Permissions};
+use crate::model::permission::Granted;
 use crate::model::rule::Rule;
 use crate::model::secret::Secret;
-use crate::ports::{Issuer, Journal, NewKey, Reading, Sink, Standing, Verdict, Written};
+use crate::ports::{Issuer, Journal, Make, NewKey, Reading, Sink, Standing, Verdict, Written};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use rustix::process::{Signal, getpid, kill_process};
@@ -128,8 +128,8 @@ struct Around {
 
 #[async_trait]
 impl Issuer for Around {
-    async fn create(&self, account: &AccountSid, label: &Label, permissions: Option<&Permissions>) -> Outcome<NewKey> {
-        let create = self.issuer.create(account, label, permissions);
+    async fn create(&self, account: &AccountSid, label: &Label, make: Make<'_>) -> Outcome<NewKey> {
+        let create = self.issuer.create(account, label, make);
         match self.points {
             Some(points) => points.around("create", create).await,
             None => create.await.map(|new| panic!("an ordeal with {}", new.secret.expose())),

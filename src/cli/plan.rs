@@ -10,7 +10,7 @@ use crate::model::event::Event;
 use crate::model::key::{AccountSid, KeySid};
 use crate::model::names::{CredentialName, Place, SinkName};
 use crate::model::permission::{Permission, Permissions, difference};
-use crate::model::policy::{Allow, Policy, Rules, StateUrl};
+use crate::model::policy::{Allow, KeyKind, Policy, Rules, StateUrl};
 use crate::model::reason::Reason;
 use crate::model::rotation::{Current, Phase, State};
 use crate::model::time::{Moment, Uptime};
@@ -191,14 +191,15 @@ fn steps(rules: &Rules, state: &State, reason: Reason) -> Vec<String> {
 fn made(rules: &Rules, current: Option<&Current>) -> String {
     let has = current.and_then(|current| current.permissions.as_ref());
     let list = |these: &Permissions| these.iter().map(Permission::as_str).collect::<Vec<_>>().join(", ");
-    match (&rules.allow, has) {
-        (None, None) => "a key".to_owned(),
-        (None, Some(has)) => {
+    match (&rules.kind, has) {
+        (KeyKind::KeyPair, _) => "a key pair".to_owned(),
+        (KeyKind::Standard, None) => "a key".to_owned(),
+        (KeyKind::Standard, Some(has)) => {
             format!("an ordinary key, which may do everything, in place of one that may do {}", list(has))
         }
-        (Some(Allow::LikeKey(sid)), _) => format!("a Restricted key that may do what {sid} may"),
-        (Some(Allow::These(these)), None) => format!("a Restricted key that may do {}", list(these)),
-        (Some(Allow::These(these)), Some(has)) => match difference(has, these) {
+        (KeyKind::Restricted(Allow::LikeKey(sid)), _) => format!("a Restricted key that may do what {sid} may"),
+        (KeyKind::Restricted(Allow::These(these)), None) => format!("a Restricted key that may do {}", list(these)),
+        (KeyKind::Restricted(Allow::These(these)), Some(has)) => match difference(has, these) {
             (more, less) if more.is_empty() && less.is_empty() => "a Restricted key that may do the same".to_owned(),
             (more, less) if less.is_empty() => format!("a Restricted key that may do {} as well", list(&more)),
             (more, less) if more.is_empty() => format!("a Restricted key that may no longer do {}", list(&less)),

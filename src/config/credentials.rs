@@ -2,15 +2,16 @@
 
 use super::cadence::{Calendar, cadence};
 use super::duration::{DAY, SECOND, Short};
-use super::kind::{Kind, kind};
+use super::kind::{Nature, kind};
+use super::members::{of_api_keys, of_kind};
 use super::places::Taken;
 use super::reader::{Field, Table};
 use super::timing::Floors;
-use super::twilio::{Home, Homes, account_sid, key_sid};
+use super::twilio::{Homes, account_sid, key_sid, public_key_sid};
 use crate::model::document::Members;
 use crate::model::key::{AccountSid, KeySid, LABEL_LIMIT, Label};
 use crate::model::names::{CredentialName, Instance};
-use crate::model::policy::{Allow, Cadence, Rules, Verify};
+use crate::model::policy::{Allow, Cadence, KeyKind, Rules, Verify};
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 use url::Url;
@@ -19,7 +20,6 @@ use url::Url;
 pub(super) const MOST: usize = 10_000;
 const CREDENTIALS: &str = "tables `[[credentials]]`";
 const VERIFY: &str = "{ successes = 3, over = \"10s\" }";
-const MEMBERS: &str = "{ accountSid = \"…\", apiKeySid = \"…\", apiKeySecret = \"…\", rekeyd = \"…\" }";
 
 /// What the rest of the file says, as far as it could be read.
 pub(super) struct Ground<'g> {
@@ -67,7 +67,7 @@ pub(super) fn defaults<'d>(table: Option<&'d Table<'_>>, floors: Floors, calenda
         defaults.field = Some(field);
     }
     defaults.verify = table.or("verify", usual.clone(), |field| verify(field, Some(&usual), floors));
-    defaults.members = table.or("members", Members::default(), |field| members(field, Some(&Members::default())));
+    defaults.members = table.or("members", Members::default(), of_api_keys);
     table.finish();
     defaults
 }
@@ -112,16 +112,17 @@ impl Reader<'_, '_> {
         let name = table.need("name", CredentialName::ACCEPTS, |field| self.name(field));
         let account = table.maybe("account_sid", |field| ground.account(field));
         let account = account.and_then(|own| own.or(ground.account.clone()));
-        let wanted = ground.wanted(&table, ground.homes.of(account.as_ref()));
-        if let (Some(Wanted { allow: Some(Allow::LikeKey(like)), .. }), Some(field)) =
+        let wanted = ground.wanted(&table, account.as_ref());
+        if let (Some(Wanted { kind: KeyKind::Restricted(Allow::LikeKey(like)), .. }), Some(field)) =
             (&wanted, table.field("clone_policy_of"))
         {
             self.liked.push((like.clone(), field.offset()));
         }
-        let adopt = table.maybe("adopt", |field| self.adopt(field));
+        let pairs = wanted.as_ref().is_some_and(|wanted| wanted.kind == KeyKind::KeyPair);
+        let adopt = table.maybe("adopt", |field| self.adopt(field, pairs));
         let places = self.taken.read(&table, called.unwrap_or("another credential"));
         table.finish();
-        let Wanted { cadence, grace, verify, allow, verify_url, members } = wanted?;
+        let Wanted { cadence, grace, verify, kind, verify_url, members } = wanted?;
         Some(Rules {
             name: name?,
             account: account?,
@@ -129,7 +130,7 @@ impl Reader<'_, '_> {
             grace,
             verify,
             adopt: adopt?,
-            allow,
+            kind,
             verify_url,
             members,
             places: places?,
@@ -164,11 +165,12 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn adopt(&mut self, field: Field<'_>) -> Option<KeySid> {
-        let sid = key_sid(field)?;
+    fn adopt(&mut self, field: Field<'_>, pairs: bool) -> Option<KeySid> {
+        let sid = if pairs { KeySid::from(&public_key_sid(field)?) } else { key_sid(field)? };
         let accepts = "the SID of a hand-made key that this credential replaces";
         if sid.may_be_among(&self.ground.roots) {
-            field.clashes("this is the Main key: once it is replaced, it would be deleted", accepts);
+            let root = if pairs { "this is the key that signs the calls of rekeyd" } else { "this is the Main key" };
+            field.clashes(format!("{root}: once it is replaced, it would be deleted"), accepts);
             return None;
         }
         if let Some(first) = self.adopted.insert(sid.as_str().to_ascii_lowercase(), field.offset()) {
@@ -185,22 +187,29 @@ pub(super) struct Wanted {
     pub cadence: Cadence,
     pub grace: Duration,
     pub verify: Verify,
-    pub allow: Option<Allow>,
+    pub kind: KeyKind,
     pub verify_url: Option<Url>,
     pub members: Members,
 }
 
 impl Ground<'_> {
-    /// Reads it; `home` is where the keys are managed.
-    pub(super) fn wanted(&self, table: &Table<'_>, home: &Home) -> Option<Wanted> {
+    /// Reads it; for a fleet there is no one account.
+    pub(super) fn wanted(&self, table: &Table<'_>, account: Option<&AccountSid>) -> Option<Wanted> {
         let defaults = &self.defaults;
-        let kind = kind(table, home, self.floors);
-        let times = self.times(table, kind.as_ref().and_then(|kind| kind.tokens));
+        let nature = kind(table, self.homes.of(account), account, self.floors);
+        let times = self.times(table, nature.as_ref().and_then(|nature| nature.tokens));
         let verify = table.maybe("verify", |field| verify(field, defaults.verify.as_ref(), self.floors));
-        let members = table.maybe("members", |field| members(field, defaults.members.as_ref()));
-        let ((cadence, grace), Kind { allow, verify_url, .. }) = (times?, kind?);
-        let (verify, members) = (verify?.or(defaults.verify.clone())?, members?.or(defaults.members.clone())?);
-        Some(Wanted { cadence, grace, verify, allow, verify_url, members })
+        let pairs = nature.as_ref().is_some_and(|nature| nature.kind == KeyKind::KeyPair);
+        let members = of_kind(table, defaults.members.as_ref(), pairs);
+        let ((cadence, grace), Nature { kind, verify_url, .. }) = (times?, nature?);
+        Some(Wanted {
+            cadence,
+            grace,
+            verify: verify?.or(defaults.verify.clone())?,
+            kind,
+            verify_url,
+            members: members?,
+        })
     }
 
     /// Reads the account of a credential. What is said of an account holds for it as it is written there.
@@ -268,34 +277,5 @@ fn verify(field: Field<'_>, defaults: Option<&Verify>, floors: Floors) -> Option
     Some(Verify {
         successes: successes?.or(defaults.map(|verify| verify.successes))?,
         over: over?.or(defaults.map(|verify| verify.over))?,
-    })
-}
-
-/// What the members of the published object are called; what is left out comes from the defaults.
-fn members(field: Field<'_>, defaults: Option<&Members>) -> Option<Members> {
-    let table = field.table(MEMBERS)?;
-    let account_sid = table.maybe("accountSid", member);
-    let api_key_sid = table.maybe("apiKeySid", member);
-    let api_key_secret = table.maybe("apiKeySecret", member);
-    let stamp = table.maybe("rekeyd", member);
-    table.finish();
-    let members = Members {
-        account_sid: account_sid?.or(defaults.map(|members| members.account_sid.clone()))?,
-        api_key_sid: api_key_sid?.or(defaults.map(|members| members.api_key_sid.clone()))?,
-        api_key_secret: api_key_secret?.or(defaults.map(|members| members.api_key_secret.clone()))?,
-        stamp: stamp?.or(defaults.map(|members| members.stamp.clone()))?,
-    };
-    let names = [&members.account_sid, &members.api_key_sid, &members.api_key_secret, &members.stamp];
-    let distinct = names.iter().collect::<std::collections::BTreeSet<_>>().len() == names.len();
-    if !distinct {
-        field.clashes("two members have the same name: one would overwrite the other", "four names, all different");
-    }
-    distinct.then_some(members)
-}
-
-fn member(field: Field<'_>) -> Option<String> {
-    field.parse("1 to 128 characters, none of them a control character", |text| {
-        let fits = (1..=128).contains(&text.chars().count()) && !text.contains(char::is_control);
-        if fits { Ok(text.to_owned()) } else { Err("this is no name for a member of a JSON object here") }
     })
 }

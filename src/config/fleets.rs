@@ -8,7 +8,7 @@ use super::twilio::account_sid;
 use crate::model::fleet::{Choice, Fleet, FleetName, Pattern, Waves};
 use crate::model::key::AccountSid;
 use crate::model::names::CredentialName;
-use crate::model::policy::{Allow, Rules};
+use crate::model::policy::{Allow, KeyKind, Rules};
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
@@ -42,11 +42,16 @@ fn fleet(
     let name = table.need("name", FleetName::ACCEPTS, |field| name(field, ground, names));
     let choice = table.need("accounts", ACCOUNTS, choice);
     let waves = table.or("waves", usual(), |field| waves(field, ground.floors.short));
-    let wanted = ground.wanted(&table, ground.homes.of(None));
+    let wanted = ground.wanted(&table, None);
     let places = taken.templates(&table);
     table.finish();
-    let Wanted { cadence, grace, verify, allow, verify_url, members } = wanted?;
-    if let (Some(Allow::LikeKey(_)), Some(field)) = (&allow, table.field("clone_policy_of")) {
+    let Wanted { cadence, grace, verify, kind, verify_url, members } = wanted?;
+    if let (KeyKind::KeyPair, Some(field)) = (&kind, table.field("kind")) {
+        let message = "a key pair is managed with a key of its own account, and these are managed from another";
+        field.clashes(message, "API keys, or tables `[[credentials]]` for accounts with keys of their own");
+        return None;
+    }
+    if let (KeyKind::Restricted(Allow::LikeKey(_)), Some(field)) = (&kind, table.field("clone_policy_of")) {
         field.clashes("that key belongs to one account, and a fleet has many", "`allow`, with what its keys may do");
         return None;
     }
@@ -58,7 +63,7 @@ fn fleet(
         grace,
         verify,
         adopt: None,
-        allow,
+        kind,
         verify_url,
         members,
         places: places?,

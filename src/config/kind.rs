@@ -1,11 +1,13 @@
-//! What kind of key a credential has: ordinary, or Restricted to what is listed; and how it is proven.
+//! What the keys of a credential are: ordinary, or Restricted to what is listed, or pairs that sign requests; and how they
+//! are proven.
 
 use super::address::{self, is_loopback};
 use super::reader::{Field, Table};
 use super::timing::Floors;
 use super::twilio::{Home, key_sid};
+use crate::model::key::AccountSid;
 use crate::model::permission::{MOST, Permission, Permissions};
-use crate::model::policy::{Allow, Pkcv};
+use crate::model::policy::{Allow, KeyKind, Pkcv};
 use std::time::Duration;
 use url::{Host, Url};
 
@@ -14,51 +16,33 @@ const VERIFY_URL: &str =
     "https:// and a host of Twilio's, such as \"https://api.twilio.com/2010-04-01/Accounts/AC.../Messages.json\"";
 
 /// What is said of the keys of a credential.
-pub(super) struct Kind {
-    pub allow: Option<Allow>,
+pub(super) struct Nature {
+    pub kind: KeyKind,
     pub verify_url: Option<Url>,
     /// How long the Access Tokens live that are signed with a key.
     pub tokens: Option<Duration>,
 }
 
-/// Reads it; `home` is where the account's keys are managed.
-pub(super) fn kind(table: &Table<'_>, home: &Home, floors: Floors) -> Option<Kind> {
-    let base_url = home.address.as_ref();
-    let restricted = table.or("type", false, |field| field.choice(&[("standard", false), ("restricted", true)]));
+/// Reads it; `home` is where the account's keys are managed. A fleet has many accounts, and none is given.
+pub(super) fn kind(table: &Table<'_>, home: &Home, account: Option<&AccountSid>, floors: Floors) -> Option<Nature> {
+    let pairs = table.or("kind", false, |field| field.choice(&[("api-key", false), ("key-pair", true)]));
+    let is_restricted = table.or("type", false, |field| field.choice(&[("standard", false), ("restricted", true)]));
     let listed = table.maybe("allow", |field| permissions(field).map(Allow::These));
     let cloned = table.maybe("clone_policy_of", |field| key_sid(field).map(Allow::LikeKey));
-    let verify_url = table.maybe("verify_url", |field| verify_url(field, base_url));
+    let url = table.maybe("verify_url", |field| verify_url(field, home.address.as_ref()));
     let tokens = table.maybe("signs_access_tokens", |field| field.duration(floors.tokens()));
-    let (restricted, listed, cloned) = (restricted?, listed?, cloned?);
+    let (pairs, is_restricted, listed, cloned) = (pairs?, is_restricted?, listed?, cloned?);
     let of_restricted = ["allow", "clone_policy_of"].into_iter().find_map(|key| table.field(key));
-    match (restricted, of_restricted) {
-        (true, None) => {
-            table.missing("allow", "it is not said what a Restricted key may do", "`allow` or `clone_policy_of`");
-            return None;
-        }
-        (false, Some(field)) => {
-            field.clashes("only Restricted keys have permissions", "`type = \"restricted\"` beside it");
-            return None;
-        }
-        _ => (),
-    }
-    if let (Some(_), Some(_), Some(field)) = (&listed, &cloned, table.field("clone_policy_of")) {
-        field.clashes("`allow` says already what the keys may do", "one of the two");
+    if let (false, false, Some(field)) = (pairs, is_restricted, of_restricted) {
+        field.clashes("only Restricted keys have permissions", "`type = \"restricted\"` beside it");
         return None;
     }
-    if let (true, Some(field)) = (restricted, table.field("signs_access_tokens")) {
-        // Twilio docs, "Restricted API keys".
-        field.clashes("Restricted keys can not sign Access Tokens", "no such line, or an ordinary key");
-        return None;
-    }
-    if let (true, Some(url), Some(field)) = (restricted, base_url, table.field("type"))
-        && !(is_loopback(url) || matches!(url.domain(), Some("api.twilio.com" | "api.us1.twilio.com")))
-    {
-        // Twilio changelog, 2025-12-10.
-        field.clashes("there are Restricted keys in the region us1 only", "an ordinary key, or an account in us1");
-        return None;
-    }
-    if let (true, Some(Some(url)), Some(field)) = (home.signs, &verify_url, table.field("verify_url"))
+    let kind = match (pairs, is_restricted) {
+        (true, _) => key_pair(table, home, account)?,
+        (false, true) => KeyKind::Restricted(restricted(table, listed, cloned, home)?),
+        (false, false) => KeyKind::Standard,
+    };
+    if let (true, Some(Some(url)), Some(field)) = (home.signs, &url, table.field("verify_url"))
         && !Pkcv::can_sign(&url.path().replace("%7Baccount_sid%7D", "AC"))
     {
         field.clashes(
@@ -67,7 +51,56 @@ pub(super) fn kind(table: &Table<'_>, home: &Home, floors: Floors) -> Option<Kin
         );
         return None;
     }
-    Some(Kind { allow: listed.or(cloned), verify_url: verify_url?, tokens: tokens? })
+    Some(Nature { kind, verify_url: url?, tokens: tokens? })
+}
+
+/// What a Restricted key may do, if there can be one.
+fn restricted(table: &Table<'_>, listed: Option<Allow>, cloned: Option<Allow>, home: &Home) -> Option<Allow> {
+    if listed.is_none() && cloned.is_none() {
+        table.missing("allow", "it is not said what a Restricted key may do", "`allow` or `clone_policy_of`");
+        return None;
+    }
+    if let (Some(_), Some(_), Some(field)) = (&listed, &cloned, table.field("clone_policy_of")) {
+        field.clashes("`allow` says already what the keys may do", "one of the two");
+        return None;
+    }
+    if let Some(field) = table.field("signs_access_tokens") {
+        // Twilio docs, "Restricted API keys".
+        field.clashes("Restricted keys can not sign Access Tokens", "no such line, or an ordinary key");
+        return None;
+    }
+    if let (Some(url), Some(field)) = (&home.address, table.field("type"))
+        && !(is_loopback(url) || matches!(url.domain(), Some("api.twilio.com" | "api.us1.twilio.com")))
+    {
+        // Twilio changelog, 2025-12-10.
+        field.clashes("there are Restricted keys in the region us1 only", "an ordinary key, or an account in us1");
+        return None;
+    }
+    listed.or(cloned)
+}
+
+/// A key pair is proven by a request that it signs, so the account has to take such; and its public half belongs to the
+/// account that registers it, so what manages the account has to be a key of its own.
+fn key_pair(table: &Table<'_>, home: &Home, account: Option<&AccountSid>) -> Option<KeyKind> {
+    let of_api_keys = ["type", "allow", "clone_policy_of", "verify_url", "signs_access_tokens"];
+    if let Some(field) = of_api_keys.into_iter().find_map(|key| table.field(key)) {
+        field.clashes("this is said of API keys, and a key pair is none", "no such line");
+        return None;
+    }
+    let (Some(account), Some(field)) = (account, table.field("kind")) else { return Some(KeyKind::KeyPair) };
+    match &home.admin {
+        _ if !home.signs => {
+            let accepts = "`pkcv` in `[twilio]` or in the account's table, with a pair that is registered by hand";
+            field.clashes("a key pair is proven with a signed request, and this account takes none", accepts);
+            None
+        }
+        Some(admin) if admin != account => {
+            let accepts = "a Main key of its own in the account's table";
+            field.clashes(format!("the keys of this account are managed with what belongs to {admin}"), accepts);
+            None
+        }
+        _ => Some(KeyKind::KeyPair),
+    }
 }
 
 fn permissions(field: Field<'_>) -> Option<Permissions> {

@@ -1,197 +1,60 @@
-//! Who belongs to a fleet: the policy with a credential for each account that was found, and who was left out and why.
-//!
-//! Names of accounts are free text that others may choose: they are checked like everything else that comes from outside, so
-//! that none can lead to another place than its own.
+//! What the members of the published object are called.
 
-use super::credentials::MOST;
-use super::places::fit;
-use super::sinks::{Kind, identity};
-use crate::model::fleet::{ACCOUNT_NAME, ACCOUNT_SID, Choice, Fleet, Listed, Membership};
-use crate::model::key::AccountSid;
-use crate::model::names::{CredentialName, Place};
-use crate::model::policy::{Policy, Rules, SinkPolicy};
-use crate::model::rotation::State;
-use std::collections::{BTreeMap, BTreeSet};
-use url::Url;
+use super::reader::{Field, Table};
+use crate::model::document::Members;
+use std::collections::BTreeSet;
 
-/// A policy with the members of its fleets among the credentials.
-pub struct Whole {
-    /// The policy.
-    pub policy: Policy,
-    /// The accounts that could not be taken in, with the reason.
-    pub left_out: Vec<String>,
+const API_KEYS: &str = "{ accountSid = \"…\", apiKeySid = \"…\", apiKeySecret = \"…\", rekeyd = \"…\" }";
+const KEY_PAIRS: &str = "{ accountSid = \"…\", publicKeySid = \"…\", privateKey = \"…\", rekeyd = \"…\" }";
+
+/// Reads what is said for all credentials, which is said of API keys.
+pub(super) fn of_api_keys(field: Field<'_>) -> Option<Members> {
+    members(field, API_KEYS, ["apiKeySid", "apiKeySecret"], Some(Members::default()))
 }
 
-/// Takes in the accounts that Twilio lists; without a list, those that the policy itself names.
-pub fn whole(policy: &Policy, listed: Option<&[Listed]>) -> Whole {
-    let mut building = Building::of(policy);
-    for fleet in &policy.fleets {
-        let accounts = match listed {
-            Some(listed) => chosen(fleet, listed),
-            None => unasked(fleet),
-        };
-        for (index, (account, name)) in accounts.into_iter().enumerate() {
-            let canary = index < fleet.waves.canary;
-            if let Err(why) = building.take_in(fleet, account, name, canary) {
-                building.left_out.push(format!("{account} is left out of the fleet `{}`: {why}", fleet.name));
-            }
-        }
-    }
-    Whole { policy: building.policy, left_out: building.left_out }
-}
-
-/// A credential as the journal has it.
-pub type Remembered<'r> = (&'r CredentialName, &'r AccountSid, &'r State);
-
-/// Takes in what the journal knows: for those who look on, and have not asked Twilio.
-pub fn remembered<'r>(policy: &Policy, rows: impl IntoIterator<Item = Remembered<'r>>) -> Policy {
-    let mut policy = policy.clone();
-    for (name, account, state) in rows {
-        let fleet = policy.fleets.iter().find(|fleet| fleet.member(account).as_ref() == Some(name));
-        let Some(fleet) = fleet else { continue };
-        let (name, account) = (name.clone(), account.clone());
-        let places = state.places().cloned().collect();
-        let member = Some(Membership { fleet: fleet.name.clone(), canary: false });
-        let rules = Rules { name: name.clone(), account, places, member, ..fleet.each.clone() };
-        policy.credentials.entry(name).or_insert(rules);
-    }
-    policy
-}
-
-/// The accounts of a fleet, those first that go first: as the policy lists them, or else the oldest first. An account that is
-/// suspended holds nobody up.
-fn chosen<'l>(fleet: &'l Fleet, listed: &'l [Listed]) -> Vec<(&'l AccountSid, Option<&'l str>)> {
-    let mut accounts: Vec<&Listed> = match &fleet.choice {
-        Choice::Listed(sids) => {
-            let found: BTreeMap<_, _> = listed.iter().map(|account| (&account.sid, account)).collect();
-            sids.iter().filter_map(|sid| found.get(sid).copied()).collect()
-        }
-        Choice::Named(pattern) => {
-            let own = &fleet.each.account;
-            let mut named: Vec<_> =
-                listed.iter().filter(|account| account.sid != *own && pattern.fits(&account.name)).collect();
-            named.sort_by(|a, b| (a.created, &a.sid).cmp(&(b.created, &b.sid)));
-            named
-        }
+/// Reads what is said for one credential; what is left out comes from the defaults. The two members that only a key pair has
+/// have no other default than their own.
+pub(super) fn of_kind(table: &Table<'_>, defaults: Option<&Members>, pairs: bool) -> Option<Members> {
+    let own = Members::of_key_pairs();
+    let of_pairs = |defaults: &Members| Members {
+        account_sid: defaults.account_sid.clone(),
+        stamp: defaults.stamp.clone(),
+        api_key_sid: own.api_key_sid.clone(),
+        api_key_secret: own.api_key_secret.clone(),
     };
-    accounts.retain(|account| !account.closed);
-    accounts.sort_by_key(|account| !account.active);
-    accounts.into_iter().map(|account| (&account.sid, Some(account.name.as_str()))).collect()
+    let (names, accepts, defaults) = match pairs {
+        false => (["apiKeySid", "apiKeySecret"], API_KEYS, defaults.cloned()),
+        true => (["publicKeySid", "privateKey"], KEY_PAIRS, defaults.map(of_pairs)),
+    };
+    table.maybe("members", |field| members(field, accepts, names, defaults.clone()))?.or(defaults)
 }
 
-/// The accounts that Twilio need not be asked about.
-fn unasked(fleet: &Fleet) -> Vec<(&AccountSid, Option<&str>)> {
-    match &fleet.choice {
-        Choice::Listed(sids) if !fleet.is_discovered() => sids.iter().map(|sid| (sid, None)).collect(),
-        Choice::Listed(_) | Choice::Named(_) => Vec::new(),
+fn members(field: Field<'_>, accepts: &str, names: [&'static str; 2], defaults: Option<Members>) -> Option<Members> {
+    let [sid, secret] = names;
+    let table = field.table(accepts)?;
+    let account_sid = table.maybe("accountSid", member);
+    let api_key_sid = table.maybe(sid, member);
+    let api_key_secret = table.maybe(secret, member);
+    let stamp = table.maybe("rekeyd", member);
+    table.finish();
+    let defaults = defaults?;
+    let members = Members {
+        account_sid: account_sid?.unwrap_or(defaults.account_sid),
+        api_key_sid: api_key_sid?.unwrap_or(defaults.api_key_sid),
+        api_key_secret: api_key_secret?.unwrap_or(defaults.api_key_secret),
+        stamp: stamp?.unwrap_or(defaults.stamp),
+    };
+    let all = BTreeSet::from([&members.account_sid, &members.api_key_sid, &members.api_key_secret, &members.stamp]);
+    let distinct = all.len() == 4;
+    if !distinct {
+        field.clashes("two members have the same name: one would overwrite the other", "four names, all different");
     }
+    distinct.then_some(members)
 }
 
-struct Building {
-    policy: Policy,
-    left_out: Vec<String>,
-    /// The places that are taken, by store.
-    taken: BTreeSet<(String, String)>,
-    /// Names that two accounts would have: neither gets it, or it would depend on the other who has it.
-    doubled: BTreeSet<CredentialName>,
-}
-
-impl Building {
-    fn of(policy: &Policy) -> Self {
-        let policy = policy.clone();
-        let places = policy.credentials.values().flat_map(|rules| &rules.places);
-        let taken = places.filter_map(|place| Some((identity(policy.sinks.get(&place.sink)?), place.path.to_string())));
-        Self { taken: taken.collect(), left_out: Vec::new(), doubled: BTreeSet::new(), policy }
-    }
-
-    fn take_in(
-        &mut self,
-        fleet: &Fleet,
-        account: &AccountSid,
-        called: Option<&str>,
-        canary: bool,
-    ) -> Result<(), String> {
-        let name = fleet.member(account).ok_or("no name can be made for it")?;
-        if let Some(first) = self.policy.credentials.get(&name) {
-            let message = format!("a credential `{name}` is there already, of {}", first.account);
-            let theirs = first.member.as_ref().is_some_and(|member| member.fleet == fleet.name);
-            if theirs && first.account != *account {
-                self.policy.credentials.remove(&name);
-                self.doubled.insert(name);
-            }
-            return Err(message);
-        }
-        if self.doubled.contains(&name) {
-            return Err(format!("several accounts would have the name `{name}`"));
-        }
-        if self.policy.credentials.len() >= MOST {
-            return Err(format!("there are {MOST} credentials already"));
-        }
-        let mut places = Vec::new();
-        for template in &fleet.each.places {
-            places.push(self.place(fleet, template, account, called)?);
-        }
-        let mine = places.iter().map(|(store, place)| (store.clone(), place.path.to_string()));
-        self.taken.extend(mine);
-        let rules = Rules {
-            name: name.clone(),
-            account: account.clone(),
-            verify_url: fleet.each.verify_url.as_ref().map(|url| address(url, account)),
-            places: places.into_iter().map(|(_, place)| place).collect(),
-            member: Some(Membership { fleet: fleet.name.clone(), canary }),
-            ..fleet.each.clone()
-        };
-        self.policy.credentials.insert(name, rules);
-        Ok(())
-    }
-
-    /// The place of a member, with the store it is in.
-    fn place(
-        &self,
-        fleet: &Fleet,
-        template: &Place,
-        account: &AccountSid,
-        called: Option<&str>,
-    ) -> Result<(String, Place), String> {
-        let mut path = template.path.replace(ACCOUNT_SID, account.as_str());
-        if path.contains(ACCOUNT_NAME) {
-            let called = called.ok_or("its name is not known")?;
-            path = path.replace(ACCOUNT_NAME, part(called)?);
-        }
-        let sink = self.policy.sinks.get(&template.sink).ok_or("its sink is not known")?;
-        let kind = match sink {
-            SinkPolicy::Vault { .. } => Kind::Vault,
-            SinkPolicy::SecretsManager { .. } => Kind::SecretsManager,
-            SinkPolicy::Directory { .. } => Kind::Directory,
-        };
-        let path = fit(kind, &path).map_err(|why| format!("`{path}`: {why}"))?;
-        if let SinkPolicy::Directory { path: directory } = sink
-            && fleet.reserved.contains(&directory.join(&path))
-        {
-            return Err(format!("`{path}` is a file that rekeyd itself needs"));
-        }
-        let store = identity(sink);
-        if self.taken.contains(&(store.clone(), path.clone())) {
-            return Err(format!("the place `{}:{path}` is taken", template.sink));
-        }
-        Ok((store, Place::new(template.sink.clone(), &path)))
-    }
-}
-
-/// A name as a part of a path: nothing that could lead out of it.
-fn part(name: &str) -> Result<&str, String> {
-    let letters = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    let fits = !name.is_empty() && name.bytes().all(letters) && !name.starts_with('.');
-    if fits {
-        Ok(name)
-    } else {
-        let shown: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
-        Err(format!("its name `{shown}` can not be a part of a path: only a-z, A-Z, 0-9 and -_. can, not first a ."))
-    }
-}
-
-/// The address in the account: what stands for its SID was encoded when the address was read.
-fn address(url: &Url, account: &AccountSid) -> Url {
-    let text = url.as_str().replace("%7Baccount_sid%7D", account.as_str()).replace(ACCOUNT_SID, account.as_str());
-    Url::parse(&text).unwrap_or_else(|_| url.clone())
+fn member(field: Field<'_>) -> Option<String> {
+    field.parse("1 to 128 characters, none of them a control character", |text| {
+        let fits = (1..=128).contains(&text.chars().count()) && !text.contains(char::is_control);
+        if fits { Ok(text.to_owned()) } else { Err("this is no name for a member of a JSON object here") }
+    })
 }

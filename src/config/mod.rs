@@ -16,6 +16,7 @@ mod fleets;
 mod kind;
 mod mask;
 mod members;
+mod membership;
 mod path;
 mod places;
 mod reader;
@@ -27,10 +28,10 @@ mod timing;
 mod twilio;
 mod warnings;
 
-use crate::model::policy::{Access, Policy, SecretSource, SinkPolicy, StateUrl, VaultAuth};
+use crate::model::policy::{Access, KeyKind, Policy, SecretSource, SinkPolicy, StateUrl, VaultAuth};
 pub use diagnostic::{Diagnostic, Severity};
 use fault::Faults;
-pub use members::{Remembered, Whole, remembered, whole};
+pub use membership::{Remembered, Whole, remembered, whole};
 use reader::Table;
 use std::collections::HashMap;
 use std::fmt;
@@ -138,15 +139,18 @@ fn read(root: &Table<'_>) -> Option<Policy> {
     root.finish();
     warnings::unused(&sinks);
 
+    let (credentials, mut twilio) = (credentials?, twilio.policy(accounts)?);
+    let pairs = credentials.values().filter(|rules| rules.kind == KeyKind::KeyPair);
+    twilio.key_pairs = pairs.map(|rules| rules.account.clone()).collect();
     let policy = Policy {
         instance: daemon.instance?,
         state: daemon.state?,
         listen: daemon.listen?,
-        twilio: twilio.policy(accounts)?,
+        twilio,
         sinks: sinks.right,
         timing: timing?,
         limits: limits?,
-        credentials: credentials?,
+        credentials,
         fleets: fleets?,
     };
     warnings::limits(&policy, root.field("limits"), credentials_field);

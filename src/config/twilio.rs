@@ -5,11 +5,12 @@ use super::daemon::{absolute_path, secret};
 use super::reader::{Field, Table};
 use crate::model::key::{AccountSid, KeySid, PublicKeySid};
 use crate::model::policy::{Access, Admin, Algorithm, Pkcv, SecretSource, TwilioPolicy};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use url::Url;
 
 const PKCV: &str = "{ public_key_sid = \"CR...\", private_key_file = \"/...\" }, and perhaps alg = \"PS256\"";
+const API_KEY: &str = "SK and 32 hexadecimal digits";
 const ACCOUNTS: &str = "tables `[accounts.\"AC...\"]`";
 /// The regions that keys can be managed in, and their hosts (Twilio docs, "Using the Twilio REST API in a non-US Region"; of
 /// `jp1` only Twilio's command line tells). A region is reached through an edge: without one the host is shut.
@@ -33,7 +34,12 @@ pub(super) struct Twilio {
 impl Twilio {
     /// With the accounts that have rules of their own.
     pub(super) fn policy(self, accounts: Option<BTreeMap<AccountSid, Access>>) -> Option<TwilioPolicy> {
-        Some(TwilioPolicy { account: self.account?, access: self.access?, accounts: accounts? })
+        Some(TwilioPolicy {
+            account: self.account?,
+            access: self.access?,
+            accounts: accounts?,
+            key_pairs: BTreeSet::new(),
+        })
     }
 }
 
@@ -66,6 +72,8 @@ pub(super) fn is_loopback(twilio: &Twilio, accounts: Option<&BTreeMap<AccountSid
 pub(super) struct Home {
     pub address: Option<Url>,
     pub signs: bool,
+    /// The account that what manages the keys belongs to.
+    pub admin: Option<AccountSid>,
 }
 
 /// The homes of accounts: of those with rules of their own, and of all others.
@@ -76,9 +84,12 @@ pub(super) struct Homes {
 
 impl Homes {
     pub(super) fn new(twilio: &Twilio, accounts: Option<&BTreeMap<AccountSid, Access>>) -> Self {
-        let home = |access: &Access| Home { address: Some(access.base_url.clone()), signs: access.pkcv.is_some() };
-        let signs = twilio.access.as_ref().is_some_and(|access| access.pkcv.is_some());
-        let usual = Home { address: twilio.base_url.clone(), signs };
+        let home = |access: &Access| Home {
+            address: Some(access.base_url.clone()),
+            signs: access.pkcv.is_some(),
+            admin: Some(access.admin.account.clone()),
+        };
+        let usual = Home { address: twilio.base_url.clone(), ..twilio.access.as_ref().map(home).unwrap_or_default() };
         Self {
             usual,
             others: accounts.into_iter().flatten().map(|(sid, access)| (sid.clone(), home(access))).collect(),
@@ -96,10 +107,12 @@ impl Homes {
     }
 }
 
-/// The keys that manage others, as far as they could be read.
+/// The keys that manage others and what signs their calls, as far as they could be read.
 pub(super) fn roots(twilio: &Twilio, accounts: Option<&BTreeMap<AccountSid, Access>>) -> Vec<KeySid> {
-    let others = accounts.into_iter().flat_map(BTreeMap::values).filter_map(|access| access.admin.key.clone());
-    twilio.root.iter().cloned().chain(others).collect()
+    let accesses = || accounts.into_iter().flat_map(BTreeMap::values).chain(&twilio.access);
+    let keys = accesses().filter_map(|access| access.admin.key.clone());
+    let signing = accesses().flat_map(|access| access.pkcv.iter().chain(&access.admin.pkcv));
+    twilio.root.iter().cloned().chain(keys).chain(signing.map(|pkcv| KeySid::from(&pkcv.public_key))).collect()
 }
 
 /// Reads `[accounts]`.
@@ -212,7 +225,7 @@ fn means(table: &Table<'_>, needed: bool) -> Means {
     if key.is_none() && !needed {
         return Some(None);
     }
-    let key = table.need("main_key_sid", KeySid::ACCEPTS, key_sid);
+    let key = table.need("main_key_sid", API_KEY, key_sid);
     let secret = secret(table, "main_key_secret_file", "main_key_secret_env");
     key.zip(secret).map(|(key, secret)| Some((Some(key), secret)))
 }
@@ -221,11 +234,7 @@ fn means(table: &Table<'_>, needed: bool) -> Means {
 fn pkcv(table: &Table<'_>, with_token: bool) -> Option<Option<Pkcv>> {
     table.maybe("pkcv", |field| {
         let table = field.table(PKCV)?;
-        let public_key = table.need("public_key_sid", PublicKeySid::ACCEPTS, |field| {
-            field.parse(PublicKeySid::ACCEPTS, |text| {
-                PublicKeySid::new(text).map_err(|_| "this is not the SID of a public key")
-            })
-        });
+        let public_key = table.need("public_key_sid", PublicKeySid::ACCEPTS, public_key_sid);
         let private_key: Option<PathBuf> =
             table.need("private_key_file", "the path of a file in PEM, beginning with /", absolute_path);
         let algorithms = [("RS256", Algorithm::Rs256), ("PS256", Algorithm::Ps256)];
@@ -247,7 +256,16 @@ pub(super) fn account_sid(field: Field<'_>) -> Option<AccountSid> {
     field.parse(AccountSid::ACCEPTS, |text| AccountSid::new(text).map_err(|_| "this is not the SID of an account"))
 }
 
-/// The SID of a key.
+/// The SID of a public key.
+pub(super) fn public_key_sid(field: Field<'_>) -> Option<PublicKeySid> {
+    field
+        .parse(PublicKeySid::ACCEPTS, |text| PublicKeySid::new(text).map_err(|_| "this is not the SID of a public key"))
+}
+
+/// The SID of an API key.
 pub(super) fn key_sid(field: Field<'_>) -> Option<KeySid> {
-    field.parse(KeySid::ACCEPTS, |text| KeySid::new(text).map_err(|_| "this is not the SID of an API key"))
+    field.parse(API_KEY, |text| {
+        let sid = KeySid::new(text).ok().filter(|sid| !sid.is_public_key());
+        sid.ok_or("this is not the SID of an API key")
+    })
 }

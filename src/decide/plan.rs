@@ -4,7 +4,7 @@
 use super::breaker::CLOCKS_APART;
 use crate::model::names::Place;
 use crate::model::permission::same;
-use crate::model::policy::{Allow, Cadence, Cron, Rules};
+use crate::model::policy::{Allow, Cadence, Cron, KeyKind, Rules};
 use crate::model::reason::Reason;
 use crate::model::rotation::{Current, State};
 use crate::model::time::later;
@@ -37,6 +37,9 @@ pub fn due(state: &State, rules: &Rules, now: Timestamp) -> Due {
     if added(state, rules).next().is_some() {
         return Due { at: now, reason: Reason::Widened };
     }
+    if current.sid.is_public_key() != (rules.kind == KeyKind::KeyPair) {
+        return Due { at: now, reason: Reason::Kind };
+    }
     if other_permissions(current, rules) {
         return Due { at: now, reason: Reason::Permissions };
     }
@@ -53,11 +56,11 @@ pub fn due(state: &State, rules: &Rules, now: Timestamp) -> Due {
 /// Whether the policy gives its keys other permissions than the current one was made with. Those that are copied from
 /// another key are looked at whenever a rotation begins.
 fn other_permissions(current: &Current, rules: &Rules) -> bool {
-    match (&rules.allow, &current.permissions) {
-        (None, has) => has.is_some(),
-        (Some(_), None) => true,
-        (Some(Allow::LikeKey(_)), Some(_)) => false,
-        (Some(Allow::These(wanted)), Some(has)) => !same(wanted, has),
+    match (&rules.kind, &current.permissions) {
+        (KeyKind::Standard | KeyKind::KeyPair, has) => has.is_some(),
+        (KeyKind::Restricted(_), None) => true,
+        (KeyKind::Restricted(Allow::LikeKey(_)), Some(_)) => false,
+        (KeyKind::Restricted(Allow::These(wanted)), Some(has)) => !same(wanted, has),
     }
 }
 

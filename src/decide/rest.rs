@@ -8,7 +8,7 @@ use crate::model::event::{Event, Intent};
 use crate::model::key::AttemptId;
 use crate::model::names::Place;
 use crate::model::permission::{Granted, MOST, Permissions};
-use crate::model::policy::Allow;
+use crate::model::policy::{Allow, KeyKind};
 use crate::model::reason::{Halt, Reason};
 use crate::model::rotation::{DAY, HOUR, Rotation, Unsettled};
 use crate::model::rule::Rule;
@@ -93,15 +93,16 @@ pub(super) fn start(view: &View<'_>, reason: Reason) -> Result<Step, Step> {
         members: view.rules.members.clone(),
         grace: view.rules.grace,
         permissions,
+        key_pair: view.rules.kind == KeyKind::KeyPair,
     })))
 }
 
 /// What the new key may do, if not everything that ordinary keys may.
 fn permissions(view: &View<'_>) -> Result<Option<Permissions>, Step> {
-    let template = match &view.rules.allow {
-        None => return Ok(None),
-        Some(Allow::These(these)) => return Ok(Some(these.clone())),
-        Some(Allow::LikeKey(template)) => template,
+    let template = match &view.rules.kind {
+        KeyKind::Standard | KeyKind::KeyPair => return Ok(None),
+        KeyKind::Restricted(Allow::These(these)) => return Ok(Some(these.clone())),
+        KeyKind::Restricted(Allow::LikeKey(template)) => template,
     };
     let Some((granted, _)) = view.granted(template) else { return Err(Step::Permissions(template.clone())) };
     let unfit = match granted {

@@ -93,7 +93,7 @@ const SHORT: Duration = Duration::from_secs(5);
 /// operator asked for.
 pub fn is_ordered(reason: Reason) -> bool {
     match reason {
-        Reason::Aged | Reason::Scheduled | Reason::Permissions => true,
+        Reason::Aged | Reason::Scheduled | Reason::Kind | Reason::Permissions => true,
         Reason::CurrentGone | Reason::First | Reason::Adopted | Reason::Requested | Reason::Widened => false,
     }
 }

@@ -14,9 +14,19 @@ use crate::model::key::{AttemptId, KeySid, Label};
 use crate::model::names::{Place, Version};
 use crate::model::policy::Rules;
 use crate::model::reason::StepName;
+use crate::model::rotation::Rotation;
 use crate::model::rule::Rule;
-use crate::ports::{NewKey, Written};
+use crate::ports::{Make, NewKey, Written};
 use std::time::Duration;
+
+/// What the attempt is to make.
+fn make(rotation: &Rotation) -> Make<'_> {
+    match &rotation.permissions {
+        _ if rotation.key_pair => Make::KeyPair,
+        None => Make::Standard,
+        Some(permissions) => Make::Restricted(permissions),
+    }
+}
 
 impl Engine {
     /// Sends the one request of this attempt.
@@ -31,8 +41,8 @@ impl Engine {
         let label = Label::new(&key, &rules.account, &self.policy.instance, &rules.name, attempt);
         let turn = account.pace.turn().await;
         self.hold(work).await?;
-        let permissions = work.claim.state.rotation.as_ref().and_then(|rotation| rotation.permissions.as_ref());
-        let create = self.ports.issuer.create(&rules.account, &label, permissions);
+        let make = work.claim.state.rotation.as_ref().map_or(Make::Standard, make);
+        let create = self.ports.issuer.create(&rules.account, &label, make);
         let outcome = self.twilio_in_turn(account, "create", create).await;
         drop(turn);
         work.changed();

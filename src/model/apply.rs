@@ -194,6 +194,7 @@ fn widened(state: &mut State, bases: &BTreeMap<Place, Version>, at: Moment) -> O
             members: current.members.clone(),
             grace: std::time::Duration::ZERO,
             permissions: current.permissions.clone(),
+            key_pair: current.sid.is_public_key(),
             condemned: None,
         });
     }

@@ -18,7 +18,7 @@ pub struct Members {
     pub account_sid: String,
     /// The key's SID.
     pub api_key_sid: String,
-    /// The key's secret.
+    /// The key's secret, or the private key of a key pair in PEM (PKCS #8, RFC 5958).
     pub api_key_secret: String,
     /// The stamp.
     pub stamp: String,
@@ -36,6 +36,11 @@ impl Default for Members {
 }
 
 impl Members {
+    /// What the members of a key pair are called, unless the policy renames them.
+    pub fn of_key_pairs() -> Self {
+        Self { api_key_sid: "publicKeySid".into(), api_key_secret: "privateKey".into(), ..Self::default() }
+    }
+
     fn all(&self) -> [&str; 4] {
         [&self.account_sid, &self.api_key_sid, &self.api_key_secret, &self.stamp]
     }

@@ -208,6 +208,9 @@ pub struct Intent {
     /// What the new key may do, if not everything that ordinary keys may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub permissions: Option<Permissions>,
+    /// Whether it is a key pair.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub key_pair: bool,
 }
 
 /// What the decision to delete a key rests on (protocol, b.7).

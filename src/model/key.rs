@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use uuid::Uuid;
 
+const API_KEY: &str = "SK";
+const PUBLIC_KEY: &str = "CR";
+
 name!(
     /// A Twilio account or subaccount.
     AccountSid,
@@ -17,16 +20,16 @@ name!(
 );
 
 name!(
-    /// A Twilio API key.
+    /// A key of Twilio's that is rotated: an API key, or the public key of a key pair.
     KeySid,
-    |text| sid(text, "SK"),
-    "SK and 32 hexadecimal digits"
+    |text| sid(text, API_KEY) || sid(text, PUBLIC_KEY),
+    "SK, or CR for a public key, and 32 hexadecimal digits"
 );
 
 name!(
     /// A public key that Twilio checks signed requests with.
     PublicKeySid,
-    |text| sid(text, "CR"),
+    |text| sid(text, PUBLIC_KEY),
     "CR and 32 hexadecimal digits"
 );
 
@@ -44,9 +47,20 @@ impl KeySid {
         self.as_str().eq_ignore_ascii_case(other.as_str())
     }
 
+    /// Whether it is the public key of a key pair.
+    pub fn is_public_key(&self) -> bool {
+        self.as_str().starts_with(PUBLIC_KEY)
+    }
+
     /// Whether it may be one of these.
     pub fn may_be_among<'a>(&self, others: impl IntoIterator<Item = &'a Self>) -> bool {
         others.into_iter().any(|other| self.may_be(other))
+    }
+}
+
+impl From<&PublicKeySid> for KeySid {
+    fn from(sid: &PublicKeySid) -> Self {
+        Self(sid.0.clone())
     }
 }
 

@@ -5,7 +5,7 @@ use super::fleet::{Fleet, Membership};
 use super::key::{AccountSid, KeySid, PublicKeySid};
 use super::names::{CredentialName, Instance, Place, SinkName};
 use super::permission::Permissions;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -70,6 +70,8 @@ pub struct TwilioPolicy {
     pub access: Access,
     /// Accounts with rules of their own.
     pub accounts: BTreeMap<AccountSid, Access>,
+    /// Accounts of which key pairs are rotated.
+    pub key_pairs: BTreeSet<AccountSid>,
 }
 
 /// How the keys of an account are managed.
@@ -241,8 +243,8 @@ pub struct Rules {
     pub verify: Verify,
     /// The hand-made key that is replaced the first time.
     pub adopt: Option<KeySid>,
-    /// What its keys may do; everything that ordinary keys may, if that is not said.
-    pub allow: Option<Allow>,
+    /// What its keys are.
+    pub kind: KeyKind,
     /// Where a new key is tried, in place of the account's phone numbers and messages.
     pub verify_url: Option<Url>,
     /// How the members of the published object are called.
@@ -251,6 +253,17 @@ pub struct Rules {
     pub places: Vec<Place>,
     /// The fleet it belongs to, if it does.
     pub member: Option<Membership>,
+}
+
+/// What the keys of a credential are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyKind {
+    /// Ordinary API keys, which may do everything but manage accounts and keys.
+    Standard,
+    /// Restricted API keys.
+    Restricted(Allow),
+    /// Pairs of a private key that signs requests and a public key that Twilio checks them with.
+    KeyPair,
 }
 
 /// What a Restricted key may do.

@@ -20,6 +20,8 @@ pub enum Reason {
     Scheduled,
     /// A sink was added to the policy.
     Widened,
+    /// The policy wants keys of another kind: key pairs in place of API keys, or the other way round.
+    Kind,
     /// The policy gives its keys other permissions.
     Permissions,
 }
@@ -35,6 +37,7 @@ impl Reason {
             Reason::Aged => "older than rotate_every",
             Reason::Scheduled => "the schedule is due",
             Reason::Widened => "a sink was added",
+            Reason::Kind => "the policy wants another kind of key",
             Reason::Permissions => "its permissions were changed in the policy",
         }
     }

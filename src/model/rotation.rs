@@ -114,6 +114,9 @@ pub struct Rotation {
     /// What the successor may do, if not everything that ordinary keys may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub permissions: Option<Permissions>,
+    /// Whether the successor is a key pair.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub key_pair: bool,
     /// The predecessor whose deletion was decided.
     pub condemned: Option<KeySid>,
 }

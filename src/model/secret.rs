@@ -12,6 +12,8 @@ pub struct Secret(Zeroizing<String>);
 const SCRUBBED: &str = "[secret]";
 /// An encoding of fewer characters could stand in a text by chance.
 const ENCODED_FROM: usize = 8;
+/// A line of fewer characters says nothing of a private key.
+const LINE_FROM: usize = 8;
 
 impl Secret {
     /// Takes the text over; the caller's `String` is moved, not copied.
@@ -34,6 +36,11 @@ impl Secret {
     pub fn scrub(&self, text: &str) -> String {
         if self.0.is_empty() {
             return text.to_owned();
+        }
+        // A private key has lines, and whoever repeats it may break them elsewhere.
+        let lines = self.0.lines().filter(|line| line.len() >= LINE_FROM);
+        if self.0.contains('\n') {
+            return lines.fold(text.to_owned(), |text, line| Self::new(line.to_owned()).scrub(&text));
         }
         let clear = text.replace(self.0.as_str(), SCRUBBED);
         if self.0.len() < ENCODED_FROM { clear } else { self.encoded().iter().fold(clear, scrubbed) }

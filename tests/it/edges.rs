@@ -1,6 +1,7 @@
 //! Both sides of every edge of time and of every limit in the decisions, without any engine around them.
 
 mod drift;
+mod limits;
 mod permissions;
 mod publish;
 mod stray;
@@ -158,6 +159,7 @@ fn intended(n: u32, base: &str) -> Event {
         members: Members::default(),
         grace: Duration::from_secs(3600),
         permissions: None,
+        key_pair: false,
     }))
 }
 

@@ -25,6 +25,7 @@ mod support;
 mod table;
 mod torture;
 mod twilio;
+mod waves;
 
 #[test]
 fn every_file_beside_this_one_is_listed() {

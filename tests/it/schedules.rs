@@ -10,7 +10,7 @@ use crate::support::dice::Dice;
 use crate::support::world::{Daemon, Fate, World};
 use rekeyd::model::names::{CredentialName, Place, SinkName};
 use rekeyd::model::permission::{Permission, Permissions};
-use rekeyd::model::policy::{Allow, Policy, SinkPolicy};
+use rekeyd::model::policy::{Allow, KeyKind, Policy, SinkPolicy};
 use rekeyd::ports::Ask;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -127,8 +127,11 @@ async fn odd_things(world: &World, oddity: Oddity, dice: &mut Dice) {
 }
 
 /// In one schedule of five the keys are Restricted ones, and in every second of those Twilio lets the first do more than
-/// was asked for.
-fn restrict(seed: u64, world: &World, policy: &mut Policy) {
+/// was asked for. In another of five they are key pairs.
+fn of_a_kind(seed: u64, world: &World, policy: &mut Policy) {
+    if seed % 5 == 1 {
+        policy.credentials.values_mut().for_each(|rules| rules.kind = KeyKind::KeyPair);
+    }
     if seed % 5 != 3 {
         return;
     }
@@ -136,7 +139,7 @@ fn restrict(seed: u64, world: &World, policy: &mut Policy) {
     let allow: Permissions =
         ["/twilio/messaging/messages/list", "/twilio/messaging/messages/read"].map(permission).into();
     for rules in policy.credentials.values_mut() {
-        rules.allow = Some(Allow::These(allow.clone()));
+        rules.kind = KeyKind::Restricted(Allow::These(allow.clone()));
     }
     world.truth(|truth| (truth.wanted, truth.widened) = (Some(allow), u32::from(seed % 10 == 3)));
 }
@@ -157,7 +160,7 @@ async fn schedule(seed: u64) -> (Daemon, u64, Clocks) {
     if matches!(oddity, Oddity::ListHides) {
         policy.timing.sweep = HOUR / 4;
     }
-    restrict(seed, &world, &mut policy);
+    of_a_kind(seed, &world, &mut policy);
     let daemon = Daemon::new(&world, policy);
     let replicas = dice.pick(&[0, 0, 1, 2, 3]);
     let daemon = if replicas == 0 { daemon } else { daemon.replicated(replicas) };

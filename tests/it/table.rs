@@ -52,6 +52,7 @@ fn intended(n: u128) -> Event {
         members: Members::default(),
         grace: Duration::from_secs(3600),
         permissions: None,
+        key_pair: false,
     }))
 }
 

@@ -18,8 +18,8 @@ use rekeyd::model::key::{AccountSid, AttemptId, KeyFacts, KeySid, Label, LabelKe
 use rekeyd::model::names::{CredentialName, Instance};
 use rekeyd::model::policy::{Access, Admin, SecretSource, TwilioPolicy};
 use rekeyd::model::secret::Secret;
-use rekeyd::ports::Issuer as _;
-use std::collections::BTreeMap;
+use rekeyd::ports::{Issuer as _, Make};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
@@ -58,7 +58,7 @@ pub(crate) fn client_with(base_url: Url, deadlines: Deadlines) -> TwilioClient {
     let (key, secret) = (Some(KeySid::new(MAIN_KEY).unwrap()), SecretSource::Env("UNUSED".to_owned()));
     let admin = Admin { account: account.clone(), key, secret, pkcv: None };
     let access = Access { base_url, admin, pkcv: None };
-    let policy = TwilioPolicy { account, access, accounts: BTreeMap::new() };
+    let policy = TwilioPolicy { account, access, accounts: BTreeMap::new(), key_pairs: BTreeSet::new() };
     let read = |_: &SecretSource| Ok(Secret::new(MAIN_SECRET.to_owned()));
     TwilioClient::with_deadlines(&policy, &read, Arc::new(SystemClock::new()), deadlines).unwrap()
 }
@@ -86,7 +86,7 @@ impl Call {
     pub(crate) async fn make(self, client: &TwilioClient) -> String {
         let (account, key) = (account(), key());
         match self {
-            Call::Create => words(client.create(&account, &label(), None).await, |new| {
+            Call::Create => words(client.create(&account, &label(), Make::Standard).await, |new| {
                 assert_eq!(new.secret.expose(), NEW_SECRET);
                 facts(&new.facts)
             }),

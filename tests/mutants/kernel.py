@@ -31,7 +31,7 @@ pub mod engine;
 pub mod model;
 pub mod ports;
 """
-TESTS = ["table", "edges", "life", "crash", "matrix", "ordeals", "replicas", "schedules"]
+TESTS = ["table", "edges", "life", "crash", "matrix", "ordeals", "replicas", "schedules", "waves"]
 SUPPORT = ["counted", "dice", "world"]
 MAIN = "".join(f"mod {name};\n" for name in TESTS)
 MAIN += "mod support {\n" + "".join(f"    pub mod {name};\n" for name in SUPPORT) + "}\n"

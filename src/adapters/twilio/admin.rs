@@ -43,7 +43,11 @@ impl Found {
         if written.account_sid != *account {
             return Err(AdminError::Account);
         }
-        let (key, secret) = match (written.admin_key_sid, written.admin_key_secret, written.auth_token) {
+        let (key, secret) = match (
+            written.admin_key_sid.filter(|sid| !sid.is_public_key()),
+            written.admin_key_secret,
+            written.auth_token,
+        ) {
             (Some(key), Some(secret), None) => (Some(key), secret),
             (None, None, Some(token)) => (None, token),
             _ => return Err(AdminError::Form),

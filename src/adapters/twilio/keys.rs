@@ -7,7 +7,6 @@ use super::pair::usable;
 use super::reach::Reach;
 use crate::adapters::http::Miss;
 use crate::adapters::json::Object;
-use crate::model::fault::{Failure, Fault};
 use crate::model::key::{AccountSid, KeyFacts, KeySid};
 use crate::model::secret::Secret;
 use crate::ports::NewKey;
@@ -77,6 +76,9 @@ impl TwilioClient {
         if key.friendly_name.as_deref() != Some(label) {
             return Err(answer.malformed("the new key has another name than was asked for"));
         }
+        if key.sid.is_public_key() {
+            return Err(answer.malformed("the new key is said to be a public key"));
+        }
         if key.sid.may_be_among(&self.roots) {
             return Err(answer.malformed("the new key is said to be the Main key"));
         }
@@ -122,10 +124,6 @@ impl TwilioClient {
 
     /// Deletes through the path of the account, so that a wrong account cannot be hit (protocol, b.4).
     pub(super) async fn delete_key(&self, account: &AccountSid, sid: &KeySid) -> Result<(), Miss> {
-        if sid.may_be_among(&self.roots) {
-            // The last door before the wire (protocol, S11): the decision was checked long before.
-            return Err(Miss::NotDone(Failure::new(Fault::Refused, "this is the Main key, which is never deleted")));
-        }
         let reach = self.reach(account);
         let request = reach.kept.delete(key(reach, account, sid));
         let answer = self.call(reach, request, reach.admin()).await?;

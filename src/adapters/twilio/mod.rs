@@ -8,24 +8,27 @@ mod accounts;
 mod admin;
 mod answer;
 mod call;
+mod key_pair;
 mod keys;
 mod pages;
 mod pair;
 mod pkcv;
 mod probe;
+mod public_keys;
 mod reach;
 mod restricted;
 
 use super::http::{self, Deadlines};
-use crate::model::fault::Outcome;
+use crate::model::fault::{Failure, Fault, Outcome};
 use crate::model::fleet::Listed;
 use crate::model::key::{AccountSid, KeyFacts, KeySid, Label};
-use crate::model::permission::{Granted, Permissions};
+use crate::model::permission::Granted;
 use crate::model::policy::TwilioPolicy;
 use crate::model::secret::Secret;
-use crate::ports::{Clock, Issuer, NewKey, Standing, Verdict};
+use crate::ports::{Clock, Issuer, Make, NewKey, Standing, Verdict};
 use async_trait::async_trait;
 use jiff::Timestamp;
+pub use key_pair::KeyPair;
 pub use pkcv::SignerError;
 use reach::Reach;
 pub use reach::{Read, TwilioError};
@@ -38,7 +41,9 @@ use url::Url;
 pub struct TwilioClient {
     usual: Reach,
     accounts: BTreeMap<AccountSid, Reach>,
-    /// The keys that manage others.
+    /// Whose public keys are listed too.
+    key_pairs: BTreeSet<AccountSid>,
+    /// The keys that manage others, and what signs their calls.
     roots: BTreeSet<KeySid>,
     clock: Arc<dyn Clock>,
     date: Mutex<Option<(Timestamp, Duration)>>,
@@ -58,13 +63,23 @@ impl TwilioClient {
         deadlines: Deadlines,
     ) -> Result<Self, TwilioError> {
         let (usual, accounts) = reach::reaches(policy, read, deadlines)?;
-        let roots = accounts.values().chain([&usual]).filter_map(|reach| reach.key.clone()).collect();
-        Ok(Self { usual, accounts, roots, clock, date: Mutex::default() })
+        let roots = accounts.values().chain([&usual]).flat_map(Reach::roots).collect();
+        let key_pairs = policy.key_pairs.clone();
+        Ok(Self { usual, accounts, key_pairs, roots, clock, date: Mutex::default() })
     }
 
     /// Every account that the main one may see: itself, and its subaccounts.
     pub async fn accounts(&self) -> Outcome<Vec<Listed>> {
         http::outcome(self.list_accounts().await)
+    }
+
+    /// Every key of the account; its public keys too, where some of them are rotated.
+    async fn list_all(&self, account: &AccountSid) -> Result<Vec<KeyFacts>, http::Miss> {
+        let mut keys = self.list_keys(account).await?;
+        if self.key_pairs.contains(account) {
+            keys.extend(self.list_public_keys(account).await?);
+        }
+        Ok(keys)
     }
 
     /// How an account is reached.
@@ -75,11 +90,12 @@ impl TwilioClient {
 
 #[async_trait]
 impl Issuer for TwilioClient {
-    async fn create(&self, account: &AccountSid, label: &Label, permissions: Option<&Permissions>) -> Outcome<NewKey> {
+    async fn create(&self, account: &AccountSid, label: &Label, make: Make<'_>) -> Outcome<NewKey> {
         let label = label.to_string();
-        http::outcome(match permissions {
-            None => self.create_key(account, &label).await,
-            Some(permissions) => self.create_restricted_key(account, &label, permissions).await,
+        http::outcome(match make {
+            Make::Standard => self.create_key(account, &label).await,
+            Make::Restricted(permissions) => self.create_restricted_key(account, &label, permissions).await,
+            Make::KeyPair => self.create_key_pair(account, &label).await,
         })
     }
 
@@ -88,18 +104,32 @@ impl Issuer for TwilioClient {
     }
 
     async fn list(&self, account: &AccountSid) -> Outcome<Vec<KeyFacts>> {
-        http::outcome(self.list_keys(account).await)
+        http::outcome(self.list_all(account).await)
     }
 
     async fn fetch(&self, account: &AccountSid, sid: &KeySid) -> Outcome<Option<KeyFacts>> {
-        http::outcome(self.fetch_key(account, sid).await)
+        http::outcome(match sid.is_public_key() {
+            false => self.fetch_key(account, sid).await,
+            true => self.fetch_public_key(account, sid).await,
+        })
     }
 
     async fn delete(&self, account: &AccountSid, sid: &KeySid) -> Outcome<()> {
-        http::outcome(self.delete_key(account, sid).await)
+        if sid.may_be_among(&self.roots) {
+            // The last door before the wire (protocol, S11): the decision was checked long before.
+            let root = "this is the Main key, or what signs its calls, and is never deleted";
+            return Outcome::NotDone(Failure::new(Fault::Refused, root));
+        }
+        http::outcome(match sid.is_public_key() {
+            false => self.delete_key(account, sid).await,
+            true => self.delete_public_key(account, sid).await,
+        })
     }
 
     async fn probe(&self, account: &AccountSid, sid: &KeySid, secret: &Secret, at: Option<&Url>) -> Outcome<Verdict> {
+        if sid.is_public_key() {
+            return http::outcome(self.probe_key_pair(account, sid, secret).await);
+        }
         let pair = self.reach(account).consumer(account, sid, secret);
         http::outcome(match at {
             None => self.probe_pair(account, pair).await,

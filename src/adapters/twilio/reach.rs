@@ -6,7 +6,7 @@ use super::pkcv::{Signer, SignerError};
 use crate::adapters::http::{self, Base, Connections, Deadlines, HttpError};
 use crate::adapters::secrets::{self, SecretError};
 use crate::model::key::{AccountSid, KeySid};
-use crate::model::policy::{Access, Pkcv, SecretSource, TwilioPolicy};
+use crate::model::policy::{Access, Algorithm, Pkcv, SecretSource, TwilioPolicy};
 use crate::model::secret::Secret;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -47,6 +47,10 @@ pub(super) struct Reach {
     user: String,
     secret: Secret,
     signer: Option<Arc<Signer>>,
+    /// How its requests are signed while key pairs are proven.
+    pub(super) algorithm: Algorithm,
+    /// What its calls are signed with: it must not be deleted either.
+    public_keys: Vec<KeySid>,
     /// How the calls of new keys are signed; mostly the same.
     prover: Option<Arc<Signer>>,
 }
@@ -78,8 +82,15 @@ impl Reach {
             secret,
             admin: admin.account.clone(),
             signer: own,
+            algorithm: pkcv.as_ref().map_or(Algorithm::Rs256, |pkcv| pkcv.algorithm),
+            public_keys: admin.pkcv.iter().chain(pkcv).map(|pkcv| KeySid::from(&pkcv.public_key)).collect(),
             prover,
         })
+    }
+
+    /// What this signs in with.
+    pub(super) fn roots(&self) -> impl Iterator<Item = KeySid> {
+        self.key.iter().chain(&self.public_keys).cloned()
     }
 
     /// What manages the keys.

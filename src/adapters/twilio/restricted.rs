@@ -42,7 +42,7 @@ impl TwilioClient {
             ("KeyType", "restricted"),
             ("Policy", policy.as_str()),
         ];
-        let request = reach.fresh.post(reach.iam(&["v1", "Keys"])).form(&form);
+        let request = reach.fresh.post(reach.product("iam", &["v1", "Keys"])).form(&form);
         let answer = self.call(reach, request, reach.admin()).await?;
         let key: Created<'_> = answer.parse(&[201, 200], "a new key")?;
         self.accept(&answer, key, account, label)
@@ -51,7 +51,7 @@ impl TwilioClient {
     /// What a key may do. The account is named, as other clients do, so that a key of another one is none.
     pub(super) async fn fetch_permissions(&self, account: &AccountSid, sid: &KeySid) -> Result<Granted, Miss> {
         let reach = self.reach(account);
-        let mut url = reach.iam(&["v1", "Keys", sid.as_str()]);
+        let mut url = reach.product("iam", &["v1", "Keys", sid.as_str()]);
         url.query_pairs_mut().append_pair("AccountSid", account.as_str());
         let answer = self.call(reach, reach.kept.get(url), reach.admin()).await?;
         if answer.says_gone() {
@@ -69,10 +69,10 @@ impl TwilioClient {
 }
 
 impl Reach {
-    /// An address of `iam.twilio.com`, or of the sandbox, which serves all products.
-    fn iam(&self, path: &[&str]) -> Url {
+    /// An address of another product, such as `iam.twilio.com`; or of the sandbox, which serves all products.
+    pub(super) fn product(&self, product: &str, path: &[&str]) -> Url {
         let mut url = self.base.at(path.iter().copied());
-        let host = url.domain().and_then(|host| host.strip_prefix("api.")).map(|rest| format!("iam.{rest}"));
+        let host = url.domain().and_then(|host| host.strip_prefix("api.")).map(|rest| format!("{product}.{rest}"));
         if let Some(host) = host {
             // A host that was checked when the policy was read, with another first word.
             let _ = url.set_host(Some(&host));

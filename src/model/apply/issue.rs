@@ -54,6 +54,7 @@ pub(super) fn intended(state: &mut State, intent: &Intent, at: Moment) -> Option
         members: intent.members.clone(),
         grace: intent.grace,
         permissions: intent.permissions.clone(),
+        key_pair: intent.key_pair,
         condemned: None,
     });
     Some(())

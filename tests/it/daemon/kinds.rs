@@ -5,6 +5,7 @@ use rekeyd::model::key::KeySid;
 use rekeyd::sandbox::call::Operation;
 use rekeyd::sandbox::{Denial, Faults, Form, KeyKind};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 const READ: &str = "/twilio/messaging/messages/read";
 const LIST: &str = "/twilio/messaging/messages/list";
@@ -94,21 +95,7 @@ async fn a_permission_that_twilio_does_not_know_halts_with_twilios_words() {
 #[tokio::test(flavor = "multi_thread")]
 async fn where_signatures_are_enforced_the_whole_life_of_a_key_is_signed() {
     let rig = Rig::new(&["billing-sms"], QUICK).await;
-    let vectors: Value = serde_json::from_str(include_str!("../../vectors/pkcv.json")).unwrap();
-    let text = |name: &str| vectors[name].as_str().unwrap();
-    private(&rig.path("pkcv"), text("rsa_private_key_pkcs8_pem"));
-    let (now, account) = (rig.sandbox.world().now(), rig.sandbox.account_sid().clone());
-    let public_key = {
-        let mut world = rig.sandbox.world().lock();
-        world.enforce_signatures(&account, true);
-        world.register(now, &account, None, text("rsa_public_key_spki_pem")).unwrap()
-    };
-    let file = rig.path("pkcv");
-    let pkcv = format!(
-        "[twilio]\npkcv = {{ public_key_sid = \"{public_key}\", private_key_file = \"{}\", alg = \"PS256\" }}\n",
-        file.display()
-    );
-    std::fs::write(rig.path("policy.toml"), rig.policy(&QUICK, "").replace("[twilio]\n", &pkcv)).unwrap();
+    rig.enforce_signatures("");
     let _daemon = rig.start();
     rig.until_settled(1).await;
     rig.run(&["rotate", "billing-sms"]);
@@ -127,7 +114,60 @@ async fn where_signatures_are_enforced_the_whole_life_of_a_key_is_signed() {
     assert!(!log.contains("Twilio-Client-Validation") && !log.contains("eyJ"), "a token is in the log");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_pair_is_rotated_like_a_key_and_what_rekeyd_signs_with_stays() {
+    let rig = Rig::new(&["billing-sms"], QUICK).await;
+    let own = rig.enforce_signatures("kind = \"key-pair\"\n");
+    let _daemon = rig.start();
+    rig.until_settled(1).await;
+    let first = rig.served_pair().await;
+    rig.run(&["rotate", "billing-sms"]);
+    rig.until_settled(2).await;
+    let second = rig.served_pair().await;
+    assert!(first.0 != second.0 && first.1 != second.1, "both halves are new");
+    let live: BTreeSet<String> = {
+        let world = rig.sandbox.world().lock();
+        world.public_keys().filter(|key| !key.deleted).map(|key| key.sid.to_string()).collect()
+    };
+    assert_eq!(live, BTreeSet::from([own, second.0]), "the old one is gone, and nothing else");
+    assert!(rig.live().is_empty(), "no API key was made");
+    let (log, history) = (rig.log(), rig.history());
+    let line = second.1.lines().nth(1).unwrap();
+    assert!(![&log, &history].into_iter().any(|text| text.contains(line) || text.contains("PRIVATE")), "it is told");
+}
+
 impl Rig {
+    /// Makes the account take signed requests only, and the policy sign them; what else it says of each credential.
+    fn enforce_signatures(&self, more: &str) -> String {
+        let vectors: Value = serde_json::from_str(include_str!("../../vectors/pkcv.json")).unwrap();
+        let text = |name: &str| vectors[name].as_str().unwrap();
+        private(&self.path("pkcv"), text("rsa_private_key_pkcs8_pem"));
+        let (now, account) = (self.sandbox.world().now(), self.sandbox.account_sid().clone());
+        let public_key = {
+            let mut world = self.sandbox.world().lock();
+            world.enforce_signatures(&account, true);
+            world.register(now, &account, None, text("rsa_public_key_spki_pem")).unwrap()
+        };
+        let file = self.path("pkcv");
+        let pkcv = format!(
+            "[twilio]\npkcv = {{ public_key_sid = \"{public_key}\", private_key_file = \"{}\", alg = \"PS256\" }}\n",
+            file.display()
+        );
+        std::fs::write(self.path("policy.toml"), self.policy(&QUICK, more).replace("[twilio]\n", &pkcv)).unwrap();
+        public_key.to_string()
+    }
+
+    /// The key pair that every place serves.
+    async fn served_pair(&self) -> (String, String) {
+        let served = self.served("billing-sms").await;
+        let halves = |value: &Option<Value>| {
+            let text = |member: &str| value.as_ref().unwrap()[member].as_str().unwrap().to_owned();
+            (text("publicKeySid"), text("privateKey"))
+        };
+        let pairs: BTreeSet<_> = served.values().map(halves).collect();
+        assert_eq!(pairs.len(), 1, "it is served differently");
+        pairs.into_iter().next().unwrap()
+    }
     /// A Restricted key that a person made.
     async fn template(&self, allow: &[&str]) -> KeySid {
         let (sid, secret) = self.sandbox.main_key();

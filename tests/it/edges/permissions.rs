@@ -2,7 +2,7 @@
 
 use super::*;
 use rekeyd::model::permission::{Granted, Permission, Permissions};
-use rekeyd::model::policy::Allow;
+use rekeyd::model::policy::{Allow, KeyKind};
 
 fn these(texts: &[&str]) -> Permissions {
     texts.iter().map(|text| Permission::new(text).unwrap()).collect()
@@ -77,7 +77,7 @@ fn at_rest(has: Option<Permissions>, wants: Option<Allow>) -> Scene {
     let publishing = Event::Publishing { place: place(), base: Version("0".into()) };
     let events = [intended_with(has), created(1), verified, publishing, written, published("1"), Event::Completed];
     let mut scene = Scene::new().after(events.map(|event| (0, event))).serves(1, "1", 0);
-    scene.rules().allow = wants;
+    scene.rules().kind = wants.map_or(KeyKind::Standard, KeyKind::Restricted);
     scene
 }
 
@@ -135,4 +135,29 @@ fn a_row_of_trials_is_counted_and_ended_by_a_refusal() {
     assert_eq!((tally.successes, tally.first, tally.last, tally.misses), (1, Some(Uptime(6)), Some(Uptime(6)), 3));
     tally.count(true, Uptime(7));
     assert_eq!((tally.successes, tally.first, tally.last, tally.misses), (2, Some(Uptime(6)), Some(Uptime(7)), 3));
+}
+
+#[test]
+fn another_kind_of_key_in_the_policy_is_a_reason_to_rotate_and_the_intent_says_which() {
+    let restricted = || KeyKind::Restricted(Allow::These(wanted()));
+    for (prefix, wants, reason) in [
+        ("SK", KeyKind::Standard, Reason::Aged),
+        ("CR", KeyKind::KeyPair, Reason::Aged),
+        ("SK", KeyKind::KeyPair, Reason::Kind),
+        ("CR", KeyKind::Standard, Reason::Kind),
+        ("CR", restricted(), Reason::Kind),
+    ] {
+        let mut scene = at_rest(None, None);
+        let sid = KeySid::new(&format!("{prefix}{:032x}", 1)).unwrap();
+        scene.state.current.as_mut().unwrap().sid = sid.clone();
+        scene = scene.sees("1", Content::Pair { sid, stamp: None }, 0);
+        scene.rules().kind = wants.clone();
+        let due = scene.with(|view| plan::due(view.state, view.rules, view.now.wall));
+        assert_eq!(due.reason, reason, "{prefix} {wants:?}");
+        if reason == Reason::Kind {
+            let Step::Issue(intent) = scene.step() else { panic!("{:?}", scene.step()) };
+            let asked = (intent.key_pair, intent.permissions.is_some());
+            assert_eq!(asked, (wants == KeyKind::KeyPair, wants == restricted()), "{prefix} {wants:?}");
+        }
+    }
 }

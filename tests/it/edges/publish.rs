@@ -170,3 +170,19 @@ fn what_lacks_of_grace_by_twilios_clock_alone_does_not_keep_twilio_from_being_as
     // One second more: so coarse is the `Date` header.
     assert_eq!(scene.fetched(1, HOUR).waits(), Some(Duration::from_secs(11)));
 }
+
+#[test]
+fn a_write_is_decided_once_for_the_version_that_the_intent_saw() {
+    let verified = Event::Verified { successes: 3, refusals: 0 };
+    let flight = || Scene::new().after([(0, intended(1, "0")), (0, created(1)), (0, verified.clone())]);
+    let decided = |scene: &Scene, base: &str| {
+        let event = Event::Publishing { place: place(), base: Version(base.into()) };
+        apply(scene.state.clone(), &Entry { seq: 9, at: at(1), event }).is_ok()
+    };
+    assert!(decided(&flight(), "0"));
+    assert!(!decided(&flight(), "1"), "another version than the one that was seen");
+    let mut written = flight();
+    let target = written.state.rotation.as_mut().unwrap().targets.get_mut(&place()).unwrap();
+    target.written = Some(Version("1".into()));
+    assert!(!decided(&written, "0"), "it is written already");
+}

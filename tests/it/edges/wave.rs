@@ -99,7 +99,7 @@ fn while_one_fails_nobody_else_begins_and_he_himself_may_try_again() {
 
 #[test]
 fn only_what_time_and_policy_bring_has_an_order() {
-    for reason in [Reason::Aged, Reason::Scheduled, Reason::Permissions] {
+    for reason in [Reason::Aged, Reason::Scheduled, Reason::Kind, Reason::Permissions] {
         assert!(wave::is_ordered(reason), "{reason:?}");
     }
     for reason in [Reason::CurrentGone, Reason::First, Reason::Adopted, Reason::Requested, Reason::Widened] {

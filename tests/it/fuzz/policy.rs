@@ -10,8 +10,8 @@ use rekeyd::model::document::Members;
 use rekeyd::model::fleet::{Choice, Fleet, Pattern, Waves};
 use rekeyd::model::names::SinkName;
 use rekeyd::model::policy::{
-    Access, AccountDeletes, Admin, Algorithm, Allow, Cadence, Pkcv, Policy, PostgresState, Rules, SecretSource,
-    SinkPolicy, StateUrl, VaultAuth,
+    Access, AccountDeletes, Admin, Algorithm, Allow, Cadence, KeyKind, Pkcv, Policy, PostgresState, Rules,
+    SecretSource, SinkPolicy, StateUrl, VaultAuth,
 };
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -205,7 +205,7 @@ fn credential(rules: &Rules, sinks: &BTreeMap<SinkName, SinkPolicy>) -> String {
 
 /// What can be said of a credential and of a fleet alike.
 fn wanted(rules: &Rules, sinks: &BTreeMap<SinkName, SinkPolicy>) -> String {
-    let Rules { name: _, account: _, cadence, grace, verify, adopt: _, allow, verify_url, members, places, member } =
+    let Rules { name: _, account: _, cadence, grace, verify, adopt: _, kind, verify_url, members, places, member } =
         rules;
     assert!(member.is_none());
     let cadence = match cadence {
@@ -217,11 +217,14 @@ fn wanted(rules: &Rules, sinks: &BTreeMap<SinkName, SinkPolicy>) -> String {
     };
     let Members { account_sid, api_key_sid, api_key_secret, stamp } = members;
     let [one, two, three, four] = [account_sid, api_key_sid, api_key_secret, stamp].map(|member| text(member));
-    let members = format!("{{ accountSid = {one}, apiKeySid = {two}, apiKeySecret = {three}, rekeyd = {four} }}");
-    let allow = match allow {
-        None => String::new(),
-        Some(Allow::LikeKey(sid)) => format!("type = \"restricted\"\nclone_policy_of = \"{sid}\"\n"),
-        Some(Allow::These(these)) => {
+    let [sid, secret] =
+        if *kind == KeyKind::KeyPair { ["publicKeySid", "privateKey"] } else { ["apiKeySid", "apiKeySecret"] };
+    let members = format!("{{ accountSid = {one}, {sid} = {two}, {secret} = {three}, rekeyd = {four} }}");
+    let kind = match kind {
+        KeyKind::Standard => String::new(),
+        KeyKind::KeyPair => "kind = \"key-pair\"\n".to_owned(),
+        KeyKind::Restricted(Allow::LikeKey(sid)) => format!("type = \"restricted\"\nclone_policy_of = \"{sid}\"\n"),
+        KeyKind::Restricted(Allow::These(these)) => {
             let these: Vec<_> = these.iter().map(|permission| format!("\"{permission}\"")).collect();
             format!("type = \"restricted\"\nallow = [{}]\n", these.join(", "))
         }
@@ -237,7 +240,7 @@ fn wanted(rules: &Rules, sinks: &BTreeMap<SinkName, SinkPolicy>) -> String {
         (duration(*grace), duration(verify.over), verify.successes, places.join(", "));
     format!(
         "{cadence}\ngrace = {grace}\nmembers = {members}\n\
-         verify = {{ successes = {successes}, over = {over} }}\n{allow}{verify_url}publish_to = [{places}]\n"
+         verify = {{ successes = {successes}, over = {over} }}\n{kind}{verify_url}publish_to = [{places}]\n"
     )
 }
 

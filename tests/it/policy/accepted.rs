@@ -49,7 +49,7 @@ fn shown(sink: &SinkPolicy) -> String {
 }
 
 fn rules(rules: &Rules) -> [String; 8] {
-    let Rules { name, account, cadence, grace, verify, adopt, allow, verify_url, members, places, member } = rules;
+    let Rules { name, account, cadence, grace, verify, adopt, kind, verify_url, members, places, member } = rules;
     let proven_at = verify_url.as_ref().map(ToString::to_string);
     let cadence = match cadence {
         Cadence::Every(period) => format!("every {period:?}"),
@@ -67,7 +67,7 @@ fn rules(rules: &Rules) -> [String; 8] {
         told(format!("grace {grace:?}")),
         told(format!("{verify:?}")),
         told(format!("adopts {:?}", adopt.as_ref().map(ToString::to_string))),
-        told(format!("may do {allow:?}, proven at {proven_at:?}")),
+        told(format!("makes {kind:?}, proven at {proven_at:?}")),
         told(format!("{members:?}")),
         told(format!("at {places:?}")),
     ]

@@ -39,6 +39,11 @@ pub enum Store {
     Aws,
 }
 
+/// Ordinary keys.
+pub const STANDARD: &str = "";
+/// Keys that may do just what the consumer does.
+pub const RESTRICTED: &str = "type = \"restricted\"\nallow = [\"/twilio/messaging/messages/list\"]";
+
 /// The name of the one credential.
 pub const NAME: &str = "billing-sms";
 
@@ -75,6 +80,8 @@ pub struct Ground {
     pub watch: Watch,
     /// The place of the secret in the sink.
     pub at: String,
+    /// What the policy says of the credential's keys.
+    keys: &'static str,
     /// What the binary finds in its environment beside what every one does.
     pub environment: Vec<(&'static str, String)>,
     starts: AtomicU32,
@@ -88,6 +95,10 @@ fn database_server() -> &'static Server {
 
 impl Ground {
     pub async fn new(ledger: Ledger, store: Store) -> Self {
+        Self::of(ledger, store, STANDARD).await
+    }
+
+    pub async fn of(ledger: Ledger, store: Store, keys: &'static str) -> Self {
         let (dir, judge) = (tempfile::tempdir().unwrap(), Judge::default());
         let options = Options { seed: Some(7), witness: judge.witness(), ..Options::default() };
         let sandbox = Sandbox::start(options).await.unwrap();
@@ -103,7 +114,7 @@ impl Ground {
         let foreign = sandbox.world().lock().make_by_hand(sandbox.world().now(), new);
         let watch = Watch::start(&sandbox, Source::new(store, &at));
         let (environment, starts) = (Vec::new(), AtomicU32::new(0));
-        Self { dir, sandbox, store, state, foreign, watch, at, environment, starts, _judge: judge }
+        Self { dir, sandbox, store, state, foreign, watch, at, keys, environment, starts, _judge: judge }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -118,6 +129,7 @@ impl Ground {
         };
         let (account, main_key) = (self.sandbox.account_sid(), self.sandbox.main_key().0);
         let url = terms.twilio.clone().unwrap_or_else(|| self.sandbox.url());
+        let keys = self.keys;
         let (at, grace, every) = (&self.at, terms.grace.as_secs(), terms.rotate_every);
         let (sink, place) = match self.store {
             Store::Vault => {
@@ -165,6 +177,7 @@ deletes_per_hour = 1000
 
 [[credentials]]
 name = "{NAME}"
+{keys}
 publish_to = [{{ sink = "store", {place} = "{at}" }}]
 "#
         )

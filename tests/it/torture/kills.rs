@@ -1,7 +1,7 @@
 //! `kill -9` at every point: before and after each call that changes the world and each entry of the journal, for both
 //! journals and both stores, in the first rotation, in the second, and in the recovery from a death before.
 
-use super::ground::{CALM, Ground, HASTY, Ledger, Store};
+use super::ground::{CALM, Ground, HASTY, Ledger, RESTRICTED, STANDARD, Store};
 use super::process::Daemon;
 use crate::support::counted::counted;
 use std::collections::BTreeSet;
@@ -11,6 +11,9 @@ use tokio::task::JoinSet;
 
 /// How many installations are ill-treated at the same time.
 const AT_ONCE: usize = 20;
+
+/// Where the journal lies, where the secret is served, and what the policy says of the keys.
+type Setting = (Ledger, Store, &'static str);
 
 /// Plays many lives, so many at a time, and adds up what they answer; fails at the end if one of them did.
 pub async fn many<T, Life>(items: Vec<T>, play: impl Fn(T) -> Life) -> usize
@@ -41,8 +44,8 @@ fn points(daemon: &Daemon) -> Vec<String> {
 }
 
 /// The points of the first rotation and the whole of the second.
-pub async fn of_two_rotations(ledger: Ledger, store: Store) -> Vec<String> {
-    let ground = Ground::new(ledger, store).await;
+pub async fn of_two_rotations(setting: Setting) -> Vec<String> {
+    let ground = Ground::of(setting.0, setting.1, setting.2).await;
     let mut daemon = ground.start(&HASTY, "points");
     let last = "after append completed";
     daemon.until("two rotations", |daemon| points(daemon).iter().filter(|point| *point == last).count() == 2).await;
@@ -55,8 +58,8 @@ pub async fn of_two_rotations(ledger: Ledger, store: Store) -> Vec<String> {
 }
 
 /// Installations whose daemon was killed after a create, before anybody knew of it.
-async fn bereft(ledger: Ledger, store: Store, create: usize) -> Ground {
-    let ground = Ground::new(ledger, store).await;
+async fn bereft(setting: Setting, create: usize) -> Ground {
+    let ground = Ground::of(setting.0, setting.1, setting.2).await;
     let daemon = ground.start(&HASTY, &format!("crash:{create}"));
     daemon.until_killed("after the create").await;
     ground.a_minute_passes().await;
@@ -64,8 +67,8 @@ async fn bereft(ledger: Ledger, store: Store, create: usize) -> Ground {
 }
 
 /// The points of the recovery from such a death.
-async fn of_recovery(ledger: Ledger, store: Store, create: usize) -> Vec<String> {
-    let ground = bereft(ledger, store, create).await;
+async fn of_recovery(setting: Setting, create: usize) -> Vec<String> {
+    let ground = bereft(setting, create).await;
     let mut daemon = ground.start(&CALM, "points");
     ground.until_at_rest(&mut daemon).await;
     let points = points(&daemon);
@@ -86,19 +89,19 @@ async fn goes_on(ground: Ground, what: &str) {
 }
 
 /// Killed at this point; with the number of a create, in the recovery from a death after that. How many were killed.
-async fn killed_at(ledger: Ledger, store: Store, number: usize, point: String, create: Option<usize>) -> usize {
+async fn killed_at(setting: Setting, number: usize, point: String, create: Option<usize>) -> usize {
     let what = format!("killed at {number}, {point}, after {create:?}");
     let (ground, terms) = match create {
-        Some(create) => (bereft(ledger, store, create).await, CALM),
-        None => (Ground::new(ledger, store).await, HASTY),
+        Some(create) => (bereft(setting, create).await, CALM),
+        None => (Ground::of(setting.0, setting.1, setting.2).await, HASTY),
     };
     ground.start(&terms, &format!("crash:{number}")).until_killed(&what).await;
     goes_on(ground, &what).await;
     1 + usize::from(create.is_some())
 }
 
-async fn killed_everywhere(ledger: Ledger, store: Store) {
-    let points = of_two_rotations(ledger, store).await;
+async fn killed_everywhere(setting: Setting) {
+    let points = of_two_rotations(setting).await;
     let named: BTreeSet<&str> = points.iter().map(String::as_str).collect();
     for act in ["create", "publish", "delete", "append intended", "append created", "append condemned"] {
         for point in [format!("before {act}"), format!("after {act}")] {
@@ -106,14 +109,13 @@ async fn killed_everywhere(ledger: Ledger, store: Store) {
         }
     }
     let create = 1 + points.iter().rposition(|point| point == "after create").unwrap();
-    let again = of_recovery(ledger, store, create).await;
+    let again = of_recovery(setting, create).await;
     assert!(again.iter().any(|point| point == "before fence"), "no fence in the recovery: {again:#?}");
 
     let deaths = (1..).zip(points).map(|(number, point)| (number, point, false));
     let deaths: Vec<_> = deaths.chain((1..).zip(again).map(|(number, point)| (number, point, true))).collect();
     let lives = deaths.len();
-    let kills =
-        many(deaths, move |(number, point, again)| killed_at(ledger, store, number, point, again.then_some(create)));
+    let kills = many(deaths, move |(number, point, again)| killed_at(setting, number, point, again.then_some(create)));
     let kills = kills.await;
     counted("kills", kills);
     counted("torture runs", lives);
@@ -121,20 +123,25 @@ async fn killed_everywhere(ledger: Ledger, store: Store) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_every_point_with_sqlite_and_openbao() {
-    killed_everywhere(Ledger::Sqlite, Store::Vault).await;
+    killed_everywhere((Ledger::Sqlite, Store::Vault, STANDARD)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_every_point_with_sqlite_and_secrets_manager() {
-    killed_everywhere(Ledger::Sqlite, Store::Aws).await;
+    killed_everywhere((Ledger::Sqlite, Store::Aws, STANDARD)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_every_point_with_postgresql_and_openbao() {
-    killed_everywhere(Ledger::Postgres, Store::Vault).await;
+    killed_everywhere((Ledger::Postgres, Store::Vault, STANDARD)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_every_point_with_postgresql_and_secrets_manager() {
-    killed_everywhere(Ledger::Postgres, Store::Aws).await;
+    killed_everywhere((Ledger::Postgres, Store::Aws, STANDARD)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_every_point_with_restricted_keys() {
+    killed_everywhere((Ledger::Sqlite, Store::Vault, RESTRICTED)).await;
 }

@@ -7,10 +7,11 @@ use rekeyd::adapters::clock::SystemClock;
 use rekeyd::adapters::secrets;
 use rekeyd::adapters::twilio::TwilioClient;
 use rekeyd::config;
+use rekeyd::model::fault::Outcome;
 use rekeyd::model::key::{AccountSid, KeySid};
 use rekeyd::model::policy::TwilioPolicy;
 use rekeyd::model::secret::Secret;
-use rekeyd::ports::Issuer as _;
+use rekeyd::ports::{Issuer as _, Make};
 use rekeyd::sandbox::call::Operation;
 use rekeyd::sandbox::{Faults, Form, KeyKind, NewKey, Options, Reach, Sandbox};
 use std::os::unix::fs::PermissionsExt as _;
@@ -90,6 +91,13 @@ impl Ground {
         config::parse(&text, "policy").unwrap_or_else(|errors| panic!("{errors}\n{text}")).policy.twilio
     }
 
+    /// Key pairs are rotated in these accounts.
+    fn client_of_pairs(&self, twilio: &str, child: &str, accounts: &[&AccountSid]) -> TwilioClient {
+        let mut policy = self.policy(twilio, child);
+        policy.key_pairs = accounts.iter().map(|account| (*account).clone()).collect();
+        TwilioClient::new(&policy, &secrets::read, Arc::new(SystemClock::new())).unwrap()
+    }
+
     fn client(&self, twilio: &str, child: &str) -> TwilioClient {
         let policy = self.policy(twilio, child);
         TwilioClient::new(&policy, &secrets::read, Arc::new(SystemClock::new())).unwrap()
@@ -103,10 +111,14 @@ impl Ground {
 
 /// Makes, proves, lists, fetches and deletes a key; each outcome in a word.
 async fn life(client: &TwilioClient, account: &AccountSid) -> Vec<String> {
+    life_of(Make::Standard, client, account).await
+}
+
+async fn life_of(make: Make<'_>, client: &TwilioClient, account: &AccountSid) -> Vec<String> {
     let short = |text: String| text.split([':', ',']).next().unwrap().to_owned();
-    let made = client.create(account, &label(), None).await;
+    let made = client.create(account, &label(), make).await;
     let mut told = Vec::new();
-    if let rekeyd::model::fault::Outcome::Done(new) = &made {
+    if let Outcome::Done(new) = &made {
         told.push("made".to_owned());
         told.push(words(client.probe(account, &new.facts.sid, &new.secret, None).await, |verdict| {
             format!("{verdict:?}")
@@ -131,7 +143,7 @@ async fn where_signatures_are_enforced_every_call_is_signed_as_the_docs_say() {
         let public_key = ground.enforce(&ground.parent, &[&ground.parent]);
         let client = ground.client(&(ground.main_key() + &ground.pkcv(&public_key, algorithm)), "");
         assert_eq!(life(&client, &ground.parent).await, WHOLE, "{algorithm}");
-        assert!(matches!(client.standing(&ground.parent).await, rekeyd::model::fault::Outcome::Done(_)));
+        assert!(matches!(client.standing(&ground.parent).await, Outcome::Done(_)));
         let signed = ground.signed();
         assert!(signed.len() >= 6 && signed.iter().all(|form| *form == Some(Form::Strict)), "{signed:?}");
     }
@@ -158,7 +170,7 @@ async fn unsigned_requests_and_auth_tokens_are_refused_there_and_the_refusal_say
     _ = ground.enforce(&ground.parent, &[&ground.parent]);
     let token = format!("auth_token_file = \"{}/token\"", ground.dir.path().display());
     for twilio in [ground.main_key(), token] {
-        let made = ground.client(&twilio, "").create(&ground.parent, &label(), None).await;
+        let made = ground.client(&twilio, "").create(&ground.parent, &label(), Make::Standard).await;
         let told = words(made, |_| String::new());
         assert!(told.starts_with("not done: unauthorized") && told.contains("error 70052"), "{told}");
     }
@@ -169,10 +181,10 @@ async fn a_signature_to_an_account_that_knows_of_none_and_one_by_a_stranger_are_
     let ground = Ground::new(Faults::default()).await;
     let stranger = "CR00000000000000000000000000000009";
     let client = ground.client(&(ground.main_key() + &ground.pkcv(stranger, "RS256")), "");
-    let told = words(client.create(&ground.parent, &label(), None).await, |_| String::new());
+    let told = words(client.create(&ground.parent, &label(), Make::Standard).await, |_| String::new());
     assert!(told.contains("error 70053"), "{told}");
     _ = ground.enforce(&ground.parent, &[&ground.parent]);
-    let told = words(client.create(&ground.parent, &label(), None).await, |_| String::new());
+    let told = words(client.create(&ground.parent, &label(), Make::Standard).await, |_| String::new());
     assert!(told.contains("error 70153"), "{told}");
 }
 
@@ -228,4 +240,63 @@ async fn a_subaccount_below_one_that_enforces_signatures_proves_new_keys_with_it
     let world = ground.sandbox.world().lock();
     assert_eq!(world.audit().count(Operation::CreateKey, 201), 1);
     assert!(world.audit().entries().all(|entry| entry.signed == Some(Form::Strict)));
+}
+
+#[tokio::test]
+async fn a_key_pair_is_made_proven_found_and_deleted_and_every_call_is_signed() {
+    for algorithm in ["RS256", "PS256"] {
+        let ground = Ground::new(Faults::default()).await;
+        let ours = ground.enforce(&ground.parent, &[&ground.parent]);
+        let twilio = ground.main_key() + &ground.pkcv(&ours, algorithm);
+        let client = ground.client_of_pairs(&twilio, "", &[&ground.parent]);
+        assert_eq!(life_of(Make::KeyPair, &client, &ground.parent).await, WHOLE, "{algorithm}");
+        assert!(ground.signed().iter().all(|form| *form == Some(Form::Strict)), "{:?}", ground.signed());
+        let ours = KeySid::new(&ours).unwrap();
+        let keys = client.list(&ground.parent).await;
+        let told = words(keys, |keys| keys.iter().any(|key| key.sid == ours).to_string());
+        assert_eq!(told, "done: true", "what signs the calls is still there");
+        let told = words(client.delete(&ground.parent, &ours).await, |()| String::new());
+        assert!(told.starts_with("not done: refused") && told.contains("what signs its calls"), "{told}");
+        let without = words(ground.client(&twilio, "").list(&ground.parent).await, |keys| keys.len().to_string());
+        assert_eq!(without, "done: 1", "public keys are listed only where some are rotated");
+    }
+}
+
+#[tokio::test]
+async fn a_key_pair_whose_halves_do_not_belong_together_is_refused_and_so_is_a_deleted_one() {
+    let ground = Ground::new(Faults::default()).await;
+    let ours = ground.enforce(&ground.parent, &[&ground.parent]);
+    let client = ground.client_of_pairs(&(ground.main_key() + &ground.pkcv(&ours, "RS256")), "", &[&ground.parent]);
+    let Outcome::Done(new) = client.create(&ground.parent, &label(), Make::KeyPair).await else { panic!("no pair") };
+    let probe = async |secret: &Secret| {
+        words(client.probe(&ground.parent, &new.facts.sid, secret, None).await, |verdict| format!("{verdict:?}"))
+    };
+    let other = rekeyd::adapters::twilio::KeyPair::generate().unwrap().private;
+    assert_eq!(probe(&new.secret).await, "done: Works");
+    assert_eq!(probe(&other).await, "done: Refused");
+    assert_eq!(probe(&Secret::new("no private key".to_owned())).await, "done: Refused");
+    assert!(matches!(client.delete(&ground.parent, &new.facts.sid).await, Outcome::Done(())));
+    assert_eq!(probe(&new.secret).await, "done: Refused");
+    let again = client.delete(&ground.parent, &new.facts.sid).await;
+    assert!(matches!(again, Outcome::Done(())), "what is gone counts as deleted");
+    assert_eq!(
+        words(client.fetch(&ground.parent, &new.facts.sid).await, |key| key.is_some().to_string()),
+        "done: false"
+    );
+}
+
+#[tokio::test]
+async fn no_key_pair_is_made_where_it_could_not_be_proven_or_would_be_another_accounts() {
+    let ground = Ground::new(Faults::default()).await;
+    let client = ground.client(&ground.main_key(), "");
+    let Outcome::Done(new) = client.create(&ground.parent, &label(), Make::KeyPair).await else { panic!("no pair") };
+    let unsigned = client.probe(&ground.parent, &new.facts.sid, &new.secret, None).await;
+    let told = words(unsigned, |verdict| format!("{verdict:?}"));
+    assert!(told.starts_with("not done: refused") && told.contains("does not take signed requests"), "{told}");
+    let told = words(client.create(&account(CHILD), &label(), Make::KeyPair).await, |_| String::new());
+    assert!(told.contains("an API key of their own account"), "{told}");
+    let token = format!("auth_token_file = \"{}/token\"", ground.dir.path().display());
+    let told =
+        words(ground.client(&token, "").create(&ground.parent, &label(), Make::KeyPair).await, |_| String::new());
+    assert!(told.contains("an API key of their own account"), "{told}");
 }

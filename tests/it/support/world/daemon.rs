@@ -10,12 +10,12 @@ use rekeyd::model::event::Entry;
 use rekeyd::model::key::{AccountSid, KeySid};
 use rekeyd::model::names::{CredentialName, Instance, Place, SinkName};
 use rekeyd::model::policy::{
-    Access, AccountDeletes, Admin, Cadence, Limits, Policy, Rules, SecretSource, SinkPolicy, StateUrl, Timing,
+    Access, AccountDeletes, Admin, Cadence, KeyKind, Limits, Policy, Rules, SecretSource, SinkPolicy, StateUrl, Timing,
     TwilioPolicy, Verify,
 };
 use rekeyd::model::rotation::State;
 use rekeyd::ports::{Ask, Journal, Request, Sink};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -234,7 +234,7 @@ pub fn policy_with(names: &[&str], change: impl Fn(&mut Rules)) -> Policy {
             grace: Duration::from_secs(3600),
             verify: Verify { successes: 3, over: Duration::from_secs(10) },
             adopt: None,
-            allow: None,
+            kind: KeyKind::Standard,
             verify_url: None,
             members: Members::default(),
             places: vec![Place::new(sink("one"), name), Place::new(sink("two"), name)],
@@ -277,5 +277,10 @@ fn twilio(account: &AccountSid) -> TwilioPolicy {
         pkcv: None,
     };
     let base_url = url::Url::parse("http://127.0.0.1:1").unwrap();
-    TwilioPolicy { account: account.clone(), access: Access { base_url, admin, pkcv: None }, accounts: BTreeMap::new() }
+    TwilioPolicy {
+        account: account.clone(),
+        access: Access { base_url, admin, pkcv: None },
+        accounts: BTreeMap::new(),
+        key_pairs: BTreeSet::new(),
+    }
 }

@@ -8,11 +8,11 @@ use rekeyd::model::event::{Entry, Event};
 use rekeyd::model::fault::{Failure, Fault, Outcome};
 use rekeyd::model::key::{AccountSid, AttemptId, KeyFacts, KeySid, Label};
 use rekeyd::model::names::{CredentialName, Place, Version};
-use rekeyd::model::permission::{Granted, Permissions};
+use rekeyd::model::permission::Granted;
 use rekeyd::model::reason::Breaker;
 use rekeyd::model::rotation::State;
 use rekeyd::model::secret::Secret;
-use rekeyd::ports::{Call, Clock, Issuer, NewKey, Observer, Reading, Sink, Standing, Verdict, Written};
+use rekeyd::ports::{Call, Clock, Issuer, Make, NewKey, Observer, Reading, Sink, Standing, Verdict, Written};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -60,9 +60,14 @@ impl FakeIssuer {
 
 #[async_trait]
 impl Issuer for FakeIssuer {
-    async fn create(&self, _account: &AccountSid, label: &Label, permissions: Option<&Permissions>) -> Outcome<NewKey> {
-        let (permissions, label) = (permissions.cloned(), label.clone());
-        let made = self.managed("create", move |truth| truth.create(&label, permissions.as_ref())).await;
+    async fn create(&self, _account: &AccountSid, label: &Label, make: Make<'_>) -> Outcome<NewKey> {
+        let (permissions, prefix) = match make {
+            Make::Standard => (None, "SK"),
+            Make::Restricted(permissions) => (Some(permissions.clone()), "SK"),
+            Make::KeyPair => (None, "CR"),
+        };
+        let label = label.clone();
+        let made = self.managed("create", move |truth| truth.create(&label, permissions.as_ref(), prefix)).await;
         made.map(|(facts, secret)| NewKey { facts, secret: Secret::new(secret) })
     }
 

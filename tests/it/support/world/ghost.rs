@@ -182,8 +182,12 @@ impl Truth {
     }
 
     fn make(&mut self, label: Option<String>, ours: bool) -> KeySid {
+        self.make_as("SK", label, ours)
+    }
+
+    fn make_as(&mut self, prefix: &str, label: Option<String>, ours: bool) -> KeySid {
         self.next += 1;
-        let sid = KeySid::new(&format!("SK{:032x}", self.next)).unwrap();
+        let sid = KeySid::new(&format!("{prefix}{:032x}", self.next)).unwrap();
         let (created, at) = (self.now(), self.date(self.twilio_ahead));
         let made = Made {
             label,
@@ -202,13 +206,13 @@ impl Truth {
     }
 
     /// Twilio makes a key. Never before its intent is in the journal (S13), never too many (S5).
-    pub fn create(&mut self, label: &Label, permissions: Option<&Permissions>) -> (KeyFacts, String) {
+    pub fn create(&mut self, label: &Label, permissions: Option<&Permissions>, prefix: &str) -> (KeyFacts, String) {
         let intended = self.journal.get(label.credential.as_str()).is_some_and(|state| {
             let flight = state.rotation.as_ref().is_some_and(|rotation| rotation.attempt == label.attempt);
             flight || state.unsettled.iter().any(|create| create.attempt == label.attempt)
         });
         self.check(intended, || format!("S13: a create without an intent: {label}"));
-        let sid = self.make(Some(label.to_string()), true);
+        let sid = self.make_as(prefix, Some(label.to_string()), true);
         if let Some(permissions) = permissions {
             let mut granted = permissions.clone();
             if self.widened > 0 {
@@ -249,7 +253,9 @@ impl Truth {
             // What a person wrote counts once the daemon has read it.
             let unread = slot.by_human && slot.read_back.as_ref().is_none_or(|(read, _)| read != sid);
             self.check(!serves || unread, || format!("S1: {sid} was deleted while {place} serves it"));
-            if made.served && made.live && !slot.by_human {
+            // Other credentials are served elsewhere; of a key that a person made nobody knows where.
+            let elsewhere = made.label.is_some() && !label.contains(&format!(":{}:", place.path));
+            if made.served && made.live && !slot.by_human && !elsewhere {
                 let since = slot.read_back.as_ref().map(|(_, at)| now.saturating_sub(*at));
                 let over = since.is_none_or(|since| since + Duration::from_secs(1) >= self.grace);
                 self.check(over, || format!("S3: {sid} was deleted {since:?} after {place} served another key"));

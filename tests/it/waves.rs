@@ -1,0 +1,136 @@
+//! A fleet in the simulation, over three generations of keys, while calls of all kinds fail: whatever happens, nobody follows
+//! before the first member has served for as long as the hold, and no more are on the way than a batch has. Then the faults
+//! stop, and all must be well.
+
+use crate::crash::{on_all_cores, play, quiet};
+use crate::life::HOUR;
+use crate::support::counted::counted;
+use crate::support::dice::Dice;
+use crate::support::world::{Daemon, World, policy_with};
+use rekeyd::decide::wave;
+use rekeyd::model::event::{Entry, Event};
+use rekeyd::model::fleet::{Choice, Fleet, FleetName, Membership, Pattern, Waves};
+use rekeyd::model::key::KeySid;
+use rekeyd::model::names::CredentialName;
+use rekeyd::model::policy::{Cadence, KeyKind, Policy};
+use rekeyd::model::time::Uptime;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+const FIRST: &str = "f-0000000000";
+const HOLD: Duration = Duration::from_secs(3 * 3600);
+const DAY: Duration = Duration::from_secs(86_400);
+const BATCH: usize = 2;
+
+/// Seven members, the first of which goes first.
+fn fleet(seed: u64) -> Policy {
+    let name = FleetName::new("f").unwrap();
+    let names: Vec<String> = (0..7).map(|number| format!("f-{number:010}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut policy = policy_with(&names, |rules| {
+        rules.cadence = Cadence::Every(20 * DAY);
+        rules.member = Some(Membership { fleet: name.clone(), canary: rules.name.as_str() == FIRST });
+        if seed % 3 == 1 {
+            rules.kind = KeyKind::KeyPair;
+        }
+    });
+    (policy.timing, policy.limits.deletes_per_hour) = (quiet().timing, 7);
+    let each = policy.credentials.values().next().unwrap().clone();
+    let waves = Waves { canary: 1, hold: HOLD, batch: BATCH, tolerate: 6 };
+    let choice = Choice::Named(Pattern("*".to_owned()));
+    policy.fleets = vec![Fleet { name, choice, waves, each, reserved: Default::default() }];
+    policy
+}
+
+/// How far a member is, as its entries tell.
+#[derive(Default)]
+struct Told {
+    underway: bool,
+    made: Option<KeySid>,
+    serving: Option<(KeySid, Uptime)>,
+}
+
+/// What the daemon told while it lived, and between that what it wrote down and did not live to tell.
+fn told_and_written(daemon: &Daemon) -> Vec<(CredentialName, Entry)> {
+    let mut all = daemon.events.lock().unwrap().clone();
+    let written = daemon.disk.lock().unwrap().entries.clone();
+    for (name, entry) in written.iter().flat_map(|(name, entries)| entries.iter().map(move |entry| (name, entry))) {
+        if all.iter().any(|(of, told)| of == name && told.seq == entry.seq) {
+            continue;
+        }
+        let own = all.iter().rposition(|(of, told)| of == name && told.seq < entry.seq).map_or(0, |last| last + 1);
+        let then = all.iter().position(|(_, told)| told.at.uptime >= entry.at.uptime).unwrap_or(all.len());
+        all.insert(own.max(then), (name.clone(), entry.clone()));
+    }
+    all
+}
+
+/// Reads the entries of all members in their order; answers how many rotations had to wait for their turn.
+fn in_order(events: &[(CredentialName, Entry)]) -> usize {
+    let mut all: BTreeMap<&str, Told> = BTreeMap::new();
+    let mut ordered = 0;
+    for (name, entry) in events {
+        let name = name.as_str();
+        if let Event::Intended(intent) = &entry.event
+            && wave::is_ordered(intent.reason)
+            && name != FIRST
+        {
+            ordered += 1;
+            let others =
+                all.iter().filter(|(other, told)| **other != FIRST && **other != name && told.underway).count();
+            assert!(others < BATCH, "{name} begins beside {others} others");
+            let since = |name: &str| all[name].serving.as_ref().unwrap().1;
+            let held = entry.at.uptime.since(since(FIRST));
+            assert!(held >= HOLD && since(FIRST) > since(name), "{name} begins {held:?} after the first");
+        }
+        let told = all.entry(name).or_default();
+        let event = &entry.event;
+        if matches!(event, Event::Intended(_) | Event::Revived { .. }) {
+            told.underway = true;
+        }
+        if matches!(event, Event::Abandoned { .. } | Event::CreateRefused { .. } | Event::Unsettled)
+            || matches!(event, Event::Ambiguous { .. } | Event::Published { .. })
+        {
+            told.underway = false;
+        }
+        if let Event::Created { sid, .. } = event {
+            told.made = Some(sid.clone());
+        }
+        let served = told.serving.as_ref().map(|(sid, _)| sid);
+        if matches!(event, Event::Published { .. }) && told.made.as_ref() != served {
+            told.serving = told.made.clone().map(|made| (made, entry.at.uptime));
+        }
+    }
+    ordered
+}
+
+#[test]
+fn a_fleet_keeps_its_order_whatever_fails_and_every_member_ends_right() {
+    let (rotations, faults) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let fleets = on_all_cores(0..60_u64, |seed| {
+        play(async {
+            let (mut dice, world) = (Dice::new(*seed), World::new());
+            let daemon = Daemon::new(&world, fleet(*seed));
+            daemon.live(10 * DAY).await;
+            let wanted = 20 + dice.roll(40) as u32;
+            world.chaos(dice.roll(u64::MAX), dice.pick(&[3, 5, 8]), wanted);
+            // The second generation comes at the twentieth day, the third at the fortieth.
+            daemon.live(35 * DAY).await;
+            faults.fetch_add((wanted - world.faults_left()) as usize, Ordering::Relaxed);
+            world.calm();
+            daemon.live(5 * DAY + HOUR).await;
+            daemon.converged();
+            let events = told_and_written(&daemon);
+            let ordered = std::panic::catch_unwind(|| in_order(&events));
+            let ordered = ordered.unwrap_or_else(|_| panic!("{}", daemon.story()));
+            assert!(ordered >= 6, "only {ordered} rotations had an order");
+            rotations.fetch_add(ordered, Ordering::Relaxed);
+        });
+    });
+    let (rotations, faults) = (rotations.into_inner(), faults.into_inner());
+    assert!(rotations >= fleets * 12 && faults > fleets * 10, "{rotations} rotations, {faults} faults");
+    counted("fleets", fleets);
+    counted("rotations in waves", rotations);
+    counted("faults in fleets", faults);
+}
