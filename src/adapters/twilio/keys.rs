@@ -77,7 +77,7 @@ impl TwilioClient {
         if key.friendly_name.as_deref() != Some(label) {
             return Err(answer.malformed("the new key has another name than was asked for"));
         }
-        if key.sid.may_be_among(&self.roots) {
+        if key.sid.may_be_among(self.roots.keys()) {
             return Err(answer.malformed("the new key is said to be the Main key"));
         }
         if is_foreign(key.account_sid.as_ref(), account) {
@@ -122,7 +122,7 @@ impl TwilioClient {
 
     /// Deletes through the path of the account, so that a wrong account cannot be hit (protocol, b.4).
     pub(super) async fn delete_key(&self, account: &AccountSid, sid: &KeySid) -> Result<(), Miss> {
-        if sid.may_be_among(&self.roots) {
+        if sid.may_be_among(self.roots.keys()) {
             // The last door before the wire (protocol, S11): the decision was checked long before.
             return Err(Miss::NotDone(Failure::new(Fault::Refused, "this is the Main key, which is never deleted")));
         }

@@ -29,7 +29,7 @@ use jiff::Timestamp;
 pub use pkcv::SignerError;
 use reach::Reach;
 pub use reach::{Read, TwilioError};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use url::Url;
@@ -38,8 +38,8 @@ use url::Url;
 pub struct TwilioClient {
     usual: Reach,
     accounts: BTreeMap<AccountSid, Reach>,
-    /// The keys that manage others.
-    roots: BTreeSet<KeySid>,
+    /// The keys that manage others, and whose they are.
+    roots: BTreeMap<KeySid, AccountSid>,
     clock: Arc<dyn Clock>,
     date: Mutex<Option<(Timestamp, Duration)>>,
 }
@@ -58,13 +58,19 @@ impl TwilioClient {
         deadlines: Deadlines,
     ) -> Result<Self, TwilioError> {
         let (usual, accounts) = reach::reaches(policy, read, deadlines)?;
-        let roots = accounts.values().chain([&usual]).filter_map(|reach| reach.key.clone()).collect();
+        let roots = accounts.values().chain([&usual]).filter_map(Reach::root).collect();
         Ok(Self { usual, accounts, roots, clock, date: Mutex::default() })
     }
 
     /// Every account that the main one may see: itself, and its subaccounts.
     pub async fn accounts(&self) -> Outcome<Vec<Listed>> {
         http::outcome(self.list_accounts().await)
+    }
+
+    /// Whether what manages the keys of an account works where any key does: one that may not manage keys is told from one
+    /// that is wrong.
+    pub async fn works(&self, account: &AccountSid) -> Outcome<Verdict> {
+        http::outcome(self.probe_pair(account, self.reach(account).admin()).await)
     }
 
     /// How an account is reached.
@@ -111,7 +117,7 @@ impl Issuer for TwilioClient {
         http::outcome(self.fetch_standing(account).await)
     }
 
-    fn roots(&self) -> BTreeSet<KeySid> {
+    fn roots(&self) -> BTreeMap<KeySid, AccountSid> {
         self.roots.clone()
     }
 

@@ -41,8 +41,7 @@ pub(super) struct Reach {
     /// For creates: each unknown outcome costs a key, so none is risked on a connection that may be closing. For them and
     /// for probes: their connections do not outlive the secret that travels on them.
     pub(super) fresh: reqwest::Client,
-    /// The key that manages the others, if it is one.
-    pub(super) key: Option<KeySid>,
+    key: Option<KeySid>,
     admin: AccountSid,
     user: String,
     secret: Secret,
@@ -85,6 +84,11 @@ impl Reach {
     /// What manages the keys.
     pub(super) fn admin(&self) -> Pair<'_> {
         Pair { user: &self.user, secret: &self.secret, account: &self.admin, signer: self.signer.as_deref() }
+    }
+
+    /// The key that manages the others, if it is one, and the account that it belongs to.
+    pub(super) fn root(&self) -> Option<(KeySid, AccountSid)> {
+        self.key.clone().map(|key| (key, self.admin.clone()))
     }
 
     /// A key of the account, as a consumer has it.
