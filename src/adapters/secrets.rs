@@ -4,11 +4,13 @@
 //! the two places where the rule is softer. The error texts name the file or the variable, and never what it holds.
 
 mod mode;
+mod replace;
 
 use crate::model::policy::SecretSource;
 use crate::model::secret::Secret;
 use aws_lc_rs::digest::{SHA256, digest};
 use mode::private;
+pub use replace::{ReplaceError, replace};
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};

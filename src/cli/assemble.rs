@@ -33,11 +33,7 @@ pub(super) async fn doors(policy: &Policy, purpose: Purpose) -> Result<Doors, Cl
     http::install_crypto();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let issuer = TwilioClient::new(&policy.twilio, &secrets::read, clock.clone());
-    let issuer = issuer.map_err(|error| {
-        let failed = CliError::new(Kind::Failed, chain(&error));
-        let hint = "it is named by main_key_secret_file or auth_token_file in [twilio] or [accounts]";
-        if matches!(error, TwilioError::Secret(..)) { failed.hint(hint) } else { failed }
-    })?;
+    let issuer = issuer.map_err(|error| no_client(&error))?;
     let mut sinks = BTreeMap::new();
     for (name, sink) in &policy.sinks {
         let error = |error: &dyn std::fmt::Display| CliError::new(Kind::Failed, format!("sink `{name}`: {error}"));
@@ -50,6 +46,13 @@ pub(super) async fn doors(policy: &Policy, purpose: Purpose) -> Result<Doors, Cl
     #[cfg(debug_assertions)]
     let issuer = super::ordeal::wrap(issuer);
     Ok(Doors { issuer, sinks, clock })
+}
+
+/// Why what manages the keys can not be used, in words.
+pub(super) fn no_client(error: &TwilioError) -> CliError {
+    let failed = CliError::new(Kind::Failed, chain(error));
+    let hint = "it is named by main_key_secret_file or auth_token_file in [twilio] or [accounts]";
+    if matches!(error, TwilioError::Secret(..)) { failed.hint(hint) } else { failed }
 }
 
 async fn door(sink: &SinkPolicy, purpose: Purpose) -> Result<Arc<dyn Sink>, Box<dyn std::error::Error>> {

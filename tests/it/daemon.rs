@@ -10,6 +10,7 @@ mod hardened;
 mod kill;
 mod kinds;
 mod main_job;
+mod main_key;
 mod memory;
 mod moves;
 pub mod rig;

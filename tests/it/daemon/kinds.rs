@@ -19,6 +19,21 @@ impl Rig {
         (sid.clone(), key.allow.clone())
     }
 
+    /// Enforces signed requests in the account; answers the beginning of `[twilio]` for that.
+    pub(super) fn enforce_signatures(&self) -> String {
+        let vectors: Value = serde_json::from_str(include_str!("../../vectors/pkcv.json")).unwrap();
+        let text = |name: &str| vectors[name].as_str().unwrap();
+        private(&self.path("pkcv"), text("rsa_private_key_pkcs8_pem"));
+        let (now, account) = (self.sandbox.world().now(), self.sandbox.account_sid().clone());
+        let mut world = self.sandbox.world().lock();
+        world.enforce_signatures(&account, true);
+        let public_key = world.register(now, &account, None, text("rsa_public_key_spki_pem")).unwrap();
+        format!(
+            "[twilio]\npkcv = {{ public_key_sid = \"{public_key}\", private_key_file = \"{}\", alg = \"PS256\" }}\n",
+            self.path("pkcv").display()
+        )
+    }
+
     fn history(&self) -> String {
         String::from_utf8(self.run(&["history", "billing-sms"]).stdout).unwrap()
     }
@@ -94,20 +109,7 @@ async fn a_permission_that_twilio_does_not_know_halts_with_twilios_words() {
 #[tokio::test(flavor = "multi_thread")]
 async fn where_signatures_are_enforced_the_whole_life_of_a_key_is_signed() {
     let rig = Rig::new(&["billing-sms"], QUICK).await;
-    let vectors: Value = serde_json::from_str(include_str!("../../vectors/pkcv.json")).unwrap();
-    let text = |name: &str| vectors[name].as_str().unwrap();
-    private(&rig.path("pkcv"), text("rsa_private_key_pkcs8_pem"));
-    let (now, account) = (rig.sandbox.world().now(), rig.sandbox.account_sid().clone());
-    let public_key = {
-        let mut world = rig.sandbox.world().lock();
-        world.enforce_signatures(&account, true);
-        world.register(now, &account, None, text("rsa_public_key_spki_pem")).unwrap()
-    };
-    let file = rig.path("pkcv");
-    let pkcv = format!(
-        "[twilio]\npkcv = {{ public_key_sid = \"{public_key}\", private_key_file = \"{}\", alg = \"PS256\" }}\n",
-        file.display()
-    );
+    let pkcv = rig.enforce_signatures();
     std::fs::write(rig.path("policy.toml"), rig.policy(&QUICK, "").replace("[twilio]\n", &pkcv)).unwrap();
     let _daemon = rig.start();
     rig.until_settled(1).await;
