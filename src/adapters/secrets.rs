@@ -6,6 +6,7 @@
 mod mode;
 mod replace;
 
+use crate::model::names::Place;
 use crate::model::policy::SecretSource;
 use crate::model::secret::Secret;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -52,6 +53,12 @@ pub enum SecretError {
         /// The variable.
         name: String,
     },
+    /// It lies in a store, which is asked beforehand.
+    #[error("{place} is no file and no variable")]
+    Elsewhere {
+        /// Where.
+        place: Place,
+    },
     /// What was read cannot be a secret.
     #[error("{origin} {problem}")]
     Unfit {
@@ -85,6 +92,7 @@ pub fn read(source: &SecretSource) -> Result<Secret, SecretError> {
         SecretSource::File(path) => read_file(path, environment("CREDENTIALS_DIRECTORY").as_deref().map(Path::new)),
         SecretSource::Env(name) => read_variable(name, environment(name)),
         SecretSource::Admin(path) => read_lines(path),
+        SecretSource::Stored(place) => Err(SecretError::Elsewhere { place: place.clone() }),
     }
 }
 

@@ -5,7 +5,6 @@ mod charge;
 mod running;
 mod switch;
 
-use super::assemble::no_client;
 use super::sandbox::{account, key};
 use super::status::span;
 use super::{CliError, Kind, load, out};
@@ -117,7 +116,7 @@ async fn prove(policy: &Policy, new: &New) -> Result<(), CliError> {
 /// Whether a key is gone. Twilio's silence counts only if it shows the key that is there for sure.
 async fn verify(policy: &Policy, old: &KeySid, account: Option<&AccountSid>) -> Result<(), CliError> {
     let charge = Charge::of(policy, account)?;
-    let client = charge.present().map_err(|error| no_client(&error))?;
+    let client = charge.present().await?;
     let own = &charge.admin.account;
     let halted = |message: String| Err(CliError::new(Kind::Halted, message));
     let present = client.roots().into_keys().next();
@@ -184,7 +183,7 @@ async fn status(policy: &Policy, json: bool) -> Result<(), CliError> {
 
 async fn line(charge: &Charge<'_>, running: &Running) -> Line {
     let own = &charge.admin.account;
-    let client = charge.present().map_err(|error| no_client(&error).message);
+    let client = charge.present().await.map_err(|error| error.message);
     let key = client.as_ref().ok().and_then(|client| client.roots().into_keys().next());
     let shown = match (&client, &key) {
         (Ok(client), Some(key)) => client.fetch(own, key).await.answer().map_err(|failure| failure.to_string()),

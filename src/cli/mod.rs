@@ -17,6 +17,7 @@ mod request;
 mod run;
 mod sandbox;
 mod status;
+mod stored;
 
 use crate::config::{self, Loaded};
 use crate::hardening::harden;

@@ -14,3 +14,4 @@ mod main_key;
 mod memory;
 mod moves;
 pub mod rig;
+mod stored;

@@ -86,7 +86,7 @@ impl Candidate {
         }
         prove_everywhere(&client, &sid, charge).await?;
         let facts = client.fetch(own, &sid).await.answer().ok().flatten();
-        let old = charge.present().ok().and_then(|present| present.roots().into_keys().next());
+        let old = charge.present().await.ok().and_then(|present| present.roots().into_keys().next());
         Ok(Proven { sid, client, facts, old })
     }
 }

@@ -1,5 +1,7 @@
 //! One place of the policy that says what manages keys, and the accounts whose keys it manages.
 
+use super::super::assemble::no_client;
+use super::super::stored::Stores;
 use super::super::{CliError, Kind};
 use crate::adapters::clock::SystemClock;
 use crate::adapters::http;
@@ -8,7 +10,8 @@ use crate::adapters::twilio::{Read, TwilioClient, TwilioError};
 use crate::config::whole;
 use crate::model::fleet::{Fleet, Listed};
 use crate::model::key::AccountSid;
-use crate::model::policy::{Access, Admin, Policy, SecretSource, TwilioPolicy};
+use crate::model::names::Place;
+use crate::model::policy::{Access, Admin, Policy, SecretSource, SinkPolicy, TwilioPolicy};
 use crate::model::secret::Secret;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -71,8 +74,16 @@ impl<'p> Charge<'p> {
     }
 
     /// Twilio, managed with what the policy names now.
-    pub(super) fn present(&self) -> Result<TwilioClient, TwilioError> {
-        self.client(self.admin, &secrets::read)
+    pub(super) async fn present(&self) -> Result<TwilioClient, CliError> {
+        http::install_crypto();
+        let stored = Stores::of(self.policy, std::iter::once(self.admin)).await?.read().await?;
+        let client = self.client(self.admin, &|source| stored.secret(source));
+        client.map_err(|error| no_client(&error))
+    }
+
+    /// The sink that a place is in.
+    pub(super) fn sink(&self, place: &Place) -> Option<&'p SinkPolicy> {
+        self.policy.sinks.get(&place.sink)
     }
 
     /// Twilio, managed with what this text says, which is the content of that file. It is read once: what was proven is

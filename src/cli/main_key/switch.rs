@@ -6,7 +6,8 @@ use super::candidate::{Candidate, Proven};
 use super::charge::Charge;
 use super::described;
 use crate::adapters::secrets::{self, ReplaceError};
-use crate::model::policy::SecretSource;
+use crate::model::names::Place;
+use crate::model::policy::{SecretSource, SinkPolicy};
 use crate::ports::Issuer as _;
 use std::path::Path;
 
@@ -29,6 +30,7 @@ pub(super) async fn switch(charge: &Charge<'_>, new: &Candidate, proven: &Proven
             let place = format!("main_key_secret_file = \"{}\"", path.display());
             Err(by_hand(charge, proven, &place, "main_key_secret_file", &old))
         }
+        SecretSource::Stored(place) => Err(in_a_store(charge, proven, place, &old)),
         SecretSource::Env(name) => {
             let place = format!("main_key_secret_env = \"{name}\"");
             Err(by_hand(charge, proven, &place, "main_key_secret_file", &old))
@@ -77,6 +79,23 @@ fn by_hand(charge: &Charge<'_>, proven: &Proven, place: &str, key: &str, old: &O
         "with main_key_file the policy names one file for both, which `switch` replaces by itself; its form is that of \
          AWS's own secrets",
     )
+}
+
+/// A store has tools and owners of its own; the daemon looks there by itself.
+fn in_a_store(charge: &Charge<'_>, proven: &Proven, place: &Place, old: &Option<String>) -> CliError {
+    let path = &place.path;
+    let tool = match charge.sink(place) {
+        Some(SinkPolicy::Vault { mount, .. }) => format!("vault kv put -mount={mount} {path} @FILE"),
+        Some(SinkPolicy::SecretsManager { .. }) => {
+            format!("aws secretsmanager put-secret-value --secret-id {path} --secret-string file://FILE")
+        }
+        Some(SinkPolicy::Directory { .. }) | None => "its own tool".to_owned(),
+    };
+    out::line(&format!("1. put the candidate there, in the form of AWS's own secrets, in one write: {tool}"));
+    out::line("2. the daemon takes it up within a minute; `rekeyd main-key status` says when it has");
+    farewell(charge, old, 3);
+    let (sid, written) = (&proven.sid, charge.written());
+    CliError::new(Kind::Halted, format!("{sid} is proven, and nothing was changed: {written} has main_key_at {place}"))
 }
 
 fn not_replaced(path: &Path, error: &ReplaceError) -> CliError {
