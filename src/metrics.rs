@@ -3,15 +3,19 @@
 //!
 //! Label values come from the policy or from closed lists, never from an error's text. Accounts appear as a short hash.
 
+mod main_keys;
+
 use crate::decide::plan;
 use crate::model::event::{Entry, Event};
-use crate::model::key::AccountSid;
+use crate::model::key::{AccountSid, KeySid};
 use crate::model::names::CredentialName;
 use crate::model::policy::Policy;
 use crate::model::reason::{Breaker, Halt};
 use crate::model::rotation::State;
 use crate::ports::{Call, Observer};
 use jiff::Timestamp;
+use main_keys::MainKeys;
+pub use main_keys::signs_in_with;
 use prometheus::core::Collector;
 use prometheus::proto::{Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
@@ -29,6 +33,7 @@ pub struct Metrics {
     call_times: HistogramVec,
     breakers: IntGaugeVec,
     unexplained: IntGaugeVec,
+    main_keys: MainKeys,
     lines: Mutex<BTreeMap<CredentialName, Line>>,
     lost_lines: IntGaugeVec,
     count_lost: fn() -> u64,
@@ -92,6 +97,7 @@ impl Metrics {
                 "Keys that carry a label of ours and can not be told from copies; they are left alone.",
                 &["account"],
             )?,
+            main_keys: MainKeys::new(&registry)?,
             lost_lines: gauge(
                 "rekeyd_log_lines_lost",
                 "Lines of the log that were dropped since the start because nobody read them.",
@@ -106,7 +112,7 @@ impl Metrics {
         info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         for account in metrics.policy.delete_budgets().into_keys() {
             for breaker in Breaker::ALL {
-                metrics.breakers.with_label_values(&[short(&account).as_str(), breaker.word()]);
+                metrics.breakers.with_label_values(&[short(account.as_str()).as_str(), breaker.word()]);
             }
         }
         for outcome in OUTCOMES {
@@ -235,9 +241,9 @@ fn metric(name: &CredentialName, label: Option<(&str, &str)>, value: f64) -> Met
     metric
 }
 
-/// A short name for an account that tells it from others and not who it is.
-fn short(account: &AccountSid) -> String {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, account.as_str().as_bytes());
+/// A short name for an account, or a key, that tells it from others and not which it is.
+fn short(sid: &str) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, sid.as_bytes());
     digest.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -294,10 +300,16 @@ impl Observer for Metrics {
     }
 
     fn breaker(&self, account: &AccountSid, breaker: Breaker, open: bool) {
-        self.breakers.with_label_values(&[short(account).as_str(), breaker.word()]).set(i64::from(open));
+        self.breakers.with_label_values(&[short(account.as_str()).as_str(), breaker.word()]).set(i64::from(open));
     }
 
     fn unexplained(&self, account: &AccountSid, keys: usize) {
-        self.unexplained.with_label_values(&[short(account).as_str()]).set(i64::try_from(keys).unwrap_or(i64::MAX));
+        self.unexplained
+            .with_label_values(&[short(account.as_str()).as_str()])
+            .set(i64::try_from(keys).unwrap_or(i64::MAX));
+    }
+
+    fn main_key(&self, account: &AccountSid, key: &KeySid, created: Option<Timestamp>) {
+        self.main_keys.note(account, key, created);
     }
 }

@@ -20,7 +20,7 @@ pub use journal::{
     Row, Taken,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use url::Url;
 
@@ -48,8 +48,14 @@ pub trait Issuer: Send + Sync {
     /// Whether the account may be worked on.
     async fn standing(&self, account: &AccountSid) -> Outcome<Standing>;
 
-    /// The keys that this signs in with: none of them may ever be deleted (S11).
-    fn roots(&self) -> BTreeSet<KeySid>;
+    /// The keys that this signs in with, and the public keys that its requests are checked with, and the account of each:
+    /// none of them may ever be deleted (S11).
+    fn roots(&self) -> BTreeMap<KeySid, AccountSid>;
+
+    /// The keys among them that this signs in with.
+    fn main_keys(&self) -> BTreeMap<KeySid, AccountSid> {
+        self.roots().into_iter().filter(|(sid, _)| !sid.is_public_key()).collect()
+    }
 
     /// The last `Date` header, and the local monotonic time at which it came.
     fn date(&self) -> Option<(Timestamp, Duration)>;
@@ -157,6 +163,8 @@ pub trait Observer: Send + Sync {
     fn breaker(&self, account: &AccountSid, breaker: Breaker, open: bool);
     /// Keys seen in an account that look like ours and can not be told to be.
     fn unexplained(&self, account: &AccountSid, keys: usize);
+    /// A key that the daemon signs in with, and when it was made, once that is known.
+    fn main_key(&self, account: &AccountSid, key: &KeySid, created: Option<Timestamp>);
 }
 
 /// One call to the outside.

@@ -2,7 +2,7 @@
 
 use crate::describe::describe;
 use crate::model::event::{Entry, Event};
-use crate::model::key::AccountSid;
+use crate::model::key::{AccountSid, KeySid};
 use crate::model::names::CredentialName;
 use crate::model::reason::Breaker;
 use crate::model::rotation::State;
@@ -130,6 +130,12 @@ impl Observer for EventLog {
             warn!(%account, keys, "keys carry a label of ours and can not be told from copies; they are left alone");
         }
     }
+
+    fn main_key(&self, account: &AccountSid, key: &KeySid, created: Option<Timestamp>) {
+        if let Some(created) = created {
+            info!(%account, %key, %created, "the age of the Main key is known");
+        }
+    }
 }
 
 /// Passes everything on to several observers.
@@ -154,5 +160,9 @@ impl Observer for Everyone {
 
     fn unexplained(&self, account: &AccountSid, keys: usize) {
         self.0.iter().for_each(|observer| observer.unexplained(account, keys));
+    }
+
+    fn main_key(&self, account: &AccountSid, key: &KeySid, created: Option<Timestamp>) {
+        self.0.iter().for_each(|observer| observer.main_key(account, key, created));
     }
 }

@@ -20,6 +20,11 @@ pub(super) fn read(there: Option<&[u8]>, names: &Names) -> (Content, Option<Secr
     there.map_or((Content::Absent, None), |text| parse(text, names))
 }
 
+/// What a place says, word for word; none if it says nothing, or no text.
+pub(super) fn text(there: Option<&[u8]>) -> Option<Secret> {
+    std::str::from_utf8(there?).ok().map(|text| Secret::new(text.to_owned()))
+}
+
 fn parse(text: &[u8], names: &Names) -> (Content, Option<Secret>) {
     let Ok(raw) = serde_json::from_slice::<BTreeMap<String, &RawValue>>(text) else { return (Content::Foreign, None) };
     // What no machine number can hold, or is too deep, is no member of ours: that it is there is all that counts.

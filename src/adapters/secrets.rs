@@ -4,11 +4,14 @@
 //! the two places where the rule is softer. The error texts name the file or the variable, and never what it holds.
 
 mod mode;
+mod replace;
 
+use crate::model::names::Place;
 use crate::model::policy::SecretSource;
 use crate::model::secret::Secret;
 use aws_lc_rs::digest::{SHA256, digest};
 use mode::private;
+pub use replace::{ReplaceError, replace};
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
@@ -50,6 +53,12 @@ pub enum SecretError {
         /// The variable.
         name: String,
     },
+    /// It lies in a store, which is asked beforehand.
+    #[error("{place} is no file and no variable")]
+    Elsewhere {
+        /// Where.
+        place: Place,
+    },
     /// What was read cannot be a secret.
     #[error("{origin} {problem}")]
     Unfit {
@@ -83,6 +92,7 @@ pub fn read(source: &SecretSource) -> Result<Secret, SecretError> {
         SecretSource::File(path) => read_file(path, environment("CREDENTIALS_DIRECTORY").as_deref().map(Path::new)),
         SecretSource::Env(name) => read_variable(name, environment(name)),
         SecretSource::Admin(path) => read_lines(path),
+        SecretSource::Stored(place) => Err(SecretError::Elsewhere { place: place.clone() }),
     }
 }
 

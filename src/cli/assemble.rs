@@ -1,17 +1,21 @@
 //! The only place where the adapters and the engine's ports meet: makes the doors that a policy describes.
 
+use super::stored::Stores;
 use super::{CliError, Kind};
 use crate::adapters::clock::SystemClock;
 use crate::adapters::directory::Directory;
 use crate::adapters::http::{Connections, Deadlines};
 use crate::adapters::journal::{Access, AnyJournal};
 use crate::adapters::twilio::{TwilioClient, TwilioError};
-use crate::adapters::{aws, http, secrets, vault};
+use crate::adapters::vault::Vault;
+use crate::adapters::{aws, http};
 use crate::model::names::SinkName;
-use crate::model::policy::{Policy, SinkPolicy, StateUrl};
+use crate::model::policy::{Policy, SecretSource, SinkPolicy, StateUrl, VaultAuth};
 use crate::ports::{Clock, Issuer, JournalError, Sink};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
+use url::Url;
 
 /// The doors to Twilio and the sinks.
 pub(super) struct Doors {
@@ -32,12 +36,7 @@ pub(super) enum Purpose {
 pub(super) async fn doors(policy: &Policy, purpose: Purpose) -> Result<Doors, CliError> {
     http::install_crypto();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let issuer = TwilioClient::new(&policy.twilio, &secrets::read, clock.clone());
-    let issuer = issuer.map_err(|error| {
-        let failed = CliError::new(Kind::Failed, chain(&error));
-        let hint = "it is named by main_key_secret_file or auth_token_file in [twilio] or [accounts]";
-        if matches!(error, TwilioError::Secret(..)) { failed.hint(hint) } else { failed }
-    })?;
+    let issuer = twilio(policy, clock.clone()).await?;
     let mut sinks = BTreeMap::new();
     for (name, sink) in &policy.sinks {
         let error = |error: &dyn std::fmt::Display| CliError::new(Kind::Failed, format!("sink `{name}`: {error}"));
@@ -52,12 +51,25 @@ pub(super) async fn doors(policy: &Policy, purpose: Purpose) -> Result<Doors, Cl
     Ok(Doors { issuer, sinks, clock })
 }
 
+/// Twilio, managed with what the policy names.
+pub(super) async fn twilio(policy: &Policy, clock: Arc<dyn Clock>) -> Result<TwilioClient, CliError> {
+    http::install_crypto();
+    let stored = Stores::of_policy(policy).await?.read().await?;
+    let read = |source: &SecretSource| stored.secret(source);
+    TwilioClient::new(&policy.twilio, &read, clock).map_err(|error| no_client(&error))
+}
+
+/// Why what manages the keys can not be used, in words.
+pub(super) fn no_client(error: &TwilioError) -> CliError {
+    let failed = CliError::new(Kind::Failed, chain(error));
+    let hint = "it is named by main_key_secret_file or auth_token_file in [twilio] or [accounts]";
+    if matches!(error, TwilioError::Secret(..)) { failed.hint(hint) } else { failed }
+}
+
 async fn door(sink: &SinkPolicy, purpose: Purpose) -> Result<Arc<dyn Sink>, Box<dyn std::error::Error>> {
     Ok(match sink {
         SinkPolicy::Vault { address, mount, namespace, ca_file, auth } => {
-            let base = http::Base::new(address)?;
-            let client = http::client(&base, ca_file.as_deref(), Deadlines::default(), Connections::Fresh)?;
-            Arc::new(vault::Vault::new(client, address, mount, namespace.as_deref(), auth.clone())?)
+            Arc::new(vault(address, mount, namespace.as_deref(), ca_file.as_deref(), auth)?)
         }
         SinkPolicy::SecretsManager { region, endpoint_url } => {
             Arc::new(aws::SecretsManager::connect(region, endpoint_url.as_ref()).await)
@@ -70,6 +82,18 @@ async fn door(sink: &SinkPolicy, purpose: Purpose) -> Result<Arc<dyn Sink>, Box<
             Arc::new(directory)
         }
     })
+}
+
+/// One KV engine, over connections that do not outlive a secret.
+pub(super) fn vault(
+    address: &Url,
+    mount: &str,
+    namespace: Option<&str>,
+    ca_file: Option<&Path>,
+    auth: &VaultAuth,
+) -> Result<Vault, Box<dyn std::error::Error>> {
+    let client = http::client(&http::Base::new(address)?, ca_file, Deadlines::default(), Connections::Fresh)?;
+    Ok(Vault::new(client, address, mount, namespace, auth.clone())?)
 }
 
 /// An error with its causes, where none of them can hold a secret.

@@ -175,6 +175,7 @@ impl Observer for Narrator {
     fn called(&self, _call: Call<'_>) {}
     fn breaker(&self, _account: &AccountSid, _breaker: Breaker, _open: bool) {}
     fn unexplained(&self, _account: &AccountSid, _keys: usize) {}
+    fn main_key(&self, _account: &AccountSid, _key: &KeySid, _created: Option<Timestamp>) {}
 }
 
 /// A program that reads its pair from the sink and uses it, ten times a second.

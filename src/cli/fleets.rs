@@ -1,10 +1,8 @@
 //! Who belongs to the fleets: asked of Twilio at the start, and from then on as often as keys are listed.
 
-use super::assemble::chain;
+use super::assemble::twilio;
 use super::{CliError, Kind, out};
 use crate::adapters::clock::SystemClock;
-use crate::adapters::twilio::TwilioClient;
-use crate::adapters::{http, secrets};
 use crate::config::{Whole, whole};
 use crate::decide::backoff;
 use crate::model::fleet::{Fleet, Listed};
@@ -84,9 +82,7 @@ pub(super) async fn asked(policy: &Policy) -> Result<Policy, CliError> {
 }
 
 async fn accounts(policy: &Policy) -> Result<Vec<Listed>, CliError> {
-    http::install_crypto();
-    let client = TwilioClient::new(&policy.twilio, &secrets::read, Arc::new(SystemClock::new()));
-    let client = client.map_err(|error| CliError::new(Kind::Failed, chain(&error)))?;
+    let client = twilio(policy, Arc::new(SystemClock::new())).await?;
     let answer = client.accounts().await.answer();
     answer.map_err(|failure| CliError::new(Kind::Unreachable, format!("the accounts can not be listed: {failure}")))
 }

@@ -7,6 +7,7 @@ mod demo;
 mod fleets;
 mod history;
 mod journal;
+mod main_key;
 mod online;
 #[cfg(debug_assertions)]
 mod ordeal;
@@ -16,6 +17,7 @@ mod request;
 mod run;
 mod sandbox;
 mod status;
+mod stored;
 
 use crate::config::{self, Loaded};
 use crate::hardening::harden;
@@ -53,12 +55,13 @@ enum Command {
     Resume(request::ResumeArgs),
     History(history::Args),
     Journal(journal::Args),
+    MainKey(main_key::Args),
     Sandbox(sandbox::Args),
     Demo(demo::Args),
 }
 
 /// What kind of failure it was: the exit code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Failed = 1,
     Policy = 3,
@@ -145,6 +148,7 @@ fn threads(command: &Command) -> tokio::runtime::Builder {
         | Command::Resume(_)
         | Command::History(_)
         | Command::Journal(_)
+        | Command::MainKey(_)
         | Command::Sandbox(_)
         | Command::Demo(_) => tokio::runtime::Builder::new_multi_thread(),
     }
@@ -164,6 +168,7 @@ async fn execute(args: Args) -> Result<(), CliError> {
         Command::Resume(args) => request::resume(&config, args).await,
         Command::History(args) => history::run(&config, args).await,
         Command::Journal(args) => journal::run(&config, args).await,
+        Command::MainKey(args) => main_key::run(&config, args).await,
         Command::Sandbox(args) => {
             telemetry::start(log);
             sandbox::run(args).await

@@ -53,6 +53,7 @@ fn called(admin: &Admin) -> String {
     match (&admin.key, &admin.secret) {
         (Some(key), _) => format!("{key}, a key of {}", admin.account),
         (None, SecretSource::Admin(path)) => format!("what {} says", path.display()),
+        (None, SecretSource::Stored(place)) => format!("what {place} says"),
         (None, SecretSource::File(_) | SecretSource::Env(_)) => format!("the auth token of {}", admin.account),
     }
 }

@@ -23,7 +23,7 @@ use crate::ports::{Issuer, Journal, Make, NewKey, Reading, Sink, Standing, Verdi
 use async_trait::async_trait;
 use jiff::Timestamp;
 use rustix::process::{Signal, getpid, kill_process};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -170,7 +170,7 @@ impl Issuer for Around {
         self.issuer.standing(account).await
     }
 
-    fn roots(&self) -> BTreeSet<KeySid> {
+    fn roots(&self) -> BTreeMap<KeySid, AccountSid> {
         self.issuer.roots()
     }
 

@@ -246,7 +246,7 @@ fn decide(policy: &Policy, doors: &Doors, rules: &Rules, state: &State, seq: u64
         instance: &policy.instance,
         timing: &policy.timing,
         limits: &policy.limits,
-        roots: &doors.issuer.roots(),
+        roots: &doors.issuer.roots().into_keys().collect(),
         sinks: &sinks,
         now,
         local: now.uptime,

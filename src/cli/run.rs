@@ -3,10 +3,12 @@
 use super::assemble::{Purpose, doors};
 use super::daemon::Daemon;
 use super::fleets::Roll;
+use super::stored::Stores;
 use super::{CliError, Kind, load};
 use crate::adapters::clock::SystemClock;
 use crate::adapters::secrets;
 use crate::config::{Diagnostic, Loaded, Whole};
+use crate::model::names::{Place, Version};
 use crate::model::policy::{Access, Policy, SecretSource};
 use crate::ports::Clock;
 use crate::telemetry::EventLog;
@@ -31,15 +33,19 @@ pub(super) async fn run(config: &Path, Args {}: Args) -> Result<(), CliError> {
     let mut loaded = load(config)?;
     let (mut anew, mut roll) = (false, Roll::default());
     loop {
-        let sources = Sources::of(&loaded.policy);
         warn_of(&loaded.warnings);
-        tokio::select! {
-            () = roll.called(&loaded.policy) => (),
+        let looked = async {
+            let sources = Sources::of(&loaded.policy).await;
+            roll.called(&loaded.policy).await;
+            sources
+        };
+        let sources = tokio::select! {
+            sources = looked => sources,
             signal = signals.stop() => {
                 tracing::info!(signal, "stopping");
                 break;
             }
-        }
+        };
         let Whole { policy, left_out } = roll.whole(&loaded.policy);
         left_out.iter().for_each(|why| tracing::warn!("{why}"));
         let policy = Arc::new(policy);
@@ -63,18 +69,26 @@ pub(super) async fn run(config: &Path, Args {}: Args) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Starts the daemon. When it begins anew, what stands in its way now may be gone in a moment, and nobody would start it again
-/// but a person; nothing if it was told to stop meanwhile.
+/// Starts the daemon; nothing if it was told to stop meanwhile. A store of Main keys that does not answer is waited for. So is
+/// everything when it begins anew: what stands in its way now may be gone in a moment, and nobody would start it again but a
+/// person.
 async fn begin(policy: &Arc<Policy>, anew: bool, signals: &mut Signals) -> Result<Option<Daemon>, CliError> {
     let clock = SystemClock::new();
     loop {
-        match Daemon::start(policy.clone(), Arc::new(EventLog)).await {
+        let started = tokio::select! {
+            started = Daemon::start(policy.clone(), Arc::new(EventLog)) => started,
+            signal = signals.stop() => {
+                tracing::info!(signal, "stopping");
+                return Ok(None);
+            }
+        };
+        match started {
             Ok(daemon) => {
                 announce(policy, &daemon);
                 return Ok(Some(daemon));
             }
-            Err(error) if !anew => return Err(error),
-            Err(error) => tracing::error!("it can not begin anew yet: {}", error.message),
+            Err(error) if !anew && error.kind != Kind::Unreachable => return Err(error),
+            Err(error) => tracing::error!("it can not begin yet: {}", error.message),
         }
         tokio::select! {
             () = clock.sleep(GLANCE) => (),
@@ -159,8 +173,14 @@ async fn until_something_changes(
         };
         match why {
             "SIGTERM" | "SIGINT" => return Told::Stop(why),
-            // As it was read: what stands in the file now was not asked for.
-            MOVED => return Told::Again(Box::new(read.written.clone())),
+            // As it was read: what stands in the file now was not asked for. What can not be begun is not stopped for.
+            MOVED => match doors(&read.written.policy, Purpose::Look).await {
+                Ok(_) => return Told::Again(Box::new(read.written.clone())),
+                Err(error) => {
+                    tracing::error!("going on with who belonged to the fleets before: {}", error.message);
+                    continue;
+                }
+            },
             REPLACED if last.is_some() => (),
             _ => tracing::info!(why, "reading the policy again"),
         }
@@ -197,30 +217,46 @@ fn fixed(now: &Policy, next: &Policy) -> Result<(), CliError> {
     }
 }
 
-/// The files of what manages keys and of what signs requests, as they were read.
-struct Sources(BTreeMap<PathBuf, Option<[u8; 32]>>);
+/// The files and places of what manages keys, and the files of what signs requests, as they were read.
+struct Sources {
+    files: BTreeMap<PathBuf, Option<[u8; 32]>>,
+    stores: Stores,
+    versions: BTreeMap<Place, Version>,
+}
 
 impl Sources {
-    fn of(policy: &Policy) -> Self {
+    async fn of(policy: &Policy) -> Self {
         let mut files = BTreeSet::new();
-        for Access { admin, pkcv, .. } in policy.twilio.accounts.values().chain([&policy.twilio.access]) {
+        for Access { admin, pkcv, .. } in policy.twilio.accesses() {
             files.extend(admin.pkcv.iter().chain(pkcv).map(|pkcv| pkcv.private_key.clone()));
             if let SecretSource::File(path) | SecretSource::Admin(path) = &admin.secret {
                 files.insert(path.clone());
             }
         }
-        Self(files.into_iter().map(|file| (file.clone(), secrets::fingerprint(&file))).collect())
+        let files = files.into_iter().map(|file| (file.clone(), secrets::fingerprint(&file))).collect();
+        // What can not be opened is told when the daemon begins, and so is who does not answer.
+        let stores = Stores::of_policy(policy).await.unwrap_or_default();
+        let versions = stores.versions(&mut BTreeSet::new()).await;
+        Self { files, stores, versions }
     }
 
     /// Waits until one of them is another than when this daemon began. One that is not there now will be; and one that was
     /// not accepted is tried again, for it may be the rest that is mended.
     async fn changed(&self, clock: &Arc<dyn Clock>) {
+        let (mut silent, mut asked) = (BTreeSet::new(), clock.running());
         loop {
             clock.sleep(GLANCE).await;
+            if clock.running().saturating_sub(asked) >= QUESTION {
+                asked = clock.running();
+                let versions = self.stores.versions(&mut silent).await;
+                if versions.iter().any(|(place, version)| self.versions.get(place) != Some(version)) {
+                    return;
+                }
+            }
             let differs = |(file, before): (&PathBuf, &Option<[u8; 32]>)| {
                 secrets::fingerprint(file).is_some_and(|now| Some(now) != *before)
             };
-            if self.0.iter().any(differs) {
+            if self.files.iter().any(differs) {
                 return;
             }
         }
@@ -229,6 +265,8 @@ impl Sources {
 
 /// How often the files are looked at.
 const GLANCE: Duration = Duration::from_secs(5);
+/// How often stores are asked for the version of a Main key: each time costs a call, which AWS puts on the bill.
+const QUESTION: Duration = Duration::from_secs(30);
 
 fn failed(what: &str, error: &dyn std::fmt::Display) -> CliError {
     CliError::new(Kind::Failed, format!("{what}: {error}"))

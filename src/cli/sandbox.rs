@@ -60,11 +60,11 @@ pub(super) struct Args {
     concurrency: Option<u32>,
 }
 
-fn account(text: &str) -> Result<AccountSid, String> {
+pub(super) fn account(text: &str) -> Result<AccountSid, String> {
     AccountSid::new(text).map_err(|error| format!("accepted is {error}"))
 }
 
-fn key(text: &str) -> Result<KeySid, String> {
+pub(super) fn key(text: &str) -> Result<KeySid, String> {
     KeySid::new(text).map_err(|error| format!("accepted is {error}"))
 }
 

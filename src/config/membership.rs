@@ -99,7 +99,8 @@ struct Building {
 impl Building {
     fn of(policy: &Policy) -> Self {
         let policy = policy.clone();
-        let places = policy.credentials.values().flat_map(|rules| &rules.places);
+        let main_keys = policy.twilio.accesses().filter_map(|access| access.admin.secret.place());
+        let places = policy.credentials.values().flat_map(|rules| &rules.places).chain(main_keys);
         let taken = places.filter_map(|place| Some((identity(policy.sinks.get(&place.sink)?), place.path.to_string())));
         Self { taken: taken.collect(), left_out: Vec::new(), doubled: BTreeSet::new(), policy }
     }

@@ -107,15 +107,14 @@ pub fn parse(text: &str, file: &str) -> Result<Loaded, PolicyErrors> {
 /// Reads every part, whatever is wrong with the others, and puts them together if all are right.
 fn read(root: &Table<'_>) -> Option<Policy> {
     let daemon = daemon::daemon(root);
-    let twilio = twilio::twilio(root);
-    let accounts = twilio::accounts(root, &twilio);
-    let floors = timing::floors(root, twilio::is_loopback(&twilio, accounts.as_ref()));
-    let timing = timing::timing(root, floors);
-    let limits = timing::limits(root);
-
     let sinks_field = root.field("sinks");
     let sinks_table = sinks_field.as_ref().and_then(sinks::table);
     let sinks = sinks::sinks(sinks_table.as_ref());
+    let twilio = twilio::twilio(root, &sinks);
+    let accounts = twilio::accounts(root, &twilio, &sinks);
+    let floors = timing::floors(root, twilio::is_loopback(&twilio, accounts.as_ref()));
+    let timing = timing::timing(root, floors);
+    let limits = timing::limits(root);
 
     let calendar = cadence::Calendar::default();
     let defaults_field = root.field("defaults");
@@ -131,9 +130,9 @@ fn read(root: &Table<'_>) -> Option<Policy> {
         calendar: &calendar,
     };
     let accesses = accounts.iter().flat_map(|accounts| accounts.values()).chain(&twilio.access);
-    let own = own_files(&daemon, accesses, &sinks);
+    let own = own_files(&daemon, accesses.clone(), &sinks);
     let credentials_field = root.field("credentials");
-    let mut taken = places::Taken::new(&sinks, own);
+    let mut taken = places::Taken::new(&sinks, own, accesses.filter_map(|access| access.admin.secret.place()));
     let credentials = credentials::credentials(credentials_field, &ground, &mut taken);
     let fleets = fleets::fleets(root.field("fleets"), &ground, &taken);
     root.finish();

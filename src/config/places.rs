@@ -6,7 +6,7 @@ use super::suggest::did_you_mean;
 use crate::model::fleet::{ACCOUNT_NAME, ACCOUNT_SID};
 use crate::model::names::Place;
 use crate::model::policy::SinkPolicy;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 
 const ITEM: &str =
@@ -21,13 +21,23 @@ pub(super) struct Taken<'s> {
     sinks: &'s Sinks<'s>,
     /// The files that the daemon itself needs, and what for.
     own: HashMap<PathBuf, &'static str>,
+    /// By store and path: where Main keys are read.
+    main_keys: HashSet<(usize, String)>,
     /// By store and path: the credential, and where the file says so.
     places: HashMap<(usize, String), (String, usize)>,
 }
 
 impl<'s> Taken<'s> {
-    pub(super) fn new(sinks: &'s Sinks<'s>, own: HashMap<PathBuf, &'static str>) -> Self {
-        Self { sinks, own, places: HashMap::new() }
+    pub(super) fn new<'p>(
+        sinks: &'s Sinks<'s>,
+        own: HashMap<PathBuf, &'static str>,
+        main_keys: impl Iterator<Item = &'p Place>,
+    ) -> Self {
+        let key = |place: &Place| {
+            let sink = sinks.named.get(place.sink.as_str())?.as_ref()?;
+            Some((sink.store?, place.path.to_string()))
+        };
+        Self { sinks, own, main_keys: main_keys.filter_map(key).collect(), places: HashMap::new() }
     }
 
     /// The files that the daemon itself needs.
@@ -48,7 +58,7 @@ impl<'s> Taken<'s> {
 
     fn template(&self, item: &Field<'_>) -> Option<(Kind, Place)> {
         let table = item.table(ITEM)?;
-        let (sink, kind) = self.sink(&table)?;
+        let (sink, kind) = named(self.sinks, &table)?;
         let check = |text: &str| {
             let sample = text.replace(ACCOUNT_SID, "AC").replace(ACCOUNT_NAME, "name");
             if sample == text {
@@ -65,7 +75,7 @@ impl<'s> Taken<'s> {
 
     fn place(&mut self, item: &Field<'_>, credential: &str) -> Option<(Kind, Place)> {
         let table = item.table(ITEM)?;
-        let (sink, kind) = self.sink(&table)?;
+        let (sink, kind) = named(self.sinks, &table)?;
         let (path, at) = within(&table, kind, |text| fit(kind, text))?;
         table.finish();
         self.take(sink, &path, credential, at)?;
@@ -73,24 +83,6 @@ impl<'s> Taken<'s> {
             doubt_data(self.sinks, sink, &path, at);
         }
         Some((kind, Place::new(sink.name.clone(), &path)))
-    }
-
-    /// The sink that a place is in.
-    fn sink(&self, table: &Table<'_>) -> Option<(&'s Named<'s>, Kind)> {
-        let sinks = self.sinks;
-        let sink = table.need("sink", "the name of a sink", |field| {
-            let name = field.text("the name of a sink")?;
-            let sink = sinks.named.get(name);
-            if sink.is_none() {
-                let hint = did_you_mean(name, sinks.named.keys().copied());
-                field.clashes(format!("there is no sink of this name{hint}"), known(sinks));
-            }
-            sink
-        });
-        // Without the sink it is not known which of the two, path or name, belongs here.
-        let (sink, kind) = sink.and_then(|sink| sink.as_ref().and_then(|sink| Some((sink, sink.kind?))))?;
-        sink.used.set(true);
-        Some((sink, kind))
     }
 
     /// Notes that the place belongs to this credential, unless it is taken.
@@ -103,6 +95,10 @@ impl<'s> Taken<'s> {
         }
         // A sink that could not be read is told of where it stands.
         let key = (sink.store?, path.to_owned());
+        if self.main_keys.contains(&key) {
+            field.clashes("this would overwrite a Main key, which is read there", "a place of its own");
+            return None;
+        }
         if let Some((owner, offset)) = self.places.get(&key) {
             let line = field.line_of(*offset);
             let owner = if owner == credential { "this credential itself".to_owned() } else { format!("`{owner}`") };
@@ -112,6 +108,39 @@ impl<'s> Taken<'s> {
         self.places.insert(key, (credential.to_owned(), field.offset()));
         Some(())
     }
+}
+
+/// The sink that a place is in.
+fn named<'s>(sinks: &'s Sinks<'s>, table: &Table<'_>) -> Option<(&'s Named<'s>, Kind)> {
+    let sink = table.need("sink", "the name of a sink", |field| {
+        let name = field.text("the name of a sink")?;
+        let sink = sinks.named.get(name);
+        if sink.is_none() {
+            let hint = did_you_mean(name, sinks.named.keys().copied());
+            field.clashes(format!("there is no sink of this name{hint}"), known(sinks));
+        }
+        sink
+    });
+    // Without the sink it is not known which of the two, path or name, belongs here.
+    let (sink, kind) = sink.and_then(|sink| sink.as_ref().and_then(|sink| Some((sink, sink.kind?))))?;
+    sink.used.set(true);
+    Some((sink, kind))
+}
+
+/// Reads the place of a Main key.
+pub(super) fn stored(sinks: &Sinks<'_>, field: &Field<'_>) -> Option<Place> {
+    let table = field.table(ITEM)?;
+    let (sink, kind) = named(sinks, &table)?;
+    if kind == Kind::Directory {
+        field.clashes("a file is named by `main_key_file`", "a sink that is a Vault or a Secrets Manager");
+        return None;
+    }
+    let (path, at) = within(&table, kind, |text| fit(kind, text))?;
+    table.finish();
+    if kind == Kind::Vault {
+        doubt_data(sinks, sink, &path, at);
+    }
+    Some(Place::new(sink.name.clone(), &path))
 }
 
 /// All places, if all are right; those that can stage a value first.

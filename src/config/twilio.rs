@@ -2,7 +2,9 @@
 
 use super::address;
 use super::daemon::{absolute_path, secret};
+use super::places;
 use super::reader::{Field, Table};
+use super::sinks::Sinks;
 use crate::model::key::{AccountSid, KeySid, PublicKeySid};
 use crate::model::policy::{Access, Admin, Algorithm, Pkcv, SecretSource, TwilioPolicy};
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,12 +46,12 @@ impl Twilio {
 }
 
 /// Reads `[twilio]`.
-pub(super) fn twilio(root: &Table<'_>) -> Twilio {
+pub(super) fn twilio(root: &Table<'_>, sinks: &Sinks<'_>) -> Twilio {
     let accepts = "a table `[twilio]` with `account_sid`, `main_key_sid` and `main_key_secret_file`";
     let Some(table) = root.need("twilio", accepts, |field| field.table(accepts)) else { return Twilio::default() };
     let account = table.need("account_sid", AccountSid::ACCEPTS, account_sid);
     let base_url = place(&table).map(|place| place.map_or_else(us1, |(url, _)| url));
-    let means = means(&table, true);
+    let means = means(&table, sinks, true);
     let root = table.field("main_key_sid").and_then(|field| KeySid::new(field.value().as_str()?).ok());
     let pkcv = pkcv(&table, is_token(&means));
     table.finish();
@@ -116,7 +118,7 @@ pub(super) fn roots(twilio: &Twilio, accounts: Option<&BTreeMap<AccountSid, Acce
 }
 
 /// Reads `[accounts]`.
-pub(super) fn accounts(root: &Table<'_>, twilio: &Twilio) -> Option<BTreeMap<AccountSid, Access>> {
+pub(super) fn accounts(root: &Table<'_>, twilio: &Twilio, sinks: &Sinks<'_>) -> Option<BTreeMap<AccountSid, Access>> {
     let Some(field) = root.field("accounts") else { return Some(BTreeMap::new()) };
     let table = field.table(ACCOUNTS)?;
     let mut all = Some(BTreeMap::new());
@@ -133,7 +135,7 @@ pub(super) fn accounts(root: &Table<'_>, twilio: &Twilio) -> Option<BTreeMap<Acc
             all = None;
             continue;
         }
-        let access = account(&field, &sid, twilio);
+        let access = account(&field, &sid, twilio, sinks);
         match (&mut all, access) {
             (Some(all), Some(access)) => _ = all.insert(sid, access),
             _ => all = None,
@@ -143,10 +145,10 @@ pub(super) fn accounts(root: &Table<'_>, twilio: &Twilio) -> Option<BTreeMap<Acc
 }
 
 /// What is not said comes from `[twilio]`.
-fn account(field: &Field<'_>, sid: &AccountSid, twilio: &Twilio) -> Option<Access> {
+fn account(field: &Field<'_>, sid: &AccountSid, twilio: &Twilio, sinks: &Sinks<'_>) -> Option<Access> {
     let table = field.table(ACCOUNTS)?;
     let place = place(&table);
-    let of_its_own = means(&table, false);
+    let of_its_own = means(&table, sinks, false);
     let pkcv = pkcv(&table, is_token(&of_its_own));
     table.finish();
     let (place, of_its_own, pkcv, ground) = (place?, of_its_own?, pkcv?, twilio.access.as_ref()?);
@@ -205,19 +207,23 @@ fn is_token(means: &Means) -> bool {
     matches!(means, Some(Some((None, SecretSource::File(_) | SecretSource::Env(_)))))
 }
 
-/// What manages keys: a key and its secret, an auth token, or a file that holds one of the two in AWS's form.
-fn means(table: &Table<'_>, needed: bool) -> Means {
+/// What manages keys: a key and its secret, an auth token, or a file or a place that holds one of the two in AWS's form.
+fn means(table: &Table<'_>, sinks: &Sinks<'_>, needed: bool) -> Means {
     let first = |keys: &[&'static str]| keys.iter().find_map(|key| table.field(key));
     let key = first(&["main_key_sid", "main_key_secret_file", "main_key_secret_env"]);
     let file = first(&["main_key_file"]);
+    let at = first(&["main_key_at"]);
     let token = first(&["auth_token_file", "auth_token_env"]);
-    let said: Vec<_> = [key, file, token].into_iter().flatten().collect();
+    let said: Vec<_> = [key, file, at, token].into_iter().flatten().collect();
     if let [_, second, ..] = said[..] {
         second.clashes("it is said already what manages the keys", "a Main key, a file with one, or an auth token");
         return None;
     }
     if let Some(field) = file {
         return absolute_path(field).map(|path| Some((None, SecretSource::Admin(path))));
+    }
+    if let Some(field) = at {
+        return places::stored(sinks, &field).map(|place| Some((None, SecretSource::Stored(place))));
     }
     if token.is_some() {
         return secret(table, "auth_token_file", "auth_token_env").map(|token| Some((None, token)));

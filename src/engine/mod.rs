@@ -7,6 +7,7 @@ mod account;
 mod advance;
 mod fleets;
 mod gather;
+mod main_keys;
 mod pace;
 mod pass;
 mod perform;
@@ -21,6 +22,7 @@ use crate::model::time::{Moment, Uptime, later};
 use crate::ports::{Call, Clock, Issuer, Journal, JournalError, Observer, Sink};
 use account::{Account, Accounts};
 use fleets::Fleets;
+use main_keys::MainKeys;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -50,6 +52,7 @@ pub struct Engine {
     policy: Arc<Policy>,
     ports: Ports,
     roots: BTreeSet<KeySid>,
+    main_keys: MainKeys,
     sinks: BTreeSet<SinkName>,
     accounts: Accounts,
     fleets: Fleets,
@@ -80,7 +83,8 @@ impl Engine {
     pub fn new(policy: Arc<Policy>, ports: Ports, stop: CancellationToken) -> Arc<Self> {
         let sink_calls = ports.sinks.keys().map(|name| (name.clone(), Semaphore::new(policy.limits.sink_calls)));
         Arc::new(Self {
-            roots: ports.issuer.roots(),
+            roots: ports.issuer.roots().into_keys().collect(),
+            main_keys: MainKeys::new(ports.issuer.main_keys()),
             sinks: ports.sinks.keys().cloned().collect(),
             accounts: Accounts::new(&policy),
             fleets: Fleets::new(&policy),
@@ -130,6 +134,7 @@ impl Engine {
     /// Ticks come from outside. Should they stay away, the engine goes on by itself: a lost tick costs nothing but time.
     pub async fn run(self: &Arc<Self>) -> Result<(), JournalError> {
         self.enrol().await?;
+        self.show_main_keys();
         let fallback = self.policy.timing.tick * 3;
         let mut memory = pass::Memory::default();
         while !self.stop.is_cancelled() {

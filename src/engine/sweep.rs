@@ -81,6 +81,7 @@ impl Engine {
         self.missing(account, &listing, &known).await?;
         self.strays(account, &listing, &known).await?;
         self.set_breaker(account, Breaker::Unlisted, false);
+        self.date_main_keys(account, &listing).await;
         Ok(())
     }
 

@@ -74,6 +74,13 @@ pub struct TwilioPolicy {
     pub key_pairs: BTreeSet<AccountSid>,
 }
 
+impl TwilioPolicy {
+    /// How the keys of any account are managed.
+    pub fn accesses(&self) -> impl Iterator<Item = &Access> {
+        self.accounts.values().chain([&self.access])
+    }
+}
+
 /// How the keys of an account are managed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Access {
@@ -138,6 +145,18 @@ pub enum SecretSource {
     /// A file with the JSON that AWS keeps in secrets of the types `TwilioMainApiKey` and `TwilioAuthToken`: it says too
     /// which key or account it is of.
     Admin(PathBuf),
+    /// A place of a sink that keeps the same JSON.
+    Stored(Place),
+}
+
+impl SecretSource {
+    /// The place of a sink that it is read from, if it is.
+    pub fn place(&self) -> Option<&Place> {
+        match self {
+            SecretSource::Stored(place) => Some(place),
+            SecretSource::File(_) | SecretSource::Env(_) | SecretSource::Admin(_) => None,
+        }
+    }
 }
 
 /// One sink.

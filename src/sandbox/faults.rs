@@ -34,6 +34,9 @@ pub struct Faults {
     pub pkcv_tolerant: bool,
     /// Whether new Restricted keys may do more than was asked for: everything with the first of their resources.
     pub widen_policies: bool,
+    /// Whether Main keys are in no list and can not be fetched. Twilio docs say "all API keys"; that Main keys are among
+    /// them is inferred.
+    pub hide_main_keys: bool,
     /// Faults that strike by chance; the first one that strikes is the call's only one.
     pub random: Vec<Random>,
 }

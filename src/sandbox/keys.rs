@@ -184,13 +184,20 @@ impl World {
     pub(super) fn list_keys(&self, now: Timestamp, account: &AccountSid, paging: &Paging) -> Result<Answer, Refusal> {
         let lag = Duration::from_millis(self.faults.list_lag_ms);
         let then = now.checked_sub(lag).unwrap_or(Timestamp::MIN);
-        let mut keys: Vec<&Key> = self.keys.values().filter(|k| k.account == *account && k.existed(then)).collect();
+        let shown = |key: &&Key| key.account == *account && key.existed(then) && self.shows(key);
+        let mut keys: Vec<&Key> = self.keys.values().filter(shown).collect();
         keys.sort_by_key(|key| Reverse((key.updated.as_second(), key.serial)));
         paging.cut(keys.into_iter().map(Key::view).collect()).map(Answer::Keys)
     }
 
     pub(super) fn fetch_key(&mut self, account: &AccountSid, sid: &str) -> Result<Answer, Refusal> {
-        self.living(account, sid).map(|key| Answer::Key(key.view()))
+        let sid = self.living(account, sid)?.sid.clone();
+        let key = self.keys.get(&sid).filter(|key| self.shows(key)).ok_or(Refusal::NotFound)?;
+        Ok(Answer::Key(key.view()))
+    }
+
+    fn shows(&self, key: &Key) -> bool {
+        key.kind != KeyKind::Main || !self.faults.hide_main_keys
     }
 
     pub(super) fn update_key(

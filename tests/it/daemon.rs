@@ -10,6 +10,8 @@ mod hardened;
 mod kill;
 mod kinds;
 mod main_job;
+mod main_key;
 mod memory;
 mod moves;
 pub mod rig;
+mod stored;

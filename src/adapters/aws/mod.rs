@@ -92,6 +92,14 @@ impl SecretsManager {
         Self { client: Client::from_conf(config.build()) }
     }
 
+    /// What lies at a place, whatever it is, with its version.
+    pub async fn text(&self, place: &Place) -> Outcome<Option<(Version, Secret)>> {
+        match held(&self.client, &place.path).await {
+            Ok(held) => Outcome::Done(content::text(held.text()).map(|text| (held.version(), text))),
+            Err(trouble) => trouble.outcome(),
+        }
+    }
+
     async fn look(&self, name: &str, names: &Names, attempt: Option<AttemptId>) -> Result<Reading, Trouble> {
         let held = held(&self.client, name).await?;
         let (content, secret) = content::read(held.text(), names);

@@ -79,7 +79,7 @@ impl TwilioClient {
         if key.sid.is_public_key() {
             return Err(answer.malformed("the new key is said to be a public key"));
         }
-        if key.sid.may_be_among(&self.roots) {
+        if key.sid.may_be_among(self.roots.keys()) {
             return Err(answer.malformed("the new key is said to be the Main key"));
         }
         if is_foreign(key.account_sid.as_ref(), account) {

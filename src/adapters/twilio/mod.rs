@@ -43,8 +43,8 @@ pub struct TwilioClient {
     accounts: BTreeMap<AccountSid, Reach>,
     /// Whose public keys are listed too.
     key_pairs: BTreeSet<AccountSid>,
-    /// The keys that manage others, and what signs their calls.
-    roots: BTreeSet<KeySid>,
+    /// The keys that manage others, what signs their calls, and whose they are.
+    roots: BTreeMap<KeySid, AccountSid>,
     clock: Arc<dyn Clock>,
     date: Mutex<Option<(Timestamp, Duration)>>,
 }
@@ -82,6 +82,12 @@ impl TwilioClient {
         Ok(keys)
     }
 
+    /// Whether what manages the keys of an account works where any key does: one that may not manage keys is told from one
+    /// that is wrong.
+    pub async fn works(&self, account: &AccountSid) -> Outcome<Verdict> {
+        http::outcome(self.probe_pair(account, self.reach(account).admin()).await)
+    }
+
     /// How an account is reached.
     fn reach(&self, account: &AccountSid) -> &Reach {
         self.accounts.get(account).unwrap_or(&self.usual)
@@ -115,7 +121,7 @@ impl Issuer for TwilioClient {
     }
 
     async fn delete(&self, account: &AccountSid, sid: &KeySid) -> Outcome<()> {
-        if sid.may_be_among(&self.roots) {
+        if sid.may_be_among(self.roots.keys()) {
             // The last door before the wire (protocol, S11): the decision was checked long before.
             let root = "this is the Main key, or what signs its calls, and is never deleted";
             return Outcome::NotDone(Failure::new(Fault::Refused, root));
@@ -141,7 +147,7 @@ impl Issuer for TwilioClient {
         http::outcome(self.fetch_standing(account).await)
     }
 
-    fn roots(&self) -> BTreeSet<KeySid> {
+    fn roots(&self) -> BTreeMap<KeySid, AccountSid> {
         self.roots.clone()
     }
 

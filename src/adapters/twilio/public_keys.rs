@@ -81,7 +81,7 @@ impl TwilioClient {
         if key.friendly_name.as_deref() != Some(label) {
             return Err(answer.malformed("the new public key has another name than was asked for"));
         }
-        if key.sid.may_be_among(&self.roots) {
+        if key.sid.may_be_among(self.roots.keys()) {
             return Err(answer.malformed("the new public key is said to be the one that signs requests"));
         }
         fits(&answer, &key, account)?;
@@ -145,7 +145,7 @@ impl TwilioClient {
     /// The way to the account, if what manages it is an API key of its own.
     fn own_reach(&self, account: &AccountSid) -> Result<&Reach, Miss> {
         let reach = self.reach(account);
-        let own = reach.key.is_some() && reach.admin().account == account;
+        let own = reach.is_key() && reach.admin().account == account;
         let foreign =
             "key pairs are managed with an API key of their own account, and here is another, or an auth token";
         own.then_some(reach).ok_or_else(|| Miss::NotDone(Failure::new(Fault::Refused, foreign)))

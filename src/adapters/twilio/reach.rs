@@ -6,9 +6,10 @@ use super::pkcv::{Signer, SignerError};
 use crate::adapters::http::{self, Base, Connections, Deadlines, HttpError};
 use crate::adapters::secrets::{self, SecretError};
 use crate::model::key::{AccountSid, KeySid};
-use crate::model::policy::{Access, Algorithm, Pkcv, SecretSource, TwilioPolicy};
+use crate::model::policy::{Access, Admin, Algorithm, Pkcv, SecretSource, TwilioPolicy};
 use crate::model::secret::Secret;
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
 use url::Url;
@@ -19,9 +20,9 @@ pub enum TwilioError {
     /// A secret could not be had.
     #[error("what manages the keys of {0} can not be read")]
     Secret(AccountSid, #[source] SecretError),
-    /// A file in AWS's form is none.
-    #[error("{} does not say what manages the keys", .0.display())]
-    Admin(PathBuf, #[source] AdminError),
+    /// A file or a place with AWS's form has another.
+    #[error("{0} does not say what manages the keys")]
+    Admin(String, #[source] AdminError),
     /// A private key is none.
     #[error("{} can not sign requests", .0.display())]
     Signer(PathBuf, #[source] SignerError),
@@ -41,8 +42,7 @@ pub(super) struct Reach {
     /// For creates: each unknown outcome costs a key, so none is risked on a connection that may be closing. For them and
     /// for probes: their connections do not outlive the secret that travels on them.
     pub(super) fresh: reqwest::Client,
-    /// The key that manages the others, if it is one.
-    pub(super) key: Option<KeySid>,
+    key: Option<KeySid>,
     admin: AccountSid,
     user: String,
     secret: Secret,
@@ -61,14 +61,8 @@ impl Reach {
         let unread = |error| TwilioError::Secret(admin.account.clone(), error);
         let read = read(&admin.secret).map_err(unread)?;
         let (key, secret) = match &admin.secret {
-            SecretSource::Admin(path) => {
-                let found = Found::read(&read, &admin.account);
-                let signed = admin.pkcv.is_some();
-                let fits =
-                    |found: Found| if signed && found.key.is_none() { Err(AdminError::Token) } else { Ok(found) };
-                let found = found.and_then(fits).map_err(|error| TwilioError::Admin(path.clone(), error))?;
-                (found.key, found.secret)
-            }
+            SecretSource::Admin(path) => found(&read, admin, &path.display())?,
+            SecretSource::Stored(place) => found(&read, admin, place)?,
             SecretSource::File(_) | SecretSource::Env(_) => (admin.key.clone(), read),
         };
         let own = admin.pkcv.as_ref().map(signer).transpose()?;
@@ -88,14 +82,19 @@ impl Reach {
         })
     }
 
-    /// What this signs in with.
-    pub(super) fn roots(&self) -> impl Iterator<Item = KeySid> {
-        self.key.iter().chain(&self.public_keys).cloned()
-    }
-
     /// What manages the keys.
     pub(super) fn admin(&self) -> Pair<'_> {
         Pair { user: &self.user, secret: &self.secret, account: &self.admin, signer: self.signer.as_deref() }
+    }
+
+    /// Whether what manages the keys is a key, and no auth token.
+    pub(super) fn is_key(&self) -> bool {
+        self.key.is_some()
+    }
+
+    /// The key that manages the others, if it is one, and what signs its calls; and the account that they belong to.
+    pub(super) fn roots(&self) -> impl Iterator<Item = (KeySid, AccountSid)> {
+        self.key.iter().chain(&self.public_keys).map(|key| (key.clone(), self.admin.clone()))
     }
 
     /// A key of the account, as a consumer has it.
@@ -107,6 +106,15 @@ impl Reach {
     pub(super) fn address<const N: usize>(&self, account: &AccountSid, rest: [&str; N]) -> Url {
         self.base.at(["2010-04-01", "Accounts", account.as_str()].into_iter().chain(rest))
     }
+}
+
+/// What a text in AWS's form says.
+fn found(text: &Secret, admin: &Admin, origin: &dyn Display) -> Result<(Option<KeySid>, Secret), TwilioError> {
+    let signed = admin.pkcv.is_some();
+    let fits = |found: Found| if signed && found.key.is_none() { Err(AdminError::Token) } else { Ok(found) };
+    let found = Found::read(text, &admin.account).and_then(fits);
+    let found = found.map_err(|error| TwilioError::Admin(origin.to_string(), error))?;
+    Ok((found.key, found.secret))
 }
 
 fn signer(pkcv: &Pkcv) -> Result<Arc<Signer>, TwilioError> {

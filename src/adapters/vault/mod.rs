@@ -99,6 +99,13 @@ impl Vault {
         Self::accepts(&place.path).map_err(|bad| Failure::new(Fault::Refused, &format!("the path is not {bad}")))
     }
 
+    /// What lies at a place, whatever it is, with its version.
+    pub async fn text(&self, place: &Place) -> Outcome<Option<(Version, Secret)>> {
+        self.held(place)
+            .await
+            .map(|held| content::text(held.text.as_deref().map(Vec::as_slice)).map(|text| (held.version(), text)))
+    }
+
     /// Reads what is there now.
     async fn held(&self, place: &Place) -> Outcome<Held> {
         if let Err(failure) = Self::check(place) {

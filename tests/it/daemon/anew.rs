@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 impl Rig {
     /// A daemon that serves one credential and has its Main key from such a file.
-    async fn with_admin() -> (Self, Process) {
+    pub(super) async fn with_admin() -> (Self, Process) {
         let rig = Self::new(&["billing-sms"], QUICK).await;
         std::fs::write(rig.path("policy.toml"), rig.with_admin_file()).unwrap();
         let daemon = rig.start();
@@ -19,7 +19,7 @@ impl Rig {
     }
 
     /// The same, with the Main key in a file as AWS writes it.
-    fn with_admin_file(&self) -> String {
+    pub(super) fn with_admin_file(&self) -> String {
         let (sid, secret) = self.sandbox.main_key();
         self.write_admin(&sid, secret.expose());
         let policy = self.policy(&QUICK, "");

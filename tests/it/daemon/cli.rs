@@ -262,7 +262,9 @@ fn the_command_line_says_what_it_takes() {
     let rekeyd = |args: &[&str]| Command::new(env!("CARGO_BIN_EXE_rekeyd")).args(args).output().unwrap();
     assert_eq!(code(&rekeyd(&["nonsense"])), 2);
     let (help, _) = text(&rekeyd(&["--help"]));
-    for command in ["run", "check", "plan", "status", "rotate", "resume", "history", "sandbox", "demo", "Exit codes"] {
+    for command in
+        ["run", "check", "plan", "status", "rotate", "resume", "history", "main-key", "sandbox", "demo", "Exit codes"]
+    {
         assert!(help.contains(command), "{command}: {help}");
     }
 }

@@ -20,6 +20,21 @@ impl Rig {
         (sid.clone(), key.allow.clone())
     }
 
+    /// Enforces signed requests in the account; answers the beginning of `[twilio]` for that.
+    pub(super) fn enforce_signatures(&self) -> String {
+        let vectors: Value = serde_json::from_str(include_str!("../../vectors/pkcv.json")).unwrap();
+        let text = |name: &str| vectors[name].as_str().unwrap();
+        private(&self.path("pkcv"), text("rsa_private_key_pkcs8_pem"));
+        let (now, account) = (self.sandbox.world().now(), self.sandbox.account_sid().clone());
+        let mut world = self.sandbox.world().lock();
+        world.enforce_signatures(&account, true);
+        let public_key = world.register(now, &account, None, text("rsa_public_key_spki_pem")).unwrap();
+        format!(
+            "[twilio]\npkcv = {{ public_key_sid = \"{public_key}\", private_key_file = \"{}\", alg = \"PS256\" }}\n",
+            self.path("pkcv").display()
+        )
+    }
+
     fn history(&self) -> String {
         String::from_utf8(self.run(&["history", "billing-sms"]).stdout).unwrap()
     }
@@ -95,7 +110,7 @@ async fn a_permission_that_twilio_does_not_know_halts_with_twilios_words() {
 #[tokio::test(flavor = "multi_thread")]
 async fn where_signatures_are_enforced_the_whole_life_of_a_key_is_signed() {
     let rig = Rig::new(&["billing-sms"], QUICK).await;
-    rig.enforce_signatures("");
+    rig.sign("");
     let _daemon = rig.start();
     rig.until_settled(1).await;
     rig.run(&["rotate", "billing-sms"]);
@@ -117,7 +132,7 @@ async fn where_signatures_are_enforced_the_whole_life_of_a_key_is_signed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_pair_is_rotated_like_a_key_and_what_rekeyd_signs_with_stays() {
     let rig = Rig::new(&["billing-sms"], QUICK).await;
-    let own = rig.enforce_signatures("kind = \"key-pair\"\n");
+    let own = rig.sign("kind = \"key-pair\"\n");
     let _daemon = rig.start();
     rig.until_settled(1).await;
     let first = rig.served_pair().await;
@@ -138,23 +153,10 @@ async fn a_key_pair_is_rotated_like_a_key_and_what_rekeyd_signs_with_stays() {
 
 impl Rig {
     /// Makes the account take signed requests only, and the policy sign them; what else it says of each credential.
-    fn enforce_signatures(&self, more: &str) -> String {
-        let vectors: Value = serde_json::from_str(include_str!("../../vectors/pkcv.json")).unwrap();
-        let text = |name: &str| vectors[name].as_str().unwrap();
-        private(&self.path("pkcv"), text("rsa_private_key_pkcs8_pem"));
-        let (now, account) = (self.sandbox.world().now(), self.sandbox.account_sid().clone());
-        let public_key = {
-            let mut world = self.sandbox.world().lock();
-            world.enforce_signatures(&account, true);
-            world.register(now, &account, None, text("rsa_public_key_spki_pem")).unwrap()
-        };
-        let file = self.path("pkcv");
-        let pkcv = format!(
-            "[twilio]\npkcv = {{ public_key_sid = \"{public_key}\", private_key_file = \"{}\", alg = \"PS256\" }}\n",
-            file.display()
-        );
+    fn sign(&self, more: &str) -> String {
+        let pkcv = self.enforce_signatures();
         std::fs::write(self.path("policy.toml"), self.policy(&QUICK, more).replace("[twilio]\n", &pkcv)).unwrap();
-        public_key.to_string()
+        pkcv.split('"').nth(1).unwrap().to_owned()
     }
 
     /// The key pair that every place serves.

@@ -84,6 +84,7 @@ fn source(source: &SecretSource, key: &str) -> String {
         SecretSource::File(path) => format!("{key}_file = {}", text(path.to_str().unwrap())),
         SecretSource::Env(name) => format!("{key}_env = {}", text(name)),
         SecretSource::Admin(path) => format!("main_key_file = {}", text(path.to_str().unwrap())),
+        SecretSource::Stored(_) => panic!("only a Main key can lie in a store"),
     }
 }
 
@@ -102,11 +103,11 @@ fn written(policy: &Policy, short: bool) -> String {
         file,
         "state = {state}\n[twilio]\naccount_sid = \"{}\"\n{}{}",
         twilio.account,
-        admin(&twilio.access.admin),
+        admin(&twilio.access.admin, sinks),
         reached(&twilio.access)
     );
     for (sid, other) in &twilio.accounts {
-        let own = if other.admin == twilio.access.admin { String::new() } else { admin(&other.admin) };
+        let own = if other.admin == twilio.access.admin { String::new() } else { admin(&other.admin, sinks) };
         _ = write!(file, "[accounts.{sid}]\n{own}{}", reached(other));
     }
     let [tick, settle, sweep, reconcile] = [timing.tick, timing.settle, timing.sweep, timing.reconcile].map(duration);
@@ -164,7 +165,11 @@ fn sink_lines(sink: &SinkPolicy) -> String {
     }
 }
 
-fn admin(admin: &Admin) -> String {
+fn admin(admin: &Admin, sinks: &BTreeMap<SinkName, SinkPolicy>) -> String {
+    if let Some(place) = admin.secret.place() {
+        let key = if matches!(sinks[&place.sink], SinkPolicy::Vault { .. }) { "path" } else { "name" };
+        return format!("main_key_at = {{ sink = \"{}\", {key} = {} }}\n", place.sink, text(&place.path));
+    }
     match &admin.key {
         Some(key) => format!("main_key_sid = \"{key}\"\n{}\n", source(&admin.secret, "main_key_secret")),
         None => format!("{}\n", source(&admin.secret, "auth_token")),

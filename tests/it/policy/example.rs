@@ -22,7 +22,9 @@ fn variants() -> Vec<String> {
         let own = key(now).unwrap();
         let rivals: &[&str] = match own.as_str() {
             "main_key_secret_env" => &["main_key_secret_file"],
-            "auth_token_file" | "auth_token_env" | "main_key_file" => &["main_key_sid", "main_key_secret_file"],
+            "auth_token_file" | "auth_token_env" | "main_key_file" | "main_key_at" => {
+                &["main_key_sid", "main_key_secret_file"]
+            }
             "schedule" => &["rotate_every"],
             "state_password_env" => &["state_password_file"],
             "region" => &["base_url"],

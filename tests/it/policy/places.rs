@@ -151,3 +151,34 @@ fn approle_has_a_usual_mount() {
     assert_eq!(mount(""), "approle");
     assert_eq!(mount(", mount = \"/team/approle/\""), "team/approle");
 }
+
+/// A policy with these sinks, whose Main key lies at this place.
+fn stored(sinks: &[&str], at: &str) -> String {
+    let text = policy(sinks, "path = \"a\"");
+    let (head, rest) = text.split_once("main_key_sid").unwrap();
+    let rest = rest.split_once("main_key_secret_file").unwrap().1.split_once('\n').unwrap().1;
+    format!("{head}main_key_at = {at}\n{rest}")
+}
+
+#[test]
+fn places_of_main_keys() {
+    let vault = |at: &str| stored(&[VAULT], at);
+    let read = accepted(&vault("{ sink = \"s1\", path = \"/twilio/main/\" }"));
+    let place = read.policy.twilio.access.admin.secret.place().unwrap().to_string();
+    assert_eq!((place.as_str(), read.warnings.len()), ("s1:twilio/main", 0));
+    refuse(&vault("{ sink = \"s2\", path = \"b\" }"), "sink", "no such sink");
+    refuse(&vault("{ sink = \"s1\", name = \"b\" }"), "name", "that is for others");
+    refuse(&vault("{ sink = \"s1\", path = \"b/../c\" }"), "path", "it leads elsewhere");
+    refuse(&vault("{ sink = \"s1\", path = \"a\" }"), "path", "a credential would overwrite it");
+    refuse(&vault("{ sink = \"s1\", path = \"b\" }\nmain_key_file = \"/f\""), "main_key_at", "said twice");
+    let directory = vault("{ sink = \"main\", name = \"b\" }");
+    let directory = directory.replace("[sinks.s1]", &format!("[sinks.main]\n{DIRECTORY}\n\n[sinks.s1]"));
+    refuse(&directory, "main_key_at", "a file has a key of its own");
+}
+
+#[test]
+fn a_sink_that_only_a_main_key_is_read_from_is_in_use() {
+    let text = stored(&[VAULT], "{ sink = \"main\", name = \"twilio/main\" }");
+    let text = text.replace("[sinks.s1]", &format!("[sinks.main]\n{AWS}\n\n[sinks.s1]"));
+    assert_eq!(accepted(&text).warnings, Vec::new());
+}

@@ -48,6 +48,7 @@ pub(crate) fn obeys_the_rules(policy: &Policy) {
         SecretSource::File(path) => assert!(path.is_absolute()),
         SecretSource::Env(name) => assert!(!name.is_empty()),
         SecretSource::Admin(path) => assert!(path.is_absolute()),
+        SecretSource::Stored(place) => assert!(!matches!(policy.sinks[&place.sink], SinkPolicy::Directory { .. })),
     }
     policy.credentials.values().for_each(|rules| times_are_safe(rules, local));
     nothing_is_shared(policy);

@@ -225,7 +225,7 @@ pub fn policy() -> Policy {
 /// A policy for these credentials, with a last change to the rules of each.
 pub fn policy_with(names: &[&str], change: impl Fn(&mut Rules)) -> Policy {
     let sink = |name: &str| SinkName::new(name).unwrap();
-    let account = AccountSid::new("AC00000000000000000000000000000001").unwrap();
+    let account = account();
     let rules = |name: &&str| {
         let mut rules = Rules {
             name: CredentialName::new(name).unwrap(),
@@ -267,6 +267,11 @@ pub fn policy_with(names: &[&str], change: impl Fn(&mut Rules)) -> Policy {
         credentials: names.iter().map(rules).collect(),
         fleets: Vec::new(),
     }
+}
+
+/// The one account of the world.
+pub(super) fn account() -> AccountSid {
+    AccountSid::new("AC00000000000000000000000000000001").unwrap()
 }
 
 fn twilio(account: &AccountSid) -> TwilioPolicy {

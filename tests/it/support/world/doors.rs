@@ -13,7 +13,7 @@ use rekeyd::model::reason::Breaker;
 use rekeyd::model::rotation::State;
 use rekeyd::model::secret::Secret;
 use rekeyd::ports::{Call, Clock, Issuer, Make, NewKey, Observer, Reading, Sink, Standing, Verdict, Written};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -115,8 +115,8 @@ impl Issuer for FakeIssuer {
         self.managed("standing", |truth| truth.standing.unwrap_or(Standing::Active)).await
     }
 
-    fn roots(&self) -> BTreeSet<KeySid> {
-        BTreeSet::from([KeySid::new(&format!("SK{}", "f".repeat(32))).unwrap()])
+    fn roots(&self) -> BTreeMap<KeySid, AccountSid> {
+        BTreeMap::from([(KeySid::new(&format!("SK{}", "f".repeat(32))).unwrap(), super::daemon::account())])
     }
 
     fn date(&self) -> Option<(Timestamp, Duration)> {
@@ -245,4 +245,6 @@ impl Observer for Watcher {
     fn unexplained(&self, _account: &AccountSid, keys: usize) {
         self.world.truth(|truth| truth.reported = keys);
     }
+
+    fn main_key(&self, _account: &AccountSid, _key: &KeySid, _created: Option<Timestamp>) {}
 }
