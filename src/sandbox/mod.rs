@@ -26,7 +26,9 @@ mod keys;
 mod page;
 mod public_keys;
 mod refusal;
+mod script;
 mod signature;
+mod view;
 mod world;
 
 #[cfg(test)]
@@ -34,11 +36,12 @@ mod tests;
 
 pub use accounts::Account;
 pub use audit::{Audit, Denial, Entry};
-pub use faults::{ErrorStatus, Fault, Faults, Latency, Line, OutOfRange, Random, Rate, Reach, Script};
+pub use faults::{ErrorStatus, Fault, Faults, Latency, OutOfRange, Random, Rate, Reach};
 pub use http::{Clock, Exchange, Handle, Witness};
 pub use keys::{Deletion, Key, KeyKind, NewKey};
 pub use page::{Page, Paging};
 pub use public_keys::{BadKey, PublicKey};
+pub use script::{Line, Script};
 pub use signature::{Form, Invalid, Wire};
 pub use world::{Ticket, World};
 

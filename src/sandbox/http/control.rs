@@ -3,8 +3,9 @@
 use super::super::accounts::Account;
 use super::super::audit::Entry;
 use super::super::call::{Operation, Status};
-use super::super::faults::{Faults, Line};
+use super::super::faults::Faults;
 use super::super::keys::{Key, KeyKind, NewKey};
+use super::super::script::Line;
 use super::super::world::World;
 use super::Handle;
 use crate::model::key::{AccountSid, KeySid};
