@@ -1,11 +1,12 @@
 //! What can be asked of the sandbox and what it answers, without a word of HTTP: every door speaks this.
 
+use super::events::{Event, Filter};
 use super::faults::Fault;
 use super::page::{Page, Paging};
 pub use super::refusal::Refusal;
 use super::signature::Wire;
-pub use super::view::{AccountView, KeyView, PublicKeyView, Status};
-use crate::model::key::{AccountSid, KeySid};
+pub use super::view::{AccountView, KeyView, PublicKeyView, Status, TokenView};
+use crate::model::key::{AccountSid, KeySid, PublicKeySid};
 use crate::model::secret::Secret;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -114,6 +115,33 @@ pub enum Request {
         /// Which.
         sid: String,
     },
+    /// A second auth token.
+    CreateSecondaryToken {
+        /// Whether nobody shall be told by mail, as written.
+        quiet: Option<String>,
+    },
+    /// The end of the second auth token.
+    DeleteSecondaryToken {
+        /// Whether nobody shall be told by mail, as written.
+        quiet: Option<String>,
+    },
+    /// The second auth token instead of the first.
+    PromoteToken {
+        /// Whether nobody shall be told by mail, as written.
+        quiet: Option<String>,
+    },
+    /// What was changed in the account.
+    ListEvents {
+        /// Only these.
+        filter: Filter,
+        /// Which part.
+        paging: Paging,
+    },
+    /// One change.
+    FetchEvent {
+        /// Which.
+        sid: String,
+    },
 }
 
 /// The name of what a call wants, for scripts and the audit.
@@ -152,6 +180,16 @@ pub enum Operation {
     UpdatePublicKey,
     /// `Request::DeletePublicKey`.
     DeletePublicKey,
+    /// `Request::CreateSecondaryToken`.
+    CreateSecondaryToken,
+    /// `Request::DeleteSecondaryToken`.
+    DeleteSecondaryToken,
+    /// `Request::PromoteToken`.
+    PromoteToken,
+    /// `Request::ListEvents`.
+    ListEvents,
+    /// `Request::FetchEvent`.
+    FetchEvent,
 }
 
 impl Request {
@@ -174,6 +212,11 @@ impl Request {
             Request::FetchPublicKey { .. } => Operation::FetchPublicKey,
             Request::UpdatePublicKey { .. } => Operation::UpdatePublicKey,
             Request::DeletePublicKey { .. } => Operation::DeletePublicKey,
+            Request::CreateSecondaryToken { .. } => Operation::CreateSecondaryToken,
+            Request::DeleteSecondaryToken { .. } => Operation::DeleteSecondaryToken,
+            Request::PromoteToken { .. } => Operation::PromoteToken,
+            Request::ListEvents { .. } => Operation::ListEvents,
+            Request::FetchEvent { .. } => Operation::FetchEvent,
         }
     }
 }
@@ -205,15 +248,26 @@ pub enum Answer {
     /// Public keys.
     PublicKeys(Page<PublicKeyView>),
     /// Nothing: the public key is gone.
-    PublicKeyDeleted,
+    PublicKeyDeleted(PublicKeySid),
+    /// A second auth token.
+    SecondaryTokenMade(TokenView),
+    /// Nothing: the second auth token is gone.
+    SecondaryTokenDeleted,
+    /// The auth token from now on.
+    TokenPromoted(TokenView),
+    /// A change.
+    Event(Event),
+    /// Changes.
+    Events(Page<Event>),
 }
 
 impl Answer {
     /// The HTTP status.
     pub fn status(&self) -> u16 {
         match self {
-            Answer::Created(..) | Answer::PublicKeyMade(_) => 201,
-            Answer::Deleted(_) | Answer::PublicKeyDeleted => 204,
+            Answer::Created(..) | Answer::PublicKeyMade(_) | Answer::SecondaryTokenMade(_) => 201,
+            Answer::Deleted(_) | Answer::PublicKeyDeleted(_) | Answer::SecondaryTokenDeleted => 204,
+            Answer::TokenPromoted(_) | Answer::Event(_) | Answer::Events(_) => 200,
             Answer::PublicKey(_) | Answer::PublicKeys(_) => 200,
             Answer::AccountMade(_) => 201,
             Answer::Key(_) | Answer::Keys(_) | Answer::Account(_) => 200,
@@ -228,7 +282,9 @@ impl Answer {
             Answer::Deleted(sid) => Some(sid),
             Answer::Keys(_) | Answer::Account(_) | Answer::AccountMade(_) | Answer::Accounts(_) => None,
             Answer::Numbers(..) | Answer::Messages(..) => None,
-            Answer::PublicKeyMade(_) | Answer::PublicKey(_) | Answer::PublicKeys(_) | Answer::PublicKeyDeleted => None,
+            Answer::PublicKeyMade(_) | Answer::PublicKey(_) | Answer::PublicKeys(_) => None,
+            Answer::PublicKeyDeleted(_) | Answer::SecondaryTokenMade(_) | Answer::SecondaryTokenDeleted => None,
+            Answer::TokenPromoted(_) | Answer::Event(_) | Answer::Events(_) => None,
         }
     }
 }

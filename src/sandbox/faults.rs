@@ -32,6 +32,18 @@ pub struct Faults {
     pub pkcv_tolerant: bool,
     /// Whether new Restricted keys may do more than was asked for: everything with the first of their resources.
     pub widen_policies: bool,
+    /// Whether a new subaccount enforces signed requests if its parent does: implied by Twilio's documents, and not said.
+    pub subaccounts_inherit_pkcv: bool,
+    /// Whether a parent is shown only its own public keys, and not those that it has registered for its subaccounts; Twilio's
+    /// documents do not say.
+    pub hide_public_keys_of_subaccounts: bool,
+    /// Whether Main keys may change auth tokens; Twilio's documents do not say.
+    pub main_key_on_auth_tokens: bool,
+    /// Whether a promotion of an auth token ends every key of the account. Twilio's own instructions for agents say so, and
+    /// nothing else does.
+    pub promotion_ends_keys: bool,
+    /// Whether auth tokens can not be changed by API at all (404 20404), as seen by others on some accounts.
+    pub auth_token_api_off: bool,
     /// Faults that strike by chance; the first one that strikes is the call's only one.
     pub random: Vec<Random>,
 }

@@ -54,6 +54,18 @@ pub struct AccountView {
     pub created: Timestamp,
 }
 
+/// What Twilio shows of an auth token that was made or promoted just now.
+pub struct TokenView {
+    /// The account that it opens.
+    pub account: AccountSid,
+    /// The token.
+    pub token: Secret,
+    /// When it was made, by Twilio's clock.
+    pub created: Timestamp,
+    /// When it was last promoted, by Twilio's clock.
+    pub updated: Timestamp,
+}
+
 /// Whether an account may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

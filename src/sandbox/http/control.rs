@@ -51,7 +51,7 @@ fn show_account(world: &World, account: &Account) -> Value {
     let keys: Vec<Value> = keys.into_iter().map(show_key).collect();
     json!({
         "sid": account.sid, "parent": account.parent, "friendly_name": account.name,
-        "status": account.status, "pkcv": account.pkcv, "keys": keys,
+        "status": account.status, "pkcv": account.pkcv, "mails": account.mails, "keys": keys,
     })
 }
 
