@@ -9,7 +9,7 @@ use crate::adapters::twilio::{TwilioClient, TwilioError};
 use crate::adapters::{aws, http, secrets, vault};
 use crate::model::names::SinkName;
 use crate::model::policy::{Policy, SinkPolicy, StateUrl};
-use crate::ports::{Clock, Issuer, JournalError, Sink};
+use crate::ports::{Clock, Issuer, JournalError, Landlord, Sink};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -50,6 +50,13 @@ pub(super) async fn doors(policy: &Policy, purpose: Purpose) -> Result<Doors, Cl
     #[cfg(debug_assertions)]
     let issuer = super::ordeal::wrap(issuer);
     Ok(Doors { issuer, sinks, clock })
+}
+
+/// The door to Twilio for who makes and ends subaccounts.
+pub(super) fn landlord(policy: &Policy, clock: Arc<dyn Clock>) -> Result<Arc<dyn Landlord>, CliError> {
+    http::install_crypto();
+    let client = TwilioClient::new(&policy.twilio, &secrets::read, clock);
+    Ok(Arc::new(client.map_err(|error| CliError::failed(chain(&error)))?))
 }
 
 async fn door(sink: &SinkPolicy, purpose: Purpose) -> Result<Arc<dyn Sink>, Box<dyn std::error::Error>> {

@@ -16,6 +16,7 @@ mod request;
 mod run;
 mod sandbox;
 mod status;
+mod subaccount;
 
 use crate::config::{self, Loaded};
 use crate::hardening::harden;
@@ -53,6 +54,7 @@ enum Command {
     Resume(request::ResumeArgs),
     History(history::Args),
     Journal(journal::Args),
+    Subaccount(subaccount::Args),
     Sandbox(sandbox::Args),
     Demo(demo::Args),
 }
@@ -145,6 +147,7 @@ fn threads(command: &Command) -> tokio::runtime::Builder {
         | Command::Resume(_)
         | Command::History(_)
         | Command::Journal(_)
+        | Command::Subaccount(_)
         | Command::Sandbox(_)
         | Command::Demo(_) => tokio::runtime::Builder::new_multi_thread(),
     }
@@ -164,6 +167,7 @@ async fn execute(args: Args) -> Result<(), CliError> {
         Command::Resume(args) => request::resume(&config, args).await,
         Command::History(args) => history::run(&config, args).await,
         Command::Journal(args) => journal::run(&config, args).await,
+        Command::Subaccount(args) => subaccount::run(&config, args).await,
         Command::Sandbox(args) => {
             telemetry::start(log);
             sandbox::run(args).await

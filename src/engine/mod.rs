@@ -10,6 +10,7 @@ mod gather;
 mod pace;
 mod pass;
 mod perform;
+pub mod subaccount;
 mod sweep;
 mod weather;
 

@@ -118,6 +118,7 @@ impl Engine {
                 seq: work.claim.seq,
                 attempt: rotation.attempt,
             },
+            signing: None,
         })
     }
 

@@ -15,6 +15,7 @@ mod pkcv;
 mod probe;
 mod reach;
 mod restricted;
+mod subaccounts;
 
 use super::http::{self, Deadlines};
 use crate::model::fault::Outcome;

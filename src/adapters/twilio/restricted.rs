@@ -3,7 +3,6 @@
 
 use super::TwilioClient;
 use super::keys::Created;
-use super::reach::Reach;
 use crate::adapters::http::Miss;
 use crate::adapters::json::Object;
 use crate::model::key::{AccountSid, KeySid};
@@ -11,7 +10,6 @@ use crate::model::permission::{Granted, Permission, Permissions};
 use crate::ports::NewKey;
 use serde::Deserialize;
 use serde_json::json;
-use url::Url;
 
 /// A key with what it may do; nothing is told of ordinary keys.
 #[derive(Deserialize)]
@@ -42,7 +40,7 @@ impl TwilioClient {
             ("KeyType", "restricted"),
             ("Policy", policy.as_str()),
         ];
-        let request = reach.fresh.post(reach.iam(&["v1", "Keys"])).form(&form);
+        let request = reach.fresh.post(reach.product("iam", &["v1", "Keys"])).form(&form);
         let answer = self.call(reach, request, reach.admin()).await?;
         let key: Created<'_> = answer.parse(&[201, 200], "a new key")?;
         self.accept(&answer, key, account, label)
@@ -51,7 +49,7 @@ impl TwilioClient {
     /// What a key may do. The account is named, as other clients do, so that a key of another one is none.
     pub(super) async fn fetch_permissions(&self, account: &AccountSid, sid: &KeySid) -> Result<Granted, Miss> {
         let reach = self.reach(account);
-        let mut url = reach.iam(&["v1", "Keys", sid.as_str()]);
+        let mut url = reach.product("iam", &["v1", "Keys", sid.as_str()]);
         url.query_pairs_mut().append_pair("AccountSid", account.as_str());
         let answer = self.call(reach, reach.kept.get(url), reach.admin()).await?;
         if answer.says_gone() {
@@ -65,18 +63,5 @@ impl TwilioClient {
         let read: Result<Permissions, _> = allow.iter().map(|text| Permission::new(text).map_err(|_| text)).collect();
         // A word that is not known here is no reason to doubt the answer.
         Ok(read.map_or_else(|word| Granted::Unknown(word.chars().take(128).collect()), Granted::Only))
-    }
-}
-
-impl Reach {
-    /// An address of `iam.twilio.com`, or of the sandbox, which serves all products.
-    fn iam(&self, path: &[&str]) -> Url {
-        let mut url = self.base.at(path.iter().copied());
-        let host = url.domain().and_then(|host| host.strip_prefix("api.")).map(|rest| format!("iam.{rest}"));
-        if let Some(host) = host {
-            // A host that was checked when the policy was read, with another first word.
-            let _ = url.set_host(Some(&host));
-        }
-        url
     }
 }
