@@ -53,9 +53,10 @@ impl fmt::Display for Mark {
     }
 }
 
-/// What stands for a credential in marks and stamps.
+/// What stands for a credential in marks and stamps. No credential of a policy can have this name, because a label with it
+/// would be too long for Twilio: so nothing of a credential is ever taken for that of a subaccount.
 pub fn seed() -> CredentialName {
-    CredentialName::new("seed").expect("four small letters are a name")
+    CredentialName::new("seed-of-a-subaccount-made-by-command").expect("small letters and hyphens are a name")
 }
 
 /// One thing that is made by one POST.
@@ -150,6 +151,12 @@ mod tests {
         assert!(read == mark && read.proven(&key, &account()));
         assert!(!read.proven(&LabelKey::new([8; 32]), &account()));
         assert!(!read.proven(&key, &AccountSid::new("AC00000000000000000000000000000002").unwrap()));
+    }
+
+    #[test]
+    fn no_credential_of_a_policy_can_be_called_as_the_seed_is() {
+        let shortest = Instance::new("x").unwrap();
+        assert!(Label::length(&shortest, &seed()) > super::super::key::LABEL_LIMIT);
     }
 
     #[test]

@@ -29,6 +29,11 @@ enum Means {
 }
 
 impl Caller {
+    /// Whether it is a Restricted key.
+    pub(super) fn is_restricted(&self) -> bool {
+        self.means == Means::Key(KeyKind::Restricted)
+    }
+
     /// Whether account tokens are shown: to API keys they come out empty, as recorded from the real service.
     pub(super) fn sees_tokens(&self) -> bool {
         self.means == Means::Token
@@ -115,6 +120,10 @@ impl World {
         };
         if caller.means == Means::Key(KeyKind::Restricted) {
             let needed = permission(call.request.operation());
+            let barred = call.request.operation() == Operation::DeleteKey && self.faults.restricted_may_not_delete;
+            if barred {
+                return Err(NOT_PERMITTED);
+            }
             if target != caller.account || !self.allows(&caller, needed) {
                 return Err((Refusal::Lacks(needed), Denial::NotPermitted));
             }

@@ -32,6 +32,12 @@ pub struct Faults {
     pub pkcv_tolerant: bool,
     /// Whether new Restricted keys may do more than was asked for: everything with the first of their resources.
     pub widen_policies: bool,
+    /// Whether a Restricted key that is permitted to delete keys is refused all the same: one of Twilio's pages names only
+    /// Main keys and auth tokens for that.
+    pub restricted_may_not_delete: bool,
+    /// Whether a Restricted key that is permitted to make keys may make no Standard ones, which may do more than itself: error
+    /// 70152 says so, another page of Twilio's says that it may.
+    pub restricted_may_not_exceed: bool,
     /// Whether a new subaccount enforces signed requests if its parent does: implied by Twilio's documents, and not said.
     pub subaccounts_inherit_pkcv: bool,
     /// Whether a parent is shown only its own public keys, and not those that it has registered for its subaccounts; Twilio's

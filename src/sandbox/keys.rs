@@ -166,6 +166,9 @@ impl World {
     ) -> Result<Answer, Refusal> {
         fits(name)?;
         let allow = policy.map(read_policy).transpose()?;
+        if self.faults.restricted_may_not_exceed && caller.is_restricted() && allow.is_none() {
+            return Err(Refusal::Exceeds);
+        }
         let alive = |world: &Self| world.keys.values().filter(|key| key.is_living_in(account)).count();
         if self.faults.key_quota.is_some_and(|most| alive(self) >= most as usize) {
             return Err(Refusal::Quota);
