@@ -101,7 +101,7 @@ async fn the_files_are_for_their_owner_only() {
 }
 
 /// Opens the file with SQL of its own, as somebody would who tampers with it.
-async fn tamper(dir: &Path, sql: &'static str) {
+pub(super) async fn tamper(dir: &Path, sql: &'static str) {
     use sqlx::Connection;
     let path = format!("sqlite://{}", dir.join("journal.db").display());
     let mut connection = sqlx::SqliteConnection::connect(&path).await.unwrap();
