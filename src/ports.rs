@@ -3,6 +3,7 @@
 //! The engine knows these five traits and nothing behind them; each adapter implements one and knows one vendor.
 
 mod journal;
+mod subaccount;
 
 use crate::model::document::{Names, Pair, Seen};
 use crate::model::event::Entry;
@@ -22,6 +23,7 @@ pub use journal::{
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
+pub use subaccount::{KeyPair, Landlord, Ledger, Proof, Seed};
 use url::Url;
 
 /// Twilio: makes, shows and deletes keys, and tells whether a pair works.

@@ -11,7 +11,7 @@ use crate::adapters::vault::Vault;
 use crate::adapters::{aws, http};
 use crate::model::names::SinkName;
 use crate::model::policy::{Policy, SecretSource, SinkPolicy, StateUrl, VaultAuth};
-use crate::ports::{Clock, Issuer, JournalError, Sink};
+use crate::ports::{Clock, Issuer, JournalError, Landlord, Sink};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -57,6 +57,11 @@ pub(super) async fn twilio(policy: &Policy, clock: Arc<dyn Clock>) -> Result<Twi
     let stored = Stores::of_policy(policy).await?.read().await?;
     let read = |source: &SecretSource| stored.secret(source);
     TwilioClient::new(&policy.twilio, &read, clock).map_err(|error| no_client(&error))
+}
+
+/// The door to Twilio for who makes and ends subaccounts.
+pub(super) async fn landlord(policy: &Policy, clock: Arc<dyn Clock>) -> Result<Arc<dyn Landlord>, CliError> {
+    Ok(Arc::new(twilio(policy, clock).await?))
 }
 
 /// Why what manages the keys can not be used, in words.

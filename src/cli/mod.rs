@@ -18,6 +18,7 @@ mod run;
 mod sandbox;
 mod status;
 mod stored;
+mod subaccount;
 
 use crate::config::{self, Loaded};
 use crate::hardening::harden;
@@ -56,6 +57,7 @@ enum Command {
     History(history::Args),
     Journal(journal::Args),
     MainKey(main_key::Args),
+    Subaccount(subaccount::Args),
     Sandbox(sandbox::Args),
     Demo(demo::Args),
 }
@@ -149,6 +151,7 @@ fn threads(command: &Command) -> tokio::runtime::Builder {
         | Command::History(_)
         | Command::Journal(_)
         | Command::MainKey(_)
+        | Command::Subaccount(_)
         | Command::Sandbox(_)
         | Command::Demo(_) => tokio::runtime::Builder::new_multi_thread(),
     }
@@ -169,6 +172,7 @@ async fn execute(args: Args) -> Result<(), CliError> {
         Command::History(args) => history::run(&config, args).await,
         Command::Journal(args) => journal::run(&config, args).await,
         Command::MainKey(args) => main_key::run(&config, args).await,
+        Command::Subaccount(args) => subaccount::run(&config, args).await,
         Command::Sandbox(args) => {
             telemetry::start(log);
             sandbox::run(args).await

@@ -135,6 +135,7 @@ fn read(root: &Table<'_>) -> Option<Policy> {
     let mut taken = places::Taken::new(&sinks, own, accesses.filter_map(|access| access.admin.secret.place()));
     let credentials = credentials::credentials(credentials_field, &ground, &mut taken);
     let fleets = fleets::fleets(root.field("fleets"), &ground, &taken);
+    let subaccounts = places::subaccounts(root.field("subaccounts"), &taken);
     root.finish();
     warnings::unused(&sinks);
 
@@ -151,10 +152,11 @@ fn read(root: &Table<'_>) -> Option<Policy> {
         limits: limits?,
         credentials,
         fleets: fleets?,
+        subaccounts: subaccounts?,
     };
     warnings::limits(&policy, root.field("limits"), credentials_field);
     warnings::accounts(&policy, root.field("accounts"));
-    if policy.credentials.is_empty() && policy.fleets.is_empty() {
+    if policy.credentials.is_empty() && policy.fleets.is_empty() && policy.subaccounts.is_empty() {
         root.doubt("there is nothing to rotate", "tables `[[credentials]]` or `[[fleets]]`");
     }
     Some(policy)

@@ -143,6 +143,15 @@ pub(super) fn stored(sinks: &Sinks<'_>, field: &Field<'_>) -> Option<Place> {
     Some(Place::new(sink.name.clone(), &path))
 }
 
+/// `[subaccounts]`: where the keys of new subaccounts are published.
+pub(super) fn subaccounts(field: Option<Field<'_>>, taken: &Taken<'_>) -> Option<Vec<Place>> {
+    let Some(field) = field else { return Some(Vec::new()) };
+    let table = field.table("a table `[subaccounts]` with `publish_to`")?;
+    let places = taken.templates(&table);
+    table.finish();
+    places
+}
+
 /// All places, if all are right; those that can stage a value first.
 fn all(table: &Table<'_>, one: impl FnMut(&Field<'_>) -> Option<(Kind, Place)>) -> Option<Vec<Place>> {
     let field = table.need("publish_to", LIST, Some)?;

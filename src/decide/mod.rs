@@ -15,6 +15,7 @@ mod rest;
 mod revoke;
 pub mod step;
 pub mod stray;
+pub mod subaccount;
 pub mod wave;
 
 use crate::model::document::Seen;

@@ -11,6 +11,7 @@ mod main_keys;
 mod pace;
 mod pass;
 mod perform;
+pub mod subaccount;
 mod sweep;
 mod weather;
 

@@ -128,6 +128,7 @@ impl Engine {
                 seq: work.claim.seq,
                 attempt: rotation.attempt,
             },
+            signing: None,
         })
     }
 

@@ -4,7 +4,7 @@
 //! unless the policy renames them, and one more, the stamp, that says who wrote it and from which journal entry.
 //! Members that people added are kept.
 
-use super::key::{AccountSid, AttemptId, KeySid};
+use super::key::{AccountSid, AttemptId, KeySid, PublicKeySid};
 use super::names::{CredentialName, Instance, Version};
 use super::secret::Secret;
 use serde::{Deserialize, Serialize};
@@ -98,6 +98,35 @@ pub struct Pair {
     pub secret: Secret,
     /// Who writes it.
     pub stamp: Stamp,
+    /// What its requests are signed with, where that is published beside it.
+    pub signing: Option<Signing>,
+}
+
+impl Pair {
+    /// Every secret in it: what must not be in what is said of a failure.
+    pub fn secrets(&self) -> Vec<&Secret> {
+        let private = self.signing.as_ref().map(|signing| &signing.private_key);
+        [&self.secret].into_iter().chain(private).collect()
+    }
+}
+
+/// A public key that Twilio knows, and its private half.
+pub struct Signing {
+    /// The public key.
+    pub public_key: PublicKeySid,
+    /// Its private half, in PEM.
+    pub private_key: Secret,
+}
+
+impl Signing {
+    /// What the member of the private half is called. Whoever reads it says so in [`Members::api_key_secret`].
+    pub const PRIVATE_KEY: &str = "privateKey";
+    const PUBLIC_KEY: &str = "publicKeySid";
+
+    /// A second copy, for another sink.
+    pub fn duplicate(&self) -> Self {
+        Self { public_key: self.public_key.clone(), private_key: self.private_key.duplicate() }
+    }
 }
 
 /// What a place holds, without any secret.
@@ -175,6 +204,10 @@ pub fn write(object: &mut Map<String, Value>, names: &Names, pair: &Pair) {
     put(&names.now.api_key_sid, pair.sid.to_string());
     put(&names.now.api_key_secret, pair.secret.expose().to_owned());
     put(&names.now.stamp, pair.stamp.to_string());
+    if let Some(signing) = &pair.signing {
+        put(Signing::PUBLIC_KEY, signing.public_key.to_string());
+        put(Signing::PRIVATE_KEY, signing.private_key.expose().to_owned());
+    }
 }
 
 /// What a fence writes to a place that holds nothing: an object without a key, so that no delayed create can succeed.
@@ -203,6 +236,7 @@ mod tests {
                 seq: 12,
                 attempt: AttemptId(Uuid::from_u128(5)),
             },
+            signing: None,
         }
     }
 
@@ -214,6 +248,21 @@ mod tests {
         let (content, secret) = read(&there, &Names::default());
         assert_eq!(content, Content::Pair { sid: pair().sid, stamp: Some(pair().stamp) });
         assert_eq!(secret.unwrap().expose(), "s3cret");
+    }
+
+    #[test]
+    fn what_requests_are_signed_with_is_written_beside_the_pair_and_read_by_its_own_name() {
+        let public_key = PublicKeySid::new("CR00000000000000000000000000000001").unwrap();
+        let signing = Signing { public_key, private_key: Secret::new("pem".into()) };
+        let mut there = Map::new();
+        write(&mut there, &Names::default(), &Pair { signing: Some(signing), ..pair() });
+        assert_eq!(
+            (&there["publicKeySid"], &there["privateKey"]),
+            (&json!("CR00000000000000000000000000000001"), &json!("pem"))
+        );
+        let now = Members { api_key_secret: Signing::PRIVATE_KEY.into(), ..Members::default() };
+        let (content, private) = read(&there, &Names { now, before: Vec::new() });
+        assert_eq!((content.sid(), private.unwrap().expose()), (Some(&pair().sid), "pem"));
     }
 
     #[test]

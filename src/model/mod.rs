@@ -14,4 +14,5 @@ pub mod rotation;
 pub mod rule;
 pub mod secret;
 pub mod spent;
+pub mod subaccount;
 pub mod time;

@@ -32,6 +32,9 @@ pub struct Policy {
     pub credentials: BTreeMap<CredentialName, Rules>,
     /// The same credential in many accounts; its members are among the credentials once they are known.
     pub fleets: Vec<Fleet>,
+    /// Where the keys of new subaccounts are published, with `{account_sid}` or `{account_name}` in the paths; nothing if
+    /// `rekeyd subaccount` is not used.
+    pub subaccounts: Vec<Place>,
 }
 
 /// Where the journal lies.

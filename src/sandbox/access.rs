@@ -29,6 +29,11 @@ enum Means {
 }
 
 impl Caller {
+    /// Whether it is a Restricted key.
+    pub(super) fn is_restricted(&self) -> bool {
+        self.means == Means::Key(KeyKind::Restricted)
+    }
+
     /// Whether account tokens are shown: to API keys they come out empty, as recorded from the real service.
     pub(super) fn sees_tokens(&self) -> bool {
         self.means == Means::Token
@@ -40,6 +45,7 @@ impl Caller {
 enum Area {
     Accounts,
     Keys,
+    Tokens,
     Ordinary,
 }
 
@@ -49,6 +55,9 @@ impl Area {
             Operation::CreateAccount | Operation::UpdateAccount => Area::Accounts,
             Operation::FetchAccount | Operation::ListAccounts => Area::Accounts,
             Operation::ListNumbers | Operation::ListMessages => Area::Ordinary,
+            // Who may read events is not written; what every key may read is the rule.
+            Operation::ListEvents | Operation::FetchEvent => Area::Ordinary,
+            Operation::CreateSecondaryToken | Operation::DeleteSecondaryToken | Operation::PromoteToken => Area::Tokens,
             Operation::CreateKey | Operation::ListKeys => Area::Keys,
             Operation::CreatePublicKey | Operation::ListPublicKeys | Operation::FetchPublicKey => Area::Keys,
             Operation::UpdatePublicKey | Operation::DeletePublicKey => Area::Keys,
@@ -80,6 +89,11 @@ fn permission(operation: Operation) -> &'static str {
         Operation::FetchPublicKey => "/twilio/iam/public-keys/read",
         Operation::UpdatePublicKey => "/twilio/iam/public-keys/update",
         Operation::DeletePublicKey => "/twilio/iam/public-keys/delete",
+        Operation::CreateSecondaryToken => "/twilio/iam/auth-tokens/create",
+        Operation::DeleteSecondaryToken => "/twilio/iam/auth-tokens/delete",
+        Operation::PromoteToken => "/twilio/iam/auth-tokens/update",
+        Operation::ListEvents => "/twilio/monitor/events/list",
+        Operation::FetchEvent => "/twilio/monitor/events/read",
     }
 }
 
@@ -106,6 +120,10 @@ impl World {
         };
         if caller.means == Means::Key(KeyKind::Restricted) {
             let needed = permission(call.request.operation());
+            let barred = call.request.operation() == Operation::DeleteKey && self.faults.restricted_may_not_delete;
+            if barred {
+                return Err(NOT_PERMITTED);
+            }
             if target != caller.account || !self.allows(&caller, needed) {
                 return Err((Refusal::Lacks(needed), Denial::NotPermitted));
             }
@@ -134,7 +152,8 @@ impl World {
         let Credentials { user, secret } = credentials.ok_or((Refusal::NoCredentials, Denial::Absent))?;
         if let Ok(sid) = AccountSid::new(user) {
             let account = self.accounts.get(&sid).ok_or(UNKNOWN)?;
-            let matches = account.token.expose() == secret.expose();
+            let second = account.secondary.as_ref().map(|second| second.token.expose());
+            let matches = [Some(account.token.expose()), second].contains(&Some(secret.expose()));
             return if matches { Ok(Caller::new(sid, user, Means::Token)) } else { Err(WRONG_SECRET) };
         }
         let sid = KeySid::new(user).map_err(|_| (Refusal::InvalidUsername, Denial::Malformed))?;
@@ -181,7 +200,11 @@ impl World {
 
     fn permits(&self, caller: &Caller, target: &AccountSid, area: Area) -> bool {
         if *target == caller.account {
-            return caller.means != Means::Key(KeyKind::Standard) || area == Area::Ordinary;
+            return match (caller.means, area) {
+                (Means::Token, _) | (_, Area::Ordinary) => true,
+                (Means::Key(KeyKind::Main), Area::Tokens) => self.faults.main_key_on_auth_tokens,
+                (Means::Key(kind), _) => kind != KeyKind::Standard,
+            };
         }
         let is_parent = self.parent_of(target) == Some(&caller.account);
         is_parent

@@ -4,6 +4,7 @@ use super::access::Caller;
 use super::call::{AccountView, Answer, Refusal, Status};
 use super::keys::fits;
 use super::page::Paging;
+use super::tokens::Secondary;
 use super::world::World;
 use crate::model::key::AccountSid;
 use crate::model::secret::Secret;
@@ -22,6 +23,10 @@ pub struct Account {
     pub status: Status,
     /// Its token.
     pub token: Secret,
+    /// A second one, until it is promoted or deleted.
+    pub secondary: Option<Secondary>,
+    /// How many mails its owners would have been sent about its tokens.
+    pub mails: u64,
     /// When it was opened, by Twilio's clock.
     pub created: Timestamp,
     /// Whether requests have to be signed.
@@ -53,7 +58,8 @@ impl World {
         // As Twilio names those that are given no name (Twilio docs, "Account resource").
         let usual = || created.strftime("SubAccount Created at %Y-%m-%d %I:%M %P").to_string();
         let name = if parent.is_some() { usual() } else { "The sandbox".to_owned() };
-        let account = Account { sid: sid.clone(), parent, name, status: Status::Active, token, created, pkcv: false };
+        let (id, status, secondary, mails, pkcv) = (sid.clone(), Status::Active, None, 0, false);
+        let account = Account { sid: id, parent, name, status, token, secondary, mails, created, pkcv };
         self.accounts.insert(sid.clone(), account);
         sid
     }
@@ -89,6 +95,8 @@ impl World {
         if let Some(name) = name {
             self.name_account(&sid, name);
         }
+        let parent_enforces = self.accounts.get(&caller.account).is_some_and(|parent| parent.pkcv);
+        self.enforce_signatures(&sid, parent_enforces && self.faults.subaccounts_inherit_pkcv);
         let made = self.accounts.get(&sid).ok_or(Refusal::NotFound)?;
         Ok(Answer::AccountMade(made.view(caller)))
     }

@@ -1,13 +1,13 @@
 //! What can be asked of the sandbox and what it answers, without a word of HTTP: every door speaks this.
 
+use super::events::{Event, Filter};
 use super::faults::Fault;
-use super::keys::KeyKind;
 use super::page::{Page, Paging};
 pub use super::refusal::Refusal;
 use super::signature::Wire;
+pub use super::view::{AccountView, KeyView, PublicKeyView, Status, TokenView};
 use crate::model::key::{AccountSid, KeySid, PublicKeySid};
 use crate::model::secret::Secret;
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -115,6 +115,33 @@ pub enum Request {
         /// Which.
         sid: String,
     },
+    /// A second auth token.
+    CreateSecondaryToken {
+        /// Whether nobody shall be told by mail, as written.
+        quiet: Option<String>,
+    },
+    /// The end of the second auth token.
+    DeleteSecondaryToken {
+        /// Whether nobody shall be told by mail, as written.
+        quiet: Option<String>,
+    },
+    /// The second auth token instead of the first.
+    PromoteToken {
+        /// Whether nobody shall be told by mail, as written.
+        quiet: Option<String>,
+    },
+    /// What was changed in the account.
+    ListEvents {
+        /// Only these.
+        filter: Filter,
+        /// Which part.
+        paging: Paging,
+    },
+    /// One change.
+    FetchEvent {
+        /// Which.
+        sid: String,
+    },
 }
 
 /// The name of what a call wants, for scripts and the audit.
@@ -153,6 +180,16 @@ pub enum Operation {
     UpdatePublicKey,
     /// `Request::DeletePublicKey`.
     DeletePublicKey,
+    /// `Request::CreateSecondaryToken`.
+    CreateSecondaryToken,
+    /// `Request::DeleteSecondaryToken`.
+    DeleteSecondaryToken,
+    /// `Request::PromoteToken`.
+    PromoteToken,
+    /// `Request::ListEvents`.
+    ListEvents,
+    /// `Request::FetchEvent`.
+    FetchEvent,
 }
 
 impl Request {
@@ -175,6 +212,11 @@ impl Request {
             Request::FetchPublicKey { .. } => Operation::FetchPublicKey,
             Request::UpdatePublicKey { .. } => Operation::UpdatePublicKey,
             Request::DeletePublicKey { .. } => Operation::DeletePublicKey,
+            Request::CreateSecondaryToken { .. } => Operation::CreateSecondaryToken,
+            Request::DeleteSecondaryToken { .. } => Operation::DeleteSecondaryToken,
+            Request::PromoteToken { .. } => Operation::PromoteToken,
+            Request::ListEvents { .. } => Operation::ListEvents,
+            Request::FetchEvent { .. } => Operation::FetchEvent,
         }
     }
 }
@@ -206,15 +248,26 @@ pub enum Answer {
     /// Public keys.
     PublicKeys(Page<PublicKeyView>),
     /// Nothing: the public key is gone.
-    PublicKeyDeleted,
+    PublicKeyDeleted(PublicKeySid),
+    /// A second auth token.
+    SecondaryTokenMade(TokenView),
+    /// Nothing: the second auth token is gone.
+    SecondaryTokenDeleted,
+    /// The auth token from now on.
+    TokenPromoted(TokenView),
+    /// A change.
+    Event(Event),
+    /// Changes.
+    Events(Page<Event>),
 }
 
 impl Answer {
     /// The HTTP status.
     pub fn status(&self) -> u16 {
         match self {
-            Answer::Created(..) | Answer::PublicKeyMade(_) => 201,
-            Answer::Deleted(_) | Answer::PublicKeyDeleted => 204,
+            Answer::Created(..) | Answer::PublicKeyMade(_) | Answer::SecondaryTokenMade(_) => 201,
+            Answer::Deleted(_) | Answer::PublicKeyDeleted(_) | Answer::SecondaryTokenDeleted => 204,
+            Answer::TokenPromoted(_) | Answer::Event(_) | Answer::Events(_) => 200,
             Answer::PublicKey(_) | Answer::PublicKeys(_) => 200,
             Answer::AccountMade(_) => 201,
             Answer::Key(_) | Answer::Keys(_) | Answer::Account(_) => 200,
@@ -229,78 +282,9 @@ impl Answer {
             Answer::Deleted(sid) => Some(sid),
             Answer::Keys(_) | Answer::Account(_) | Answer::AccountMade(_) | Answer::Accounts(_) => None,
             Answer::Numbers(..) | Answer::Messages(..) => None,
-            Answer::PublicKeyMade(_) | Answer::PublicKey(_) | Answer::PublicKeys(_) | Answer::PublicKeyDeleted => None,
-        }
-    }
-}
-
-/// What Twilio shows of a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyView {
-    /// The key.
-    pub sid: KeySid,
-    /// Its friendly name.
-    pub name: Option<String>,
-    /// When it was made, by Twilio's clock.
-    pub created: Timestamp,
-    /// When its name was last set, by Twilio's clock.
-    pub updated: Timestamp,
-    /// What kind of key it is.
-    pub kind: KeyKind,
-    /// What a Restricted key may do.
-    pub allow: Vec<String>,
-}
-
-/// What Twilio shows of a public key; the key itself is never shown.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PublicKeyView {
-    /// The key.
-    pub sid: PublicKeySid,
-    /// The account it belongs to.
-    pub account: AccountSid,
-    /// Its friendly name.
-    pub name: Option<String>,
-    /// When it was made, by Twilio's clock.
-    pub created: Timestamp,
-    /// When its name was last set, by Twilio's clock.
-    pub updated: Timestamp,
-}
-
-/// What Twilio shows of an account.
-pub struct AccountView {
-    /// The account.
-    pub sid: AccountSid,
-    /// The account it belongs to; a top account belongs to itself.
-    pub owner: AccountSid,
-    /// Its friendly name.
-    pub name: String,
-    /// Whether it may be used.
-    pub status: Status,
-    /// Its token, which only callers who came with a token may see.
-    pub token: Option<Secret>,
-    /// When it was made, by Twilio's clock.
-    pub created: Timestamp,
-}
-
-/// Whether an account may be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Status {
-    /// It may.
-    Active,
-    /// Not now.
-    Suspended,
-    /// Never again.
-    Closed,
-}
-
-impl Status {
-    /// Twilio's word for it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Status::Active => "active",
-            Status::Suspended => "suspended",
-            Status::Closed => "closed",
+            Answer::PublicKeyMade(_) | Answer::PublicKey(_) | Answer::PublicKeys(_) => None,
+            Answer::PublicKeyDeleted(_) | Answer::SecondaryTokenMade(_) | Answer::SecondaryTokenDeleted => None,
+            Answer::TokenPromoted(_) | Answer::Event(_) | Answer::Events(_) => None,
         }
     }
 }

@@ -1,10 +1,8 @@
-//! How mean the sandbox is: settings that hold for a while, faults that strike at random, and a script for the next calls.
+//! How mean the sandbox is: settings that hold for a while, and faults that strike at random.
 
 use super::call::Operation;
 use super::chance::Chance;
-use crate::model::key::AccountSid;
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
 use std::time::Duration;
 
 /// The settings, all of them kind by default. They can be changed while the sandbox runs.
@@ -37,6 +35,24 @@ pub struct Faults {
     /// Whether Main keys are in no list and can not be fetched. Twilio docs say "all API keys"; that Main keys are among
     /// them is inferred.
     pub hide_main_keys: bool,
+    /// Whether a Restricted key that is permitted to delete keys is refused all the same: one of Twilio's pages names only
+    /// Main keys and auth tokens for that.
+    pub restricted_may_not_delete: bool,
+    /// Whether a Restricted key that is permitted to make keys may make no Standard ones, which may do more than itself: error
+    /// 70152 says so, another page of Twilio's says that it may.
+    pub restricted_may_not_exceed: bool,
+    /// Whether a new subaccount enforces signed requests if its parent does: implied by Twilio's documents, and not said.
+    pub subaccounts_inherit_pkcv: bool,
+    /// Whether a parent is shown only its own public keys, and not those that it has registered for its subaccounts; Twilio's
+    /// documents do not say.
+    pub hide_public_keys_of_subaccounts: bool,
+    /// Whether Main keys may change auth tokens; Twilio's documents do not say.
+    pub main_key_on_auth_tokens: bool,
+    /// Whether a promotion of an auth token ends every key of the account. Twilio's own instructions for agents say so, and
+    /// nothing else does.
+    pub promotion_ends_keys: bool,
+    /// Whether auth tokens can not be changed by API at all (404 20404), as seen by others on some accounts.
+    pub auth_token_api_off: bool,
     /// Faults that strike by chance; the first one that strikes is the call's only one.
     pub random: Vec<Random>,
 }
@@ -92,39 +108,6 @@ pub struct Random {
     pub operation: Option<Operation>,
 }
 
-/// A line of the script: the next calls of an operation meet a fault.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Line {
-    /// What happens.
-    pub fault: Fault,
-    /// To how many calls.
-    #[serde(default = "once")]
-    pub times: u32,
-    /// Only to this operation.
-    #[serde(default)]
-    pub operation: Option<Operation>,
-    /// Only in this account.
-    #[serde(default)]
-    pub account: Option<AccountSid>,
-}
-
-fn once() -> u32 {
-    1
-}
-
-impl Line {
-    /// The next call of the operation meets the fault.
-    pub fn next(operation: Operation, fault: Fault) -> Self {
-        Self { fault, times: once(), operation: Some(operation), account: None }
-    }
-
-    fn is_for(&self, operation: Operation, account: Option<&AccountSid>) -> bool {
-        self.operation.is_none_or(|only| only == operation)
-            && (self.account.is_none() || self.account.as_ref() == account)
-    }
-}
-
 /// What can go wrong with one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -173,39 +156,6 @@ pub enum Fault {
     },
     /// The work is done; the answer is complete and no JSON.
     Malformed,
-}
-
-/// The lines that are still to come.
-#[derive(Debug, Default)]
-pub struct Script(VecDeque<Line>);
-
-impl Script {
-    /// Adds lines, after those that are there.
-    pub fn add(&mut self, lines: impl IntoIterator<Item = Line>) {
-        self.0.extend(lines.into_iter().filter(|line| line.times > 0));
-    }
-
-    /// Forgets all lines.
-    pub fn clear(&mut self) {
-        self.0.clear();
-    }
-
-    /// What is left.
-    pub fn lines(&self) -> impl Iterator<Item = &Line> {
-        self.0.iter()
-    }
-
-    /// Takes the fault for this call: that of the first line that is meant for it.
-    pub(super) fn take(&mut self, operation: Operation, account: Option<&AccountSid>) -> Option<Fault> {
-        let place = self.0.iter().position(|line| line.is_for(operation, account))?;
-        let line = &mut self.0[place];
-        line.times -= 1;
-        let (fault, over) = (line.fault, line.times == 0);
-        if over {
-            self.0.remove(place);
-        }
-        Some(fault)
-    }
 }
 
 impl Faults {
@@ -305,26 +255,6 @@ mod tests {
         assert!(faults(r#"{"edge":1}"#).unwrap_err().contains("unknown field `edge`"));
         let status = r#"{"random":[{"fault":{"error_after":{"status":200}},"rate":1}]}"#;
         assert!(faults(status).unwrap_err().contains("from 400 to 599"));
-    }
-
-    #[test]
-    fn a_line_is_used_up_by_the_calls_it_is_meant_for() {
-        let mut script = Script::default();
-        let create = Operation::CreateKey;
-        script.add([Line { times: 2, ..Line::next(create, Fault::Pass) }, Line::next(create, Fault::Lost)]);
-        assert_eq!(script.take(Operation::FetchKey, None), None);
-        let taken: Vec<_> = (0..4).map(|_| script.take(create, None)).collect();
-        assert_eq!(taken, [Some(Fault::Pass), Some(Fault::Pass), Some(Fault::Lost), None]);
-    }
-
-    #[test]
-    fn a_line_for_one_account_leaves_the_others_alone() {
-        let (one, other) = (Chance::new(1).account_sid(), Chance::new(2).account_sid());
-        let mut script = Script::default();
-        script.add([Line { account: Some(one.clone()), ..Line::next(Operation::ListKeys, Fault::Refused) }]);
-        assert_eq!(script.take(Operation::ListKeys, Some(&other)), None);
-        assert_eq!(script.take(Operation::ListKeys, None), None);
-        assert_eq!(script.take(Operation::ListKeys, Some(&one)), Some(Fault::Refused));
     }
 
     #[test]

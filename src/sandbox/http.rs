@@ -108,7 +108,7 @@ async fn twilio(State(world): State<Handle>, ConnectInfo(cutter): ConnectInfo<Cu
     };
     let written = match &served.reply.answer {
         Ok(answer) => Written::answer(answer, &route.at(origin(&parts)), &query),
-        Err(refusal) => Written::refusal(*refusal, path, route.xml),
+        Err(refusal) => Written::refusal(*refusal, route.told(), route.xml),
     };
     if let Some(witness) = &world.witness {
         let (method, path, query) = (parts.method.as_str(), parts.uri.path(), parts.uri.query().unwrap_or_default());

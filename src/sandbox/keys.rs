@@ -108,13 +108,19 @@ pub struct NewKey {
 impl World {
     /// A human makes a key. It works at once: people make keys long before they use them.
     pub fn make_by_hand(&mut self, now: Timestamp, new: NewKey) -> KeySid {
-        self.insert(now, now, CONSOLE, new).sid.clone()
+        let sid = self.insert(now, now, CONSOLE, new).sid.clone();
+        self.remember_by_hand(now, "created", &sid);
+        sid
     }
 
     /// A human deletes a key; false if there is no such living key.
     pub fn delete_by_hand(&mut self, now: Timestamp, sid: &KeySid) -> bool {
         self.settle(now);
-        self.bury(now, sid, CONSOLE)
+        let buried = self.bury(now, sid, CONSOLE);
+        if buried {
+            self.remember_by_hand(now, "deleted", sid);
+        }
+        buried
     }
 
     fn insert(&mut self, now: Timestamp, works_from: Timestamp, by: &str, new: NewKey) -> &Key {
@@ -140,7 +146,7 @@ impl World {
         self.keys.entry(id).insert_entry(key).into_mut()
     }
 
-    fn bury(&mut self, now: Timestamp, sid: &KeySid, by: &str) -> bool {
+    pub(super) fn bury(&mut self, now: Timestamp, sid: &KeySid, by: &str) -> bool {
         let works_until = later(now, Duration::from_millis(self.faults.delete_delay_ms));
         let Some(key) = self.keys.get_mut(sid).filter(|key| key.deleted.is_none()) else { return false };
         key.deleted = Some(Deletion { at: now, by: by.to_owned(), works_until });
@@ -160,6 +166,9 @@ impl World {
     ) -> Result<Answer, Refusal> {
         fits(name)?;
         let allow = policy.map(read_policy).transpose()?;
+        if self.faults.restricted_may_not_exceed && caller.is_restricted() && allow.is_none() {
+            return Err(Refusal::Exceeds);
+        }
         let alive = |world: &Self| world.keys.values().filter(|key| key.is_living_in(account)).count();
         if self.faults.key_quota.is_some_and(|most| alive(self) >= most as usize) {
             return Err(Refusal::Quota);

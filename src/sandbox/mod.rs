@@ -1,7 +1,8 @@
 //! A Twilio that is meaner than the real one: for the tests, for `rekeyd demo`, and for trying a policy.
 //!
 //! The core is a plain state machine ([`World`]) that is given the time with every call; `http` is a door to it for
-//! everyone who speaks HTTP, Twilio's SDKs among them. It has the Keys of API 2010-04-01 (also as SigningKeys), accounts, and two ordinary resources to prove a key with. Where Twilio's documents leave something open, it does what
+//! everyone who speaks HTTP, Twilio's SDKs among them. It has the Keys of API 2010-04-01 (also as SigningKeys) and of IAM
+//! version 1, accounts, public keys, auth tokens, the events of Monitor, and two ordinary resources to prove a key with. Where Twilio's documents leave something open, it does what
 //! is worst for a client that took something for granted.
 //!
 //! Under `/_sandbox/` it can be looked into and made mean while it runs:
@@ -20,13 +21,17 @@ mod accounts;
 mod audit;
 pub mod call;
 mod chance;
+mod events;
 mod faults;
 mod http;
 mod keys;
 mod page;
 mod public_keys;
 mod refusal;
+mod script;
 mod signature;
+mod tokens;
+mod view;
 mod world;
 
 #[cfg(test)]
@@ -34,12 +39,15 @@ mod tests;
 
 pub use accounts::Account;
 pub use audit::{Audit, Denial, Entry};
-pub use faults::{ErrorStatus, Fault, Faults, Latency, Line, OutOfRange, Random, Rate, Reach, Script};
+pub use events::{Event, Filter};
+pub use faults::{ErrorStatus, Fault, Faults, Latency, OutOfRange, Random, Rate, Reach};
 pub use http::{Clock, Exchange, Handle, Witness};
 pub use keys::{Deletion, Key, KeyKind, NewKey};
 pub use page::{Page, Paging};
 pub use public_keys::{BadKey, PublicKey};
+pub use script::{Line, Script};
 pub use signature::{Form, Invalid, Wire};
+pub use tokens::Secondary;
 pub use world::{Ticket, World};
 
 use crate::model::key::{AccountSid, KeySid};

@@ -92,7 +92,7 @@ impl World {
     }
 
     pub(super) fn list_public_keys(&self, account: &AccountSid, paging: &Paging) -> Result<Answer, Refusal> {
-        let known = |key: &&PublicKey| key.account == *account && !key.deleted;
+        let known = |key: &&PublicKey| self.is_shown(key, account);
         let mut keys: Vec<_> = self.public_keys.values().filter(known).collect();
         keys.sort_by_key(|key| Reverse((key.created.as_second(), key.serial)));
         paging.cut(keys.into_iter().map(PublicKey::view).collect()).map(Answer::PublicKeys)
@@ -120,13 +120,24 @@ impl World {
     pub(super) fn delete_public_key(&mut self, account: &AccountSid, sid: &str) -> Result<Answer, Refusal> {
         let key = self.known_public_key(account, sid)?;
         key.deleted = true;
-        Ok(Answer::PublicKeyDeleted)
+        Ok(Answer::PublicKeyDeleted(key.sid.clone()))
     }
 
     fn known_public_key(&mut self, account: &AccountSid, sid: &str) -> Result<&mut PublicKey, Refusal> {
         let sid = PublicKeySid::new(sid).map_err(|_| Refusal::NotFound)?;
-        let key = self.public_keys.get_mut(&sid).filter(|key| key.account == *account && !key.deleted);
-        key.ok_or(Refusal::NotFound)
+        let shown = self.public_keys.get(&sid).is_some_and(|key| self.is_shown(key, account));
+        self.public_keys.get_mut(&sid).filter(|_| shown).ok_or(Refusal::NotFound)
+    }
+
+    /// Whether it is there, and of the account or of a subaccount.
+    fn is_shown(&self, key: &PublicKey, account: &AccountSid) -> bool {
+        let childs = !self.faults.hide_public_keys_of_subaccounts && self.parent_of(&key.account) == Some(account);
+        (key.account == *account || childs) && !key.deleted
+    }
+
+    /// Every public key that ever was.
+    pub fn public_keys(&self) -> impl Iterator<Item = &PublicKey> {
+        self.public_keys.values()
     }
 }
 

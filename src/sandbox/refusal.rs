@@ -21,6 +21,12 @@ pub enum Refusal {
     NotFound,
     /// The resource has no such method.
     MethodNotAllowed,
+    /// A key would make one that may do more than itself.
+    Exceeds,
+    /// There is a second auth token already.
+    SecondaryExists,
+    /// A date that can not be read.
+    BadDate,
     /// A page number or a page size that cannot be.
     BadPage,
     /// A page larger than 1,000 rows.
@@ -49,7 +55,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// HTTP status, Twilio's code and its words (Twilio's error list; recorded answers where there are any).
-    /// For `BadPage`, `NoAccount`, `Standing` and `MethodNotAllowed` the words are our own, and so is the status of `PageTooLarge`.
+    /// For `BadPage`, `BadDate`, `NoAccount`, `SecondaryExists`, `Standing` and `MethodNotAllowed` the words are our own, and so is the status of `PageTooLarge` and `Exceeds`.
     pub fn terms(self) -> (u16, Option<u32>, &'static str) {
         match self {
             Refusal::Authenticate => (401, Some(20003), "Authenticate"),
@@ -65,6 +71,9 @@ impl Refusal {
             Refusal::NotFound => (404, Some(20404), "The requested resource was not found"),
             Refusal::MethodNotAllowed => (405, Some(20004), "Method not allowed"),
             Refusal::BadPage => (400, Some(20001), "Invalid page"),
+            Refusal::Exceeds => (400, Some(70152), "Request Contains Invalid Flags"),
+            Refusal::BadDate => (400, Some(20001), "Invalid date"),
+            Refusal::SecondaryExists => (400, Some(70002), "There is a secondary auth token already"),
             Refusal::PageTooLarge => (400, Some(20007), "Page size too large"),
             Refusal::Quota => (400, Some(70151), "Maximum Number Of API Keys Exceeded"),
             Refusal::TooManyRequests => (429, Some(20429), "Too Many Requests"),

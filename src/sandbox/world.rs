@@ -9,9 +9,11 @@ use super::accounts::Account;
 use super::audit::{Audit, Denial, Entry};
 use super::call::{Answer, Call, Operation, Refusal, Reply, Request};
 use super::chance::Chance;
-use super::faults::{ErrorStatus, Fault, Faults, Script};
+use super::events::Events;
+use super::faults::{ErrorStatus, Fault, Faults};
 use super::keys::Key;
 use super::public_keys::PublicKey;
+use super::script::Script;
 use super::signature::Form;
 use crate::model::key::{AccountSid, KeySid, PublicKeySid};
 use crate::model::time::later;
@@ -29,6 +31,7 @@ pub struct World {
     pub(super) keys: BTreeMap<KeySid, Key>,
     pub(super) public_keys: BTreeMap<PublicKeySid, PublicKey>,
     pub(super) chance: Chance,
+    pub(super) events: Events,
     audit: Audit,
     /// Requests that will be delivered at that time, in the order in which they were sent.
     late: BTreeMap<(Timestamp, u64), (Call, Fault)>,
@@ -66,6 +69,7 @@ impl World {
             public_keys: BTreeMap::new(),
             faults,
             chance: Chance::new(seed),
+            events: Events::default(),
             script: Script::default(),
             audit: Audit::default(),
             late: BTreeMap::new(),
@@ -142,7 +146,12 @@ impl World {
     fn work(&mut self, now: Timestamp, call: &Call, fault: Option<Fault>) -> Result<Answer, Refusal> {
         let (result, seen) = match self.admit(now, call) {
             Ok((caller, account, signed)) => {
-                (self.carry_out(now, &caller, &account, &call.request), Seen { denied: None, signed })
+                let before = self.look(&account, &call.request);
+                let result = self.carry_out(now, &caller, &account, &call.request);
+                if let Ok(answer) = &result {
+                    self.remember(now, (&caller, &account), &call.request, answer, before);
+                }
+                (result, Seen { denied: None, signed })
             }
             Err((refusal, denial)) => (Err(refusal), Seen { denied: Some(denial), signed: None }),
         };
@@ -184,6 +193,11 @@ impl World {
             Request::FetchPublicKey { sid } => self.fetch_public_key(account, sid),
             Request::UpdatePublicKey { sid, name } => self.update_public_key(now, account, sid, name.as_deref()),
             Request::DeletePublicKey { sid } => self.delete_public_key(account, sid),
+            Request::CreateSecondaryToken { quiet } => self.create_secondary_token(now, account, quiet.as_deref()),
+            Request::DeleteSecondaryToken { quiet } => self.delete_secondary_token(account, quiet.as_deref()),
+            Request::PromoteToken { quiet } => self.promote_token(now, account, quiet.as_deref()),
+            Request::ListEvents { filter, paging } => self.list_events(account, filter, paging),
+            Request::FetchEvent { sid } => self.fetch_event(account, sid),
         }
     }
 

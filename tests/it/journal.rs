@@ -2,6 +2,7 @@
 
 mod postgres;
 mod sqlite;
+mod subaccounts;
 
 use crate::support;
 use crate::support::world::MemoryJournal;

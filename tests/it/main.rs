@@ -21,6 +21,7 @@ mod replicas;
 mod sandbox;
 mod schedules;
 mod sinks;
+mod subaccount;
 mod support;
 mod table;
 mod torture;

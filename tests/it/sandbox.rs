@@ -1,10 +1,12 @@
 //! The sandbox as its callers see it: over HTTP, and by Twilio's own SDKs.
 
 mod control;
+mod events;
 mod faults;
 mod refusals;
 mod resources;
 mod sdk;
+mod tokens;
 mod v1;
 
 use crate::support::openapi::Judge;

@@ -14,7 +14,9 @@ const { account, subaccount } = told;
 
 function client(user, password) {
   const made = twilio(user, password, { accountSid: account });
-  made.api.baseUrl = told.url;
+  for (const domain of [made.api, made.accounts, made.monitor]) {
+    domain.baseUrl = told.url;
+  }
   return made;
 }
 
@@ -81,5 +83,35 @@ await refused(429, 20429, () => main.newKeys.create());
 assert.ok(await main.keys(first.sid).remove());
 await refused(404, 20404, () => main.keys(first.sid).remove());
 await refused(401, 20003, () => consumer.messages.list());
+
+// Auth tokens: a second one beside the first, deleted, made anew and promoted. Two changes of four are told by mail.
+const tokens = token.accounts.v1.secondaryAuthToken;
+await refused(401, 20003, () => main.accounts.v1.secondaryAuthToken().create());
+let second = await tokens().create({ suppressEmailNotification: true });
+assert.deepEqual([second.accountSid, second.secondaryAuthToken.length], [account, 32]);
+assert.ok(second.dateCreated instanceof Date && !Number.isNaN(second.dateCreated.valueOf()));
+await refused(400, 70002, () => tokens().create());
+assert.ok(await tokens().remove({ suppressEmailNotification: true }));
+await refused(404, 20404, () => tokens().remove());
+await refused(404, 20404, () => token.accounts.v1.authTokenPromotion().update());
+second = await tokens().create();
+const beside = client(account, second.secondaryAuthToken);
+assert.equal((await beside.api.v2010.accounts(account).fetch()).authToken, told.token);
+assert.equal((await beside.accounts.v1.authTokenPromotion().update()).authToken, second.secondaryAuthToken);
+assert.equal((await beside.api.v2010.accounts(account).fetch()).authToken, second.secondaryAuthToken);
+await refused(401, 20003, () => token.api.v2010.accounts(account).fetch());
+
+// Events, page by page: what became of the first key, and of the tokens.
+const { events } = main.monitor.v1;
+const story = (await events.list({ resourceSid: first.sid, pageSize: 2 })).map((event) => [event.eventType, event.source]);
+assert.deepEqual(story, ["deleted", "updated", "created"].map((word) => [`account-api-keys.${word}`, "api"]));
+const promoted = await events.list({ eventType: "account-auth-token.promoted" });
+const actors = promoted.map((event) => [event.actorSid, event.actorType, event.resourceSid]);
+assert.deepEqual(actors, [[account, "account", account]]);
+const shown = await events(promoted[0].sid).fetch();
+assert.deepEqual(shown.eventDate, promoted[0].eventDate);
+assert.deepEqual(await events.list({ startDate: new Date(shown.eventDate.valueOf() + 1000) }), []);
+assert.ok((await events.list({ endDate: shown.eventDate, actorSid: account })).length > 10);
+await refused(404, 20404, () => events(`AE${"f".repeat(32)}`).fetch());
 
 console.log(`twilio ${version}: all checks passed`);

@@ -20,7 +20,7 @@ account, subaccount = told["account"], told["subaccount"]
 
 def client(user, password):
     made = Client(user, password, account_sid=account)
-    made.api.base_url = told["url"]
+    made.api.base_url = made.accounts.base_url = made.monitor.base_url = told["url"]
     return made
 
 
@@ -89,5 +89,35 @@ try:
     raise AssertionError("a deleted key still works")
 except TwilioException as error:
     assert error.args[1].status_code == 401, error.args
+
+# Auth tokens: a second one beside the first, deleted, made anew and promoted. Two changes of four are told by mail.
+tokens = token.accounts.v1.secondary_auth_token
+refused(401, 20003, main.accounts.v1.secondary_auth_token().create)
+second = tokens().create(suppress_email_notification=True)
+assert (second.account_sid, len(second.secondary_auth_token)) == (account, 32)
+assert isinstance(second.date_created, datetime.datetime), second.date_created
+refused(400, 70002, tokens().create)
+assert tokens().delete(suppress_email_notification=True)
+refused(404, 20404, tokens().delete)
+refused(404, 20404, token.accounts.v1.auth_token_promotion().update)
+second = tokens().create()
+beside = client(account, second.secondary_auth_token)
+assert beside.api.v2010.accounts(account).fetch().auth_token == told["token"]
+assert beside.accounts.v1.auth_token_promotion().update().auth_token == second.secondary_auth_token
+assert beside.api.v2010.accounts(account).fetch().auth_token == second.secondary_auth_token
+refused(401, 20003, token.api.v2010.accounts(account).fetch)
+
+# Events, page by page: what became of the first key, and of the tokens.
+events = main.monitor.v1.events
+story = [(event.event_type, event.source) for event in events.list(resource_sid=first.sid, page_size=2)]
+kinds = ["account-api-keys." + word for word in ("deleted", "updated", "created")]
+assert story == [(kind, "api") for kind in kinds], story
+promoted = events.list(event_type="account-auth-token.promoted")
+assert [(event.actor_sid, event.actor_type, event.resource_sid) for event in promoted] == [(account, "account", account)]
+shown = events(promoted[0].sid).fetch()
+assert shown.event_date == promoted[0].event_date and isinstance(shown.event_date, datetime.datetime)
+assert events.list(start_date=shown.event_date + datetime.timedelta(seconds=1)) == []
+assert len(events.list(end_date=shown.event_date, actor_sid=account)) > 10
+refused(404, 20404, events("AE" + "f" * 32).fetch)
 
 print(f"twilio {twilio.__version__}: all checks passed")

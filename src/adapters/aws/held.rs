@@ -55,7 +55,7 @@ pub(super) async fn held(client: &Client, name: &str) -> Result<Held, Trouble> {
 /// The current version; none if there is none, for whatever reason.
 async fn current(client: &Client, name: &str) -> Result<Option<Held>, Trouble> {
     let found = client.get_secret_value().secret_id(name).version_stage(CURRENT).send().await;
-    let Some(found) = unless_missing(found.map_err(|error| Trouble::new(&error, None)))? else { return Ok(None) };
+    let Some(found) = unless_missing(found.map_err(|error| Trouble::new(&error, &[])))? else { return Ok(None) };
     if found.name().is_some_and(|told| told != name) {
         return Err(Trouble::malformed("it shows another secret"));
     }
@@ -73,7 +73,7 @@ fn is_id(text: &str) -> bool {
 /// current version by now.
 async fn nothing_current(client: &Client, name: &str) -> Result<Option<Held>, Trouble> {
     let found = client.describe_secret().secret_id(name).send().await;
-    let Some(secret) = unless_missing(found.map_err(|error| Trouble::new(&error, None)))? else {
+    let Some(secret) = unless_missing(found.map_err(|error| Trouble::new(&error, &[])))? else {
         return Ok(Some(Held { state: State::Absent, stored: None }));
     };
     let labels = secret.version_ids_to_stages.unwrap_or_default();
@@ -84,7 +84,7 @@ async fn nothing_current(client: &Client, name: &str) -> Result<Option<Held>, Tr
 /// One version by its id; none if there is no such version.
 pub(super) async fn version(client: &Client, name: &str, id: &str) -> Result<Option<Stored>, Trouble> {
     let found = client.get_secret_value().secret_id(name).version_id(id).send().await;
-    unless_missing(found.map_err(|error| Trouble::new(&error, None)))?.map(Stored::from_answer).transpose()
+    unless_missing(found.map_err(|error| Trouble::new(&error, &[])))?.map(Stored::from_answer).transpose()
 }
 
 fn unless_missing<T>(answer: Result<T, Trouble>) -> Result<Option<T>, Trouble> {

@@ -66,7 +66,7 @@ struct Draft<'a> {
     label: &'static str,
     stored: Stored,
     names: &'a Names,
-    hide: Option<&'a Secret>,
+    hide: Vec<&'a Secret>,
 }
 
 impl SecretsManager {
@@ -140,7 +140,7 @@ impl SecretsManager {
         let (text, bytes) = draft.stored.parts()?;
         let call = self.client.create_secret().name(name).client_request_token(&draft.id);
         let sent = call.set_secret_string(text).set_secret_binary(bytes).send().await;
-        match sent.map_err(|error| Trouble::new(&error, draft.hide)) {
+        match sent.map_err(|error| Trouble::new(&error, &draft.hide)) {
             Ok(made) => draft.stored_as(made.version_id()).map(|()| draft.at()),
             // The name is taken: by an earlier call of ours whose answer was lost, or by somebody else.
             Err(trouble) if trouble.is("ResourceExistsException") => self.settle(name, draft).await,
@@ -179,7 +179,7 @@ impl SecretsManager {
             Ok(put) => return draft.stored_as(put.version_id()),
             Err(error) => error,
         };
-        let trouble = Trouble::new(&error, draft.hide);
+        let trouble = Trouble::new(&error, &draft.hide);
         // A version of that id exists with other bytes. It is as good if it says the same: the stamp, or a member that
         // people added, was another one when it was put.
         let exists = trouble.is("ResourceExistsException");
@@ -193,7 +193,7 @@ impl SecretsManager {
     async fn promote(&self, name: &str, draft: &Draft<'_>, base: Option<&str>) -> Result<Written, Trouble> {
         let call = self.client.update_secret_version_stage().secret_id(name).version_stage(CURRENT);
         let sent = call.move_to_version_id(&draft.id).set_remove_from_version_id(base.map(str::to_owned)).send().await;
-        match sent.map_err(|error| Trouble::new(&error, draft.hide)) {
+        match sent.map_err(|error| Trouble::new(&error, &draft.hide)) {
             Ok(moved) if moved.arn().is_some() => Ok(draft.at()),
             Ok(_) => Err(Trouble::malformed("the answer to a move names no secret")),
             Err(trouble) if trouble.is("InvalidParameterException") => {
@@ -230,7 +230,7 @@ impl Sink for SecretsManager {
             label: PENDING,
             stored: Stored { text: content::with_pair(held.text(), names, pair), binary: false },
             names,
-            hide: Some(&pair.secret),
+            hide: pair.secrets(),
         };
         self.replace(&place.path, base, draft).await
     }
@@ -240,7 +240,7 @@ impl Sink for SecretsManager {
             let blank = content::read(held.text(), names).0 == Content::Blank;
             let binary = !blank && held.stored.as_ref().is_some_and(|stored| stored.binary);
             let text = content::fenced(held.text(), names, token);
-            Draft { id: fence_id(token, base), label: FENCE, stored: Stored { text, binary }, names, hide: None }
+            Draft { id: fence_id(token, base), label: FENCE, stored: Stored { text, binary }, names, hide: Vec::new() }
         };
         self.replace(&place.path, base, draft).await
     }

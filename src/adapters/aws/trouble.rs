@@ -21,7 +21,7 @@ pub(super) struct Trouble {
 
 impl Trouble {
     /// Judges an error of the SDK; `hide` is taken out of what AWS said before that is cut to length.
-    pub(super) fn new<E>(error: &SdkError<E, HttpResponse>, hide: Option<&Secret>) -> Self
+    pub(super) fn new<E>(error: &SdkError<E, HttpResponse>, hide: &[&Secret]) -> Self
     where
         E: ProvideErrorMetadata + Error + 'static,
     {
@@ -37,7 +37,7 @@ impl Trouble {
                 let message = match said.err().message() {
                     // It may repeat the whole request as AWS would have signed it, session token and all.
                     Some(_) if fault == Fault::Unauthorized => "the credentials were not accepted".to_owned(),
-                    message => redact(message.unwrap_or("no message"), hide),
+                    message => redact(message.unwrap_or("no message"), hide.iter().copied()),
                 };
                 let text = format!("AWS answered {status} {}: {message}", word(&code));
                 // A code and a 4xx status: AWS itself refused. Anything else may come from in between; but a 429 says

@@ -14,7 +14,7 @@ use crate::model::event::Entry;
 use crate::model::names::Instance;
 use crate::model::policy::StateUrl;
 use crate::model::time::Uptime;
-use crate::ports::{Claim, Clock, Journal, JournalError, Refused};
+use crate::ports::{Claim, Clock, Journal, JournalError, Ledger, Refused};
 pub use postgres::PostgresJournal;
 pub use sqlite::SqliteJournal;
 use std::sync::Arc;
@@ -61,6 +61,14 @@ impl AnyJournal {
 
     /// As the engine and the command line know it.
     pub fn port(&self) -> Arc<dyn Journal> {
+        match self {
+            Self::Sqlite(journal) => journal.clone(),
+            Self::Postgres(journal) => journal.clone(),
+        }
+    }
+
+    /// As who makes subaccounts knows it.
+    pub fn ledger(&self) -> Arc<dyn Ledger> {
         match self {
             Self::Sqlite(journal) => journal.clone(),
             Self::Postgres(journal) => journal.clone(),

@@ -6,6 +6,7 @@ use crate::model::key::{AccountSid, AttemptId, KeySid};
 use crate::model::names::CredentialName;
 use crate::model::reason::Breaker;
 use crate::model::rotation::State;
+use crate::model::subaccount::{Making, SubaccountName};
 use crate::ports::{Attempts, JournalError, KnownAttempt, KnownKey, Request, Row as CredentialRow};
 use jiff::Timestamp;
 use sqlx::Row;
@@ -100,6 +101,18 @@ pub(super) fn attempts(row: &impl Columns) -> Attempts {
 
 pub(super) fn request(row: &impl Columns) -> Result<(i64, Request), JournalError> {
     Ok((row.number(0), json(&row.text(1))?))
+}
+
+/// How far a subaccount has come, and the number of that entry.
+pub(super) fn making(row: &impl Columns) -> Result<(u64, Making), JournalError> {
+    Ok((count(row.number(0)), json(&row.text(1))?))
+}
+
+/// A subaccount, and how far it has come.
+pub(super) fn named_making(row: &impl Columns) -> Result<(SubaccountName, Making), JournalError> {
+    let name = row.text(0);
+    let name = SubaccountName::new(&name).map_err(|error| JournalError::Corrupt(format!("`{name}`: {error}")))?;
+    Ok((name, json(&row.text(1))?))
 }
 
 pub(super) fn open_breaker(row: &impl Columns) -> Result<(AccountSid, Breaker), JournalError> {

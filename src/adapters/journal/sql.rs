@@ -41,5 +41,13 @@ pub(super) const ATTEMPTS_SINCE: &str = "SELECT count(*), CAST(coalesce(sum(aban
 pub(super) const ASK: &str = "INSERT INTO request (body) VALUES ($1)";
 pub(super) const REQUESTS: &str = "SELECT number, body FROM request ORDER BY number";
 pub(super) const ANSWERED: &str = "DELETE FROM request WHERE number = $1";
+pub(super) const MAKING: &str = "SELECT seq, body FROM subaccount WHERE name = $1";
+pub(super) const MAKINGS: &str = "SELECT name, body FROM subaccount ORDER BY name";
+/// The compare-and-set: nothing is written if another entry than $2 - 1 is the last one.
+pub(super) const NOTE_MAKING: &str = "INSERT INTO subaccount (name, seq, body) \
+                                      SELECT CAST($1 AS TEXT), CAST($2 AS BIGINT), CAST($3 AS TEXT) \
+                                      WHERE CAST($2 AS BIGINT) = 1 OR EXISTS (SELECT 1 FROM subaccount WHERE name = $1) \
+                                      ON CONFLICT (name) DO UPDATE SET seq = excluded.seq, body = excluded.body \
+                                      WHERE subaccount.seq = excluded.seq - 1 RETURNING seq";
 pub(super) const EVIDENCE: &str = "SELECT body FROM evidence ORDER BY body";
 pub(super) const NEW_EVIDENCE: &str = "INSERT INTO evidence (body) VALUES ($1) ON CONFLICT DO NOTHING";

@@ -6,6 +6,7 @@ use crate::model::event::Entry;
 use crate::model::key::AccountSid;
 use crate::model::names::{CredentialName, Instance};
 use crate::model::rotation::{DAY, State};
+use crate::model::subaccount::{Making, SubaccountName};
 use crate::model::time::Uptime;
 use crate::ports::{Enrolled, JournalError, Refused, Request};
 use base64::Engine as _;
@@ -28,6 +29,7 @@ enum Line {
     Journal(Installation),
     Credential(Box<Credential>),
     Request(Request),
+    Subaccount(Box<Subaccount>),
     End(Moved),
 }
 
@@ -55,6 +57,14 @@ struct Credential {
     entries: Vec<Entry>,
 }
 
+/// A subaccount, and how far it has come.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Subaccount {
+    name: SubaccountName,
+    making: Making,
+}
+
 /// How much there was.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -65,6 +75,9 @@ pub struct Moved {
     pub entries: usize,
     /// Requests of operators that were not answered.
     pub requests: usize,
+    /// Subaccounts that were made or begun.
+    #[serde(default)]
+    pub subaccounts: usize,
 }
 
 /// Why a journal could not be moved.
@@ -127,6 +140,10 @@ pub async fn export(journal: &AnyJournal, instance: &Instance, to: &mut impl Wri
         moved.requests += 1;
         put(to, &Line::Request(request))?;
     }
+    for (name, making) in journal.ledger().makings().await? {
+        moved.subaccounts += 1;
+        put(to, &Line::Subaccount(Box::new(Subaccount { name, making })))?;
+    }
     put(to, &Line::End(moved))?;
     to.flush()?;
     Ok(moved)
@@ -138,6 +155,7 @@ pub struct Text {
     label_key: [u8; 32],
     credentials: Vec<Credential>,
     requests: Vec<Request>,
+    subaccounts: Vec<Subaccount>,
 }
 
 impl Text {
@@ -145,7 +163,7 @@ impl Text {
     pub fn read(from: impl BufRead, ours: &Instance) -> Result<Self, TransferError> {
         let wrong = |line, what: &str| TransferError::Text { line, what: what.to_owned() };
         let (mut head, mut end) = (None, None);
-        let (mut credentials, mut requests) = (Vec::new(), Vec::new());
+        let (mut credentials, mut requests, mut subaccounts) = (Vec::new(), Vec::new(), Vec::new());
         let mut last = 0;
         for (number, line) in (1..).zip(from.lines()) {
             last = number;
@@ -160,6 +178,7 @@ impl Text {
                 _ if head.is_none() => return Err(wrong(number, "this is not the beginning of an exported journal")),
                 Line::Credential(credential) => credentials.push(*credential),
                 Line::Request(request) => requests.push(request),
+                Line::Subaccount(subaccount) => subaccounts.push(*subaccount),
                 Line::End(counts) => end = Some(counts),
             }
         }
@@ -168,7 +187,8 @@ impl Text {
             return Err(wrong(1, &format!("it has form {}, this version of rekeyd knows {FORM}", head.form)));
         }
         let entries = credentials.iter().map(|credential| credential.entries.len()).sum();
-        let found = Moved { credentials: credentials.len(), entries, requests: requests.len() };
+        let (requested, made) = (requests.len(), subaccounts.len());
+        let found = Moved { credentials: credentials.len(), entries, requests: requested, subaccounts: made };
         if end != Some(found) {
             return Err(wrong(last, "its end is missing, or something before it"));
         }
@@ -177,7 +197,7 @@ impl Text {
         }
         let key = STANDARD.decode(&head.label_key).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
         let label_key = key.ok_or_else(|| wrong(1, "its label key is not one"))?;
-        Ok(Self { head, label_key, credentials, requests })
+        Ok(Self { head, label_key, credentials, requests, subaccounts })
     }
 
     /// The key that the new journal must be made with.
@@ -196,11 +216,15 @@ impl Text {
         let named = |c: &Credential| Enrolled { name: c.name.clone(), account: c.account.clone(), wake: None, seq: 0 };
         port.enrol(self.credentials.iter().map(named).collect()).await?;
         let entries = self.credentials.iter().map(|credential| credential.entries.len()).sum();
-        let moved = Moved { credentials: self.credentials.len(), entries, requests: self.requests.len() };
+        let (requests, subaccounts) = (self.requests.len(), self.subaccounts.len());
+        let moved = Moved { credentials: self.credentials.len(), entries, requests, subaccounts };
         let written = stream::iter(self.credentials).map(|credential| replay(journal, credential));
         written.buffer_unordered(AT_ONCE).try_collect::<()>().await?;
         for request in self.requests {
             port.ask(request).await?;
+        }
+        for Subaccount { name, making } in self.subaccounts {
+            journal.ledger().note(&name, 0, &making).await?;
         }
         journal.go_on_from(self.head.uptime).await?;
         let until = self.head.uptime.plus(DAY).max(self.head.held_until.unwrap_or_default());

@@ -54,18 +54,18 @@ impl TryFrom<String> for Status {
 
 /// An account in the list. The rest of what is shown is not looked at; its auth token, for one.
 #[derive(Deserialize)]
-struct Shown {
-    sid: AccountSid,
+pub(super) struct Shown {
+    pub(super) sid: AccountSid,
     status: Status,
-    friendly_name: String,
+    pub(super) friendly_name: String,
     #[serde(deserialize_with = "date")]
     date_created: Timestamp,
 }
 
 #[derive(Deserialize)]
-struct Page {
-    accounts: Vec<Object<Shown>>,
-    next_page_uri: Option<String>,
+pub(super) struct Page {
+    pub(super) accounts: Vec<Object<Shown>>,
+    pub(super) next_page_uri: Option<String>,
 }
 
 impl TwilioClient {

@@ -2,6 +2,7 @@
 //! docs, errors 70101 to 70103).
 
 use crate::model::secret::Secret;
+use crate::ports::KeyPair;
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{KeyPair as _, RsaKeyPair};
@@ -12,23 +13,13 @@ use zeroize::Zeroizing;
 /// How long a line of PEM is (RFC 7468, 2).
 const LINE: usize = 64;
 
-/// Both halves in PEM.
-pub struct KeyPair {
-    /// X.509 SubjectPublicKeyInfo.
-    pub public: String,
-    /// PKCS #8.
-    pub private: Secret,
-}
-
-impl KeyPair {
-    /// Makes one; this takes a while. None if the system gives no random numbers.
-    pub fn generate() -> Option<Self> {
-        let pair = RsaKeyPair::generate(KeySize::Rsa2048).ok()?;
-        let private: Pkcs8V1Der<'_> = pair.as_der().ok()?;
-        let public: PublicKeyX509Der<'_> = pair.public_key().as_der().ok()?;
-        let public = pem("PUBLIC KEY", public.as_ref());
-        Some(Self { public: public.expose().to_owned(), private: pem("PRIVATE KEY", private.as_ref()) })
-    }
+/// Makes one; this takes a while. None if the system gives no random numbers.
+pub fn key_pair() -> Option<KeyPair> {
+    let pair = RsaKeyPair::generate(KeySize::Rsa2048).ok()?;
+    let private: Pkcs8V1Der<'_> = pair.as_der().ok()?;
+    let public: PublicKeyX509Der<'_> = pair.public_key().as_der().ok()?;
+    let public = pem("PUBLIC KEY", public.as_ref());
+    Some(KeyPair { public: public.expose().to_owned(), private: pem("PRIVATE KEY", private.as_ref()) })
 }
 
 /// Text with the length that it will have from the beginning: a growing one would leave copies behind.
@@ -53,7 +44,7 @@ mod tests {
 
     #[test]
     fn both_halves_are_read_by_others_and_belong_together() {
-        let pair = KeyPair::generate().unwrap();
+        let pair = key_pair().unwrap();
         let der = |text: &str| {
             let lines: Vec<_> = text.lines().collect();
             let body = &lines[1..lines.len() - 1];

@@ -124,6 +124,7 @@ impl TwilioClient {
 
     /// Deletes through the path of the account, so that a wrong account cannot be hit (protocol, b.4).
     pub(super) async fn delete_key(&self, account: &AccountSid, sid: &KeySid) -> Result<(), Miss> {
+        self.spare_roots(sid)?;
         let reach = self.reach(account);
         let request = reach.kept.delete(key(reach, account, sid));
         let answer = self.call(reach, request, reach.admin()).await?;

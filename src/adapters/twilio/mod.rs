@@ -17,6 +17,7 @@ mod probe;
 mod public_keys;
 mod reach;
 mod restricted;
+mod subaccounts;
 
 use super::http::{self, Deadlines};
 use crate::model::fault::{Failure, Fault, Outcome};
@@ -28,7 +29,7 @@ use crate::model::secret::Secret;
 use crate::ports::{Clock, Issuer, Make, NewKey, Standing, Verdict};
 use async_trait::async_trait;
 use jiff::Timestamp;
-pub use key_pair::KeyPair;
+pub use key_pair::key_pair;
 pub use pkcv::SignerError;
 use reach::Reach;
 pub use reach::{Read, TwilioError};
@@ -88,6 +89,15 @@ impl TwilioClient {
         http::outcome(self.probe_pair(account, self.reach(account).admin()).await)
     }
 
+    /// The last door before the wire (protocol, S11): the decision was checked long before.
+    fn spare_roots(&self, sid: &KeySid) -> Result<(), http::Miss> {
+        let root = "this is the Main key, or what signs its calls, and is never deleted";
+        match sid.may_be_among(self.roots.keys()) {
+            true => Err(http::Miss::NotDone(Failure::new(Fault::Refused, root))),
+            false => Ok(()),
+        }
+    }
+
     /// How an account is reached.
     fn reach(&self, account: &AccountSid) -> &Reach {
         self.accounts.get(account).unwrap_or(&self.usual)
@@ -121,11 +131,6 @@ impl Issuer for TwilioClient {
     }
 
     async fn delete(&self, account: &AccountSid, sid: &KeySid) -> Outcome<()> {
-        if sid.may_be_among(self.roots.keys()) {
-            // The last door before the wire (protocol, S11): the decision was checked long before.
-            let root = "this is the Main key, or what signs its calls, and is never deleted";
-            return Outcome::NotDone(Failure::new(Fault::Refused, root));
-        }
         http::outcome(match sid.is_public_key() {
             false => self.delete_key(account, sid).await,
             true => self.delete_public_key(account, sid).await,

@@ -7,7 +7,7 @@
 use super::TwilioClient;
 use super::answer::Answer;
 use super::call::parse_date;
-use super::key_pair::KeyPair;
+use super::key_pair::key_pair;
 use super::pair::Pair;
 use super::pkcv::Signer;
 use super::reach::Reach;
@@ -16,7 +16,7 @@ use crate::adapters::json::Object;
 use crate::model::fault::{Failure, Fault};
 use crate::model::key::{AccountSid, KeyFacts, KeySid, PublicKeySid};
 use crate::model::secret::Secret;
-use crate::ports::{NewKey, Verdict};
+use crate::ports::{KeyPair, NewKey, Verdict};
 use jiff::Timestamp;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, de};
@@ -36,23 +36,24 @@ const NOT_SIGNED: u32 = 70_053;
 
 /// A public key as Twilio shows it. It is never shown itself.
 #[derive(Deserialize)]
-struct Shown {
-    sid: KeySid,
-    account_sid: Option<AccountSid>,
-    friendly_name: Option<String>,
+pub(super) struct Shown {
+    pub(super) sid: KeySid,
+    pub(super) account_sid: Option<AccountSid>,
+    pub(super) friendly_name: Option<String>,
     #[serde(deserialize_with = "date")]
     date_created: Timestamp,
 }
 
+/// One page of the list. The newer APIs tell of the next one beside it.
 #[derive(Deserialize)]
-struct Page {
-    credentials: Vec<Object<Shown>>,
-    meta: Object<Meta>,
+pub(super) struct Page {
+    pub(super) credentials: Vec<Object<Shown>>,
+    pub(super) meta: Object<Meta>,
 }
 
 #[derive(Deserialize)]
-struct Meta {
-    next_page_url: Option<String>,
+pub(super) struct Meta {
+    pub(super) next_page_url: Option<String>,
 }
 
 /// Twilio's document says ISO 8601 by its form and RFC 2822 in words.
@@ -72,7 +73,7 @@ impl TwilioClient {
     pub(super) async fn create_key_pair(&self, account: &AccountSid, label: &str) -> Result<NewKey, Miss> {
         let reach = self.own_reach(account)?;
         // Looking for two large primes takes a good part of a second.
-        let made = tokio::task::spawn_blocking(KeyPair::generate).await.ok().flatten();
+        let made = tokio::task::spawn_blocking(key_pair).await.ok().flatten();
         let unmade = || Miss::NotDone(Failure::new(Fault::Local, "no key pair could be made"));
         let KeyPair { public, private } = made.ok_or_else(unmade)?;
         let form = [("FriendlyName", label), ("PublicKey", &public)];
@@ -93,10 +94,10 @@ impl TwilioClient {
         let reach = self.own_reach(account)?;
         let mut keys = BTreeMap::new();
         let read = |answer: &Answer<'_>| {
-            let page: Page = answer.parse(&[200], "a page of public keys")?;
-            page.credentials.iter().try_for_each(|Object(key)| fits(answer, key, account))?;
-            keys.extend(page.credentials.into_iter().map(|Object(key)| (key.sid.clone(), KeyFacts::from(key))));
-            Ok(page.meta.0.next_page_url)
+            let Page { credentials, meta: Object(meta) } = answer.parse(&[200], "a page of public keys")?;
+            credentials.iter().try_for_each(|Object(key)| fits(answer, key, account))?;
+            keys.extend(credentials.into_iter().map(|Object(key)| (key.sid.clone(), KeyFacts::from(key))));
+            Ok(meta.next_page_url)
         };
         self.pages(reach, address(reach, None), read).await?;
         Ok(keys.into_values().collect())
@@ -120,6 +121,12 @@ impl TwilioClient {
     /// Deletes a public key; one that does not exist counts as deleted.
     pub(super) async fn delete_public_key(&self, account: &AccountSid, sid: &KeySid) -> Result<(), Miss> {
         let reach = self.own_reach(account)?;
+        self.remove_public_key(reach, sid).await
+    }
+
+    /// As who registered it: the parent, for a subaccount that is being made.
+    pub(super) async fn remove_public_key(&self, reach: &Reach, sid: &KeySid) -> Result<(), Miss> {
+        self.spare_roots(sid)?;
         let answer = self.call(reach, reach.kept.delete(address(reach, Some(sid))), reach.admin()).await?;
         if answer.succeeded() || answer.says_gone() { Ok(()) } else { Err(answer.miss()) }
     }
@@ -182,7 +189,8 @@ fn fits(answer: &Answer<'_>, key: &Shown, account: &AccountSid) -> Result<(), Mi
     }
 }
 
-fn address(reach: &Reach, sid: Option<&KeySid>) -> Url {
+/// An address of `accounts.twilio.com`.
+pub(super) fn address(reach: &Reach, sid: Option<&KeySid>) -> Url {
     let path: Vec<_> = PATH.into_iter().chain(sid.map(KeySid::as_str)).collect();
     reach.product(PRODUCT, &path)
 }

@@ -106,6 +106,17 @@ impl Reach {
     pub(super) fn address<const N: usize>(&self, account: &AccountSid, rest: [&str; N]) -> Url {
         self.base.at(["2010-04-01", "Accounts", account.as_str()].into_iter().chain(rest))
     }
+
+    /// An address of `iam.twilio.com` or another product, or of the sandbox, which serves all products.
+    pub(super) fn product(&self, product: &str, path: &[&str]) -> Url {
+        let mut url = self.base.at(path.iter().copied());
+        let host = url.domain().and_then(|host| host.strip_prefix("api.")).map(|rest| format!("{product}.{rest}"));
+        if let Some(host) = host {
+            // A host that was checked when the policy was read, with another first word.
+            let _ = url.set_host(Some(&host));
+        }
+        url
+    }
 }
 
 /// What a text in AWS's form says.

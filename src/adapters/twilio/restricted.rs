@@ -3,7 +3,6 @@
 
 use super::TwilioClient;
 use super::keys::Created;
-use super::reach::Reach;
 use crate::adapters::http::Miss;
 use crate::adapters::json::Object;
 use crate::model::key::{AccountSid, KeySid};
@@ -11,7 +10,6 @@ use crate::model::permission::{Granted, Permission, Permissions};
 use crate::ports::NewKey;
 use serde::Deserialize;
 use serde_json::json;
-use url::Url;
 
 /// A key with what it may do; nothing is told of ordinary keys.
 #[derive(Deserialize)]
@@ -65,18 +63,5 @@ impl TwilioClient {
         let read: Result<Permissions, _> = allow.iter().map(|text| Permission::new(text).map_err(|_| text)).collect();
         // A word that is not known here is no reason to doubt the answer.
         Ok(read.map_or_else(|word| Granted::Unknown(word.chars().take(128).collect()), Granted::Only))
-    }
-}
-
-impl Reach {
-    /// An address of another product, such as `iam.twilio.com`; or of the sandbox, which serves all products.
-    pub(super) fn product(&self, product: &str, path: &[&str]) -> Url {
-        let mut url = self.base.at(path.iter().copied());
-        let host = url.domain().and_then(|host| host.strip_prefix("api.")).map(|rest| format!("{product}.{rest}"));
-        if let Some(host) = host {
-            // A host that was checked when the policy was read, with another first word.
-            let _ = url.set_host(Some(&host));
-        }
-        url
     }
 }

@@ -153,7 +153,7 @@ impl Vault {
         &self,
         place: &Place,
         base: &Version,
-        hide: Option<&Secret>,
+        hide: &[&Secret],
         text: impl FnOnce(Option<&[u8]>) -> Text + Send,
     ) -> Outcome<Written> {
         let held = match self.held(place).await.answer() {
@@ -189,11 +189,11 @@ impl Sink for Vault {
     }
 
     async fn publish(&self, place: &Place, names: &Names, pair: &Pair, base: &Version) -> Outcome<Written> {
-        self.replace(place, base, Some(&pair.secret), |there| content::with_pair(there, names, pair)).await
+        self.replace(place, base, &pair.secrets(), |there| content::with_pair(there, names, pair)).await
     }
 
     async fn fence(&self, place: &Place, names: &Names, token: AttemptId, base: &Version) -> Outcome<Written> {
-        self.replace(place, base, None, |there| content::fenced(there, names, token)).await
+        self.replace(place, base, &[], |there| content::fenced(there, names, token)).await
     }
 }
 
@@ -228,12 +228,12 @@ fn held(answer: &Answer) -> Result<Held, Failure> {
         }
         (404, None) if answer.errors().is_some_and(|errors| errors.is_empty()) => Ok(Held { version: 0, text: None }),
         (200..300, _) => Err(Failure::new(Fault::Malformed, "the answer is not that of a KV engine of version 2")),
-        _ => Err(answer.failure(None)),
+        _ => Err(answer.failure(&[])),
     }
 }
 
 /// The answer to a write: the new version, or the version had changed, or it was refused; anything else is unclear.
-fn written(answer: &Answer, hide: Option<&Secret>) -> Outcome<Written> {
+fn written(answer: &Answer, hide: &[&Secret]) -> Outcome<Written> {
     #[derive(Deserialize)]
     struct Stored {
         data: Object<SecretVersionMetadata>,

@@ -112,7 +112,7 @@ async fn login(wire: &Wire, mount: &str, role_id: &str, secret_id: &SecretSource
     })?;
     let answer = wire.send(request, None).await.answer()?;
     if !answer.status.is_success() {
-        let failure = answer.failure(Some(&secret_id));
+        let failure = answer.failure(&[&secret_id]);
         let not_accepted = matches!(answer.status.as_u16(), 400 | 401 | 403);
         let fault = if not_accepted { Fault::Unauthorized } else { failure.fault };
         return Err(Failure::new(fault, &format!("AppRole login: {}", failure.detail)));

@@ -98,7 +98,7 @@ impl Answer {
     }
 
     /// The answer as a failure; `hide` and the token are taken out of what Vault said before that is cut to length.
-    pub(super) fn failure(&self, hide: Option<&Secret>) -> Failure {
+    pub(super) fn failure(&self, hide: &[&Secret]) -> Failure {
         let fault = match self.status.as_u16() {
             401 => Fault::Unauthorized,
             403 if self.says("invalid token") => Fault::Unauthorized,
@@ -113,7 +113,7 @@ impl Answer {
             _ if self.status.is_redirection() => "a redirect: give the address of the active node".to_owned(),
             _ => "no reason given".to_owned(),
         };
-        let said = redact(&said, hide.into_iter().chain(self.token.as_deref()));
+        let said = redact(&said, hide.iter().copied().chain(self.token.as_deref()));
         Failure::new(fault, &format!("Vault answered {}: {said}", self.status.as_u16()))
     }
 }

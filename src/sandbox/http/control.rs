@@ -3,8 +3,9 @@
 use super::super::accounts::Account;
 use super::super::audit::Entry;
 use super::super::call::{Operation, Status};
-use super::super::faults::{Faults, Line};
+use super::super::faults::Faults;
 use super::super::keys::{Key, KeyKind, NewKey};
+use super::super::script::Line;
 use super::super::world::World;
 use super::Handle;
 use crate::model::key::{AccountSid, KeySid};
@@ -50,7 +51,7 @@ fn show_account(world: &World, account: &Account) -> Value {
     let keys: Vec<Value> = keys.into_iter().map(show_key).collect();
     json!({
         "sid": account.sid, "parent": account.parent, "friendly_name": account.name,
-        "status": account.status, "pkcv": account.pkcv, "keys": keys,
+        "status": account.status, "pkcv": account.pkcv, "mails": account.mails, "keys": keys,
     })
 }
 

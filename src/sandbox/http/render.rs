@@ -1,6 +1,7 @@
 //! Answers as Twilio writes them: members, dates and errors of the 2010 API.
 
-use super::super::call::{AccountView, Answer, KeyView, PublicKeyView, Refusal};
+use super::super::call::{AccountView, Answer, KeyView, PublicKeyView, Refusal, TokenView};
+use super::super::events::{Event, SOURCE_IP_ADDRESS};
 use super::super::keys::KeyKind;
 use super::super::page::Page;
 use super::route::{Parameters, Route};
@@ -29,7 +30,11 @@ pub(super) fn answer(answer: &Answer, route: &Route<'_>, query: &Parameters) -> 
         Answer::Messages(owner, found) => page(found, route, query, |row| message(owner, *row)),
         Answer::PublicKeyMade(view) | Answer::PublicKey(view) => ("Credential", public_key(view, route)),
         Answer::PublicKeys(found) => page_of_v1(found, route, query, |view| public_key(view, route)),
-        Answer::Deleted(_) | Answer::PublicKeyDeleted => return None,
+        Answer::SecondaryTokenMade(view) => ("SecondaryAuthToken", token("secondary_auth_token", view, route)),
+        Answer::TokenPromoted(view) => ("AuthTokenPromotion", token("auth_token", view, route)),
+        Answer::Event(found) => ("Event", event(found, route)),
+        Answer::Events(found) => page_of_v1(found, route, query, |row| event(row, route)),
+        Answer::Deleted(_) | Answer::PublicKeyDeleted(_) | Answer::SecondaryTokenDeleted => return None,
     })
 }
 
@@ -99,6 +104,30 @@ fn public_key(view: &PublicKeyView, route: &Route<'_>) -> Value {
         "sid": view.sid, "account_sid": view.account, "friendly_name": view.name,
         "date_created": iso_date(view.created), "date_updated": iso_date(view.updated),
         "url": format!("{}/v1/Credentials/PublicKeys/{}", route.origin, view.sid),
+    })
+}
+
+fn token(member: &str, view: &TokenView, route: &Route<'_>) -> Value {
+    json!({
+        "account_sid": view.account, member: view.token.expose(), "url": format!("{}{}", route.origin, route.path),
+        "date_created": iso_date(view.created), "date_updated": iso_date(view.updated),
+    })
+}
+
+/// The change as in the published example: `{"friendly_name": {"previous": …, "updated": …}}`.
+fn event(found: &Event, route: &Route<'_>) -> Value {
+    let changes = found.changes.iter();
+    let data: serde_json::Map<String, Value> = changes
+        .map(|(member, previous, updated)| ((*member).to_owned(), json!({"previous": previous, "updated": updated})))
+        .collect();
+    let account = |sid: &str| format!("{}/2010-04-01/Accounts/{sid}", route.origin);
+    let actor = (found.actor_type == "account").then(|| account(&found.actor));
+    json!({
+        "sid": found.sid, "account_sid": found.account, "actor_sid": found.actor, "actor_type": found.actor_type,
+        "description": Value::Null, "event_data": if data.is_empty() { Value::Null } else { data.into() },
+        "event_date": iso_date(found.at), "event_type": found.kind(), "resource_sid": found.resource,
+        "resource_type": found.resource_type, "source": found.source, "source_ip_address": SOURCE_IP_ADDRESS,
+        "url": format!("{}/v1/Events/{}", route.origin, found.sid), "links": {"actor": actor, "resource": account(found.account.as_str())},
     })
 }
 

@@ -1,6 +1,7 @@
 //! From method, path and parameters to a request, and back to the addresses of pages.
 
 use super::super::call::Request;
+use super::super::events::Filter;
 use super::super::page::{Page, Paging};
 use axum::http::Method;
 use url::form_urlencoded;
@@ -15,6 +16,17 @@ impl Parameters {
 
     fn find(&self, name: &str) -> Option<String> {
         self.0.iter().find(|(found, _)| found == name).map(|(_, value)| value.clone())
+    }
+
+    fn filter(&self) -> Filter {
+        Filter {
+            actor: self.find("ActorSid"),
+            kind: self.find("EventType"),
+            resource: self.find("ResourceSid"),
+            address: self.find("SourceIpAddress"),
+            start: self.find("StartDate"),
+            end: self.find("EndDate"),
+        }
     }
 
     fn paging(&self) -> Paging {
@@ -35,6 +47,10 @@ pub(super) enum Resource<'a> {
     PublicKey(&'a str),
     IamKeys,
     IamKey(&'a str),
+    SecondaryToken,
+    TokenPromotion,
+    Events,
+    Event(&'a str),
 }
 
 /// Where a request goes.
@@ -64,6 +80,10 @@ impl<'a> Route<'a> {
                 ["Keys", sid] => (Resource::IamKey(sid), "key"),
                 ["Credentials", "PublicKeys"] => (Resource::PublicKeys, "credentials"),
                 ["Credentials", "PublicKeys", sid] => (Resource::PublicKey(sid), "credential"),
+                ["AuthTokens", "Secondary"] => (Resource::SecondaryToken, "secondary_auth_token"),
+                ["AuthTokens", "Promote"] => (Resource::TokenPromotion, "auth_token_promotion"),
+                ["Events"] => (Resource::Events, "events"),
+                ["Events", sid] => (Resource::Event(sid), "event"),
                 _ => return None,
             };
             return Some(Self { path, origin: String::new(), account: None, resource, member, xml: false });
@@ -88,6 +108,12 @@ impl<'a> Route<'a> {
         matches!(self.resource, Resource::IamKeys)
     }
 
+    /// The path as a refusal repeats it: that of auth tokens without its version (recorded from the real service).
+    pub(super) fn told(&self) -> &'a str {
+        let tokens = matches!(self.resource, Resource::SecondaryToken | Resource::TokenPromotion);
+        self.path.strip_prefix("/v1").filter(|_| tokens).unwrap_or(self.path)
+    }
+
     /// Whether it belongs to IAM version 1, which shows more of a key.
     pub(super) fn is_iam(&self) -> bool {
         matches!(self.resource, Resource::IamKeys | Resource::IamKey(_))
@@ -110,6 +136,7 @@ impl<'a> Route<'a> {
     /// What is wanted; `None` if the resource does not have this method.
     pub(super) fn request(&self, method: &Method, query: &Parameters, form: &Parameters) -> Option<Request> {
         let name = || form.find("FriendlyName");
+        let quiet = |parameters: &Parameters| parameters.find("SuppressEmailNotification");
         Some(match (method.as_str(), self.resource) {
             ("GET", Resource::Accounts) => Request::ListAccounts {
                 name: query.find("FriendlyName"),
@@ -146,6 +173,11 @@ impl<'a> Route<'a> {
             ("GET", Resource::PublicKey(sid)) => Request::FetchPublicKey { sid: sid.to_owned() },
             ("POST", Resource::PublicKey(sid)) => Request::UpdatePublicKey { sid: sid.to_owned(), name: name() },
             ("DELETE", Resource::PublicKey(sid)) => Request::DeletePublicKey { sid: sid.to_owned() },
+            ("POST", Resource::SecondaryToken) => Request::CreateSecondaryToken { quiet: quiet(form) },
+            ("DELETE", Resource::SecondaryToken) => Request::DeleteSecondaryToken { quiet: quiet(query) },
+            ("POST", Resource::TokenPromotion) => Request::PromoteToken { quiet: quiet(form) },
+            ("GET", Resource::Events) => Request::ListEvents { filter: query.filter(), paging: query.paging() },
+            ("GET", Resource::Event(sid)) => Request::FetchEvent { sid: sid.to_owned() },
             _ => return None,
         })
     }

@@ -8,7 +8,7 @@ use crate::policy::{MINIMAL, bad_files};
 use rekeyd::config::{self, PolicyErrors};
 use rekeyd::model::document::Members;
 use rekeyd::model::fleet::{Choice, Fleet, Pattern, Waves};
-use rekeyd::model::names::SinkName;
+use rekeyd::model::names::{Place, SinkName};
 use rekeyd::model::policy::{
     Access, AccountDeletes, Admin, Algorithm, Allow, Cadence, KeyKind, Pkcv, Policy, PostgresState, Rules,
     SecretSource, SinkPolicy, StateUrl, VaultAuth,
@@ -90,7 +90,7 @@ fn source(source: &SecretSource, key: &str) -> String {
 
 /// The policy as a file that says everything.
 fn written(policy: &Policy, short: bool) -> String {
-    let Policy { instance, state, listen, twilio, sinks, timing, limits, credentials, fleets } = policy;
+    let Policy { instance, state, listen, twilio, sinks, timing, limits, credentials, fleets, subaccounts } = policy;
     let mut file = format!("[daemon]\ninstance = \"{instance}\"\nlisten = \"{listen}\"\n");
     let state = match state {
         StateUrl::Sqlite(path) => text(&format!("sqlite://{}", path.display())),
@@ -134,6 +134,9 @@ fn written(policy: &Policy, short: bool) -> String {
     }
     credentials.values().for_each(|rules| file += &credential(rules, sinks));
     fleets.iter().for_each(|each| file += &fleet(each, sinks));
+    if !subaccounts.is_empty() {
+        _ = write!(file, "[subaccounts]\npublish_to = [{}]\n", places(subaccounts, sinks));
+    }
     file
 }
 
@@ -208,6 +211,14 @@ fn credential(rules: &Rules, sinks: &BTreeMap<SinkName, SinkPolicy>) -> String {
     format!("[[credentials]]\nname = \"{name}\"\naccount_sid = \"{account}\"\n{adopt}{}", wanted(rules, sinks))
 }
 
+fn places(places: &[Place], sinks: &BTreeMap<SinkName, SinkPolicy>) -> String {
+    let place = |place: &Place| {
+        let key = if matches!(sinks[&place.sink], SinkPolicy::Vault { .. }) { "path" } else { "name" };
+        format!("{{ sink = \"{}\", {key} = {} }}", place.sink, text(&place.path))
+    };
+    places.iter().map(place).collect::<Vec<_>>().join(", ")
+}
+
 /// What can be said of a credential and of a fleet alike.
 fn wanted(rules: &Rules, sinks: &BTreeMap<SinkName, SinkPolicy>) -> String {
     let Rules { name: _, account: _, cadence, grace, verify, adopt: _, kind, verify_url, members, places, member } =
@@ -236,13 +247,8 @@ fn wanted(rules: &Rules, sinks: &BTreeMap<SinkName, SinkPolicy>) -> String {
     };
     let verify_url =
         verify_url.as_ref().map(|url| format!("verify_url = {}\n", text(url.as_str()))).unwrap_or_default();
-    let place = |place: &rekeyd::model::names::Place| {
-        let key = if matches!(sinks[&place.sink], SinkPolicy::Vault { .. }) { "path" } else { "name" };
-        format!("{{ sink = \"{}\", {key} = {} }}", place.sink, text(&place.path))
-    };
-    let places: Vec<_> = places.iter().map(place).collect();
     let (grace, over, successes, places) =
-        (duration(*grace), duration(verify.over), verify.successes, places.join(", "));
+        (duration(*grace), duration(verify.over), verify.successes, self::places(places, sinks));
     format!(
         "{cadence}\ngrace = {grace}\nmembers = {members}\n\
          verify = {{ successes = {successes}, over = {over} }}\n{kind}{verify_url}publish_to = [{places}]\n"

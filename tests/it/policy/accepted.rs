@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// Everything that a policy says, one fact in a line.
 pub(crate) fn facts(policy: &Policy) -> Vec<String> {
-    let Policy { instance, state, listen, twilio, sinks, timing, limits, credentials, fleets } = policy;
+    let Policy { instance, state, listen, twilio, sinks, timing, limits, credentials, fleets, subaccounts } = policy;
     let mut facts = vec![
         format!("instance {instance}"),
         format!("{state:?}"),
@@ -26,6 +26,10 @@ pub(crate) fn facts(policy: &Policy) -> Vec<String> {
         let Fleet { name, choice, waves, each, reserved: _ } = fleet;
         facts.push(format!("fleet {name}: {choice:?}, {waves:?}"));
         facts.extend(rules(each).map(|fact| format!("each of {fact}")));
+    }
+    if !subaccounts.is_empty() {
+        let places: Vec<_> = subaccounts.iter().map(ToString::to_string).collect();
+        facts.push(format!("new subaccounts at {places:?}"));
     }
     facts
 }

@@ -42,7 +42,14 @@ fn check(bench: &Bench) {
     assert!(count(Operation::ListMessages, 200) >= 3 && count(Operation::ListNumbers, 200) >= 1);
     assert_eq!(count(Operation::ListMessages, 401), 1, "the key was tried after its end");
     assert_eq!((count(Operation::CreateAccount, 201), count(Operation::UpdateAccount, 200)), (1, 2));
-    assert_eq!((count(Operation::FetchAccount, 200), count(Operation::FetchAccount, 401)), (3, 1));
+    assert_eq!((count(Operation::FetchAccount, 200), count(Operation::FetchAccount, 401)), (5, 2));
+    let secondary = [201, 400, 401].map(|status| count(Operation::CreateSecondaryToken, status));
+    assert_eq!(secondary, [2, 1, 1], "made twice, once too often, and once by a Main key");
+    assert_eq!([204, 404].map(|status| count(Operation::DeleteSecondaryToken, status)), [1, 1]);
+    assert_eq!([200, 404].map(|status| count(Operation::PromoteToken, status)), [1, 1]);
+    assert_eq!(world.accounts().map(|account| account.mails).sum::<u64>(), 2, "those that were not suppressed");
+    assert!(count(Operation::ListEvents, 200) >= 5);
+    assert_eq!([200, 404].map(|status| count(Operation::FetchEvent, status)), [1, 1]);
 }
 
 #[tokio::test]

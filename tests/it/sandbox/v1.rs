@@ -105,6 +105,25 @@ async fn a_restricted_key_may_do_what_its_policy_says_and_is_told_what_is_missin
 }
 
 #[tokio::test]
+async fn what_a_restricted_key_may_do_to_others_is_a_matter_of_two_switches() {
+    for (may_not_delete, may_not_exceed) in [(false, false), (true, false), (false, true)] {
+        let (restricted_may_not_delete, restricted_may_not_exceed) = (may_not_delete, may_not_exceed);
+        let faults = Faults { restricted_may_not_delete, restricted_may_not_exceed, ..Faults::default() };
+        let bench = Bench::new(faults).await;
+        let manager = bench.restricted(r#"{"allow":["/twilio/iam/api-keys/*"]}"#).await.body();
+        let manager = Pair(manager["sid"].as_str().unwrap().into(), manager["secret"].as_str().unwrap().into());
+        let made = read(bench.request(Method::POST, &manager, &keys()).form(&[("FriendlyName", "x")])).await;
+        assert_eq!(made.status.as_u16(), if may_not_exceed { 400 } else { 201 });
+        if may_not_exceed {
+            assert_eq!(made.refusal(), (400, 70152));
+        }
+        let other = bench.create("other").await;
+        let gone = read(bench.request(Method::DELETE, &manager, &key(&other.0))).await;
+        assert_eq!(gone.status.as_u16(), if may_not_delete { 401 } else { 204 });
+    }
+}
+
+#[tokio::test]
 async fn a_public_key_is_made_shown_renamed_listed_and_deleted() {
     let bench = bench().await;
     let path = "/v1/Credentials/PublicKeys";

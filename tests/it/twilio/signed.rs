@@ -271,7 +271,7 @@ async fn a_key_pair_whose_halves_do_not_belong_together_is_refused_and_so_is_a_d
     let probe = async |secret: &Secret| {
         words(client.probe(&ground.parent, &new.facts.sid, secret, None).await, |verdict| format!("{verdict:?}"))
     };
-    let other = rekeyd::adapters::twilio::KeyPair::generate().unwrap().private;
+    let other = rekeyd::adapters::twilio::key_pair().unwrap().private;
     assert_eq!(probe(&new.secret).await, "done: Works");
     assert_eq!(probe(&other).await, "done: Refused");
     assert_eq!(probe(&Secret::new("no private key".to_owned())).await, "done: Refused");

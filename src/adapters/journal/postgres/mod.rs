@@ -6,6 +6,7 @@
 
 mod append;
 mod enrolment;
+mod ledger;
 mod opening;
 mod statements;
 

@@ -14,6 +14,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 const SCHEMA: &str = include_str!("schema.sql");
+const SUBACCOUNTS: &str = include_str!("../subaccount.sql");
 /// How long a connection is waited for, and an answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// Enough to keep a server busy that syncs its log for all of them together.
@@ -61,8 +62,9 @@ pub(super) async fn migrate(connection: &mut PgConnection) -> Result<(), Journal
         }
     }
     let first = Migration::new(1, "the journal".into(), MigrationType::Simple, SCHEMA.into_sql_str(), false);
+    let second = Migration::new(2, "subaccounts".into(), MigrationType::Simple, SUBACCOUNTS.into_sql_str(), false);
     // A journal written by a newer version holds a migration that is not known here, and is refused.
-    Migrator::with_migrations(vec![first])
+    Migrator::with_migrations(vec![first, second])
         .run_direct(None, connection, false)
         .await
         .map_err(|error| JournalError::Corrupt(format!("its schema does not fit this version of rekeyd: {error}")))

@@ -10,17 +10,18 @@ mod write;
 
 use super::Access;
 use super::rows::{
-    Columns, attempts, clamp, corrupt, count, credential, history, known_attempt, known_key, known_keys, open_breaker,
-    request, signed, unavailable,
+    Columns, attempts, clamp, corrupt, count, credential, history, known_attempt, known_key, known_keys, making,
+    named_making, open_breaker, request, signed, unavailable,
 };
 use super::sql;
 use crate::model::event::{Entry, Event};
 use crate::model::key::{AccountSid, AttemptId, KeySid, LabelKey};
 use crate::model::names::{CredentialName, Instance};
 use crate::model::reason::Breaker;
+use crate::model::subaccount::{Making, SubaccountName};
 use crate::model::time::{Moment, Uptime};
 use crate::ports::{
-    Attempts, Claim, Enrolled, Journal, JournalError, KnownAttempt, KnownKey, Page, PassOver, Refused, Request,
+    Attempts, Claim, Enrolled, Journal, JournalError, KnownAttempt, KnownKey, Ledger, Page, PassOver, Refused, Request,
     Row as CredentialRow, Taken,
 };
 use async_trait::async_trait;
@@ -243,6 +244,26 @@ impl Journal for SqliteJournal {
 
     async fn hold_deletes(&self, evidence: &str, until: Uptime) -> Result<(), JournalError> {
         self.writer.write(|done| Write::Hold(evidence.to_owned(), until, done)).await
+    }
+}
+
+#[async_trait]
+impl Ledger for SqliteJournal {
+    fn label_key(&self) -> LabelKey {
+        self.label_key.clone()
+    }
+
+    async fn making(&self, name: &SubaccountName) -> Result<(u64, Making), JournalError> {
+        let rows = self.all(sqlx::query(sql::MAKING).bind(name.as_str())).await?;
+        rows.first().map_or(Ok((0, Making::default())), making)
+    }
+
+    async fn makings(&self) -> Result<Vec<(SubaccountName, Making)>, JournalError> {
+        self.all(sqlx::query(sql::MAKINGS)).await?.iter().map(named_making).collect()
+    }
+
+    async fn note(&self, name: &SubaccountName, seq: u64, making: &Making) -> Result<bool, JournalError> {
+        self.writer.note(name, seq, making).await
     }
 }
 

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const SCHEMA: &str = include_str!("schema.sql");
+const SUBACCOUNTS: &str = include_str!("../subaccount.sql");
 const BUSY: Duration = Duration::from_secs(5);
 /// "reky": tells this file from any other SQLite file (SQLite docs, `PRAGMA application_id`).
 const APPLICATION_ID: i64 = 0x7265_6b79;
@@ -93,8 +94,9 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<(), JournalError> {
     let first = Migration::new(1, "the journal".into(), MigrationType::Simple, SCHEMA.into_sql_str(), false);
+    let second = Migration::new(2, "subaccounts".into(), MigrationType::Simple, SUBACCOUNTS.into_sql_str(), false);
     // A journal written by a newer version holds a migration that is not known here, and is refused.
-    Migrator::with_migrations(vec![first])
+    Migrator::with_migrations(vec![first, second])
         .run_direct(None, connection, false)
         .await
         .map_err(|error| JournalError::Corrupt(format!("its schema does not fit this version of rekeyd: {error}")))

@@ -12,12 +12,15 @@ use crate::model::key::AccountSid;
 use crate::model::names::CredentialName;
 use crate::model::reason::Breaker;
 use crate::model::rotation::State;
+use crate::model::subaccount::{Making, SubaccountName};
 use crate::model::time::Uptime;
 use crate::ports::{Claim, Enrolled, JournalError, Refused, Request};
 use jiff::Timestamp;
 use serde::Serialize;
 use sqlx::sqlite::SqliteConnection;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -33,6 +36,8 @@ pub(super) enum Write {
     Checkpoint(Uptime, Done),
     Hold(String, Uptime, Done),
     Breakers(Vec<(AccountSid, Breaker)>, Done),
+    /// How far a subaccount has come, and whether it was written.
+    Making(SubaccountName, u64, String, Arc<AtomicBool>, Done),
 }
 
 /// A handle to the writer's task, which ends with the last handle.
@@ -84,6 +89,17 @@ impl Writer {
             Ok(Inserted::Overspent) => Err(Refused::Overspent(Box::new(claim))),
             Err(error) => Err(Refused::Unavailable(Box::new(claim), error)),
         }
+    }
+}
+
+impl Writer {
+    /// Writes how far a subaccount has come, if entry `seq` is still the last one.
+    pub(super) async fn note(&self, name: &SubaccountName, seq: u64, making: &Making) -> Result<bool, JournalError> {
+        let body = serde_json::to_string(making).map_err(|error| JournalError::Unavailable(error.to_string()))?;
+        let (name, written) = (name.clone(), Arc::new(AtomicBool::new(false)));
+        let told = written.clone();
+        self.write(|done| Write::Making(name, seq + 1, body, told, done)).await?;
+        Ok(written.load(Ordering::Acquire))
     }
 }
 
@@ -153,6 +169,10 @@ async fn commit(connection: &mut SqliteConnection, batch: &[Write]) -> Result<(i
             }
             Write::Breakers(open, _) => breakers(connection, open).await?,
             Write::Hold(evidence, until, _) => hold(connection, evidence, *until).await?,
+            Write::Making(name, seq, body, written, _) => {
+                let note = sqlx::query(sql::NOTE_MAKING).bind(name.as_str()).bind(signed(*seq)).bind(body);
+                written.store(note.fetch_optional(&mut *connection).await?.is_some(), Ordering::Release);
+            }
         }
     }
     let uptime = appends().map(|append| append.at.uptime).max().unwrap_or_default();
@@ -281,7 +301,8 @@ fn tell(batch: impl Iterator<Item = Write>, ended: Result<(i64, Vec<Inserted>), 
             | Write::Answered(_, done)
             | Write::Checkpoint(_, done)
             | Write::Hold(.., done)
-            | Write::Breakers(_, done) => {
+            | Write::Breakers(_, done)
+            | Write::Making(.., done) => {
                 let _ = done.send(result());
             }
         }

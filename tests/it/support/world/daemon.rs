@@ -266,6 +266,7 @@ pub fn policy_with(names: &[&str], change: impl Fn(&mut Rules)) -> Policy {
         },
         credentials: names.iter().map(rules).collect(),
         fleets: Vec::new(),
+        subaccounts: Vec::new(),
     }
 }
 

@@ -159,6 +159,7 @@ impl Sink for FakeSink {
             sid: pair.sid.clone(),
             secret: pair.secret.duplicate(),
             stamp: Stamp { ..pair.stamp.clone() },
+            signing: None,
         };
         let peer = place.sink.as_str().to_owned();
         if self.stages {
