@@ -57,11 +57,6 @@ impl PublicKey {
 }
 
 impl World {
-    /// Every public key that there ever was.
-    pub fn public_keys(&self) -> impl Iterator<Item = &PublicKey> {
-        self.public_keys.values()
-    }
-
     /// Makes a public key known, as the Console or the API does.
     pub fn register(
         &mut self,

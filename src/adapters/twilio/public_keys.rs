@@ -95,6 +95,9 @@ impl TwilioClient {
         let mut keys = BTreeMap::new();
         let read = |answer: &Answer<'_>| {
             let Page { credentials, meta: Object(meta) } = answer.parse(&[200], "a page of public keys")?;
+            // A parent may be shown those of its subaccounts; Twilio's documents do not say.
+            let own = |Object(key): &Object<Shown>| key.account_sid.as_ref().is_none_or(|told| told == account);
+            let credentials: Vec<_> = credentials.into_iter().filter(own).collect();
             credentials.iter().try_for_each(|Object(key)| fits(answer, key, account))?;
             keys.extend(credentials.into_iter().map(|Object(key)| (key.sid.clone(), KeyFacts::from(key))));
             Ok(meta.next_page_url)

@@ -255,6 +255,10 @@ async fn a_key_pair_is_made_proven_found_and_deleted_and_every_call_is_signed() 
         let keys = client.list(&ground.parent).await;
         let told = words(keys, |keys| keys.iter().any(|key| key.sid == ours).to_string());
         assert_eq!(told, "done: true", "what signs the calls is still there");
+        let theirs = KeySid::new(&ground.enforce(&account(CHILD), &[])).unwrap();
+        let keys = client.list(&ground.parent).await;
+        let told = words(keys, |keys| keys.iter().any(|key| key.sid == theirs).to_string());
+        assert_eq!(told, "done: false", "a key of a subaccount is none of its parent");
         let told = words(client.delete(&ground.parent, &ours).await, |()| String::new());
         assert!(told.starts_with("not done: refused") && told.contains("what signs its calls"), "{told}");
         let without = words(ground.client(&twilio, "").list(&ground.parent).await, |keys| keys.len().to_string());
