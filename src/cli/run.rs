@@ -75,27 +75,26 @@ pub(super) async fn run(config: &Path, Args {}: Args) -> Result<(), CliError> {
 async fn begin(policy: &Arc<Policy>, anew: bool, signals: &mut Signals) -> Result<Option<Daemon>, CliError> {
     let clock = SystemClock::new();
     loop {
-        let started = tokio::select! {
-            started = Daemon::start(policy.clone(), Arc::new(EventLog)) => started,
+        let tried = async {
+            match Daemon::start(policy.clone(), Arc::new(EventLog)).await {
+                Err(error) if anew || error.kind == Kind::Unreachable => {
+                    tracing::error!("it can not begin yet: {}", error.message);
+                    clock.sleep(GLANCE).await;
+                    Ok(None)
+                }
+                started => started.map(Some),
+            }
+        };
+        let begun = tokio::select! {
+            begun = tried => begun?,
             signal = signals.stop() => {
                 tracing::info!(signal, "stopping");
                 return Ok(None);
             }
         };
-        match started {
-            Ok(daemon) => {
-                announce(policy, &daemon);
-                return Ok(Some(daemon));
-            }
-            Err(error) if !anew && error.kind != Kind::Unreachable => return Err(error),
-            Err(error) => tracing::error!("it can not begin yet: {}", error.message),
-        }
-        tokio::select! {
-            () = clock.sleep(GLANCE) => (),
-            signal = signals.stop() => {
-                tracing::info!(signal, "stopping");
-                return Ok(None);
-            }
+        if let Some(daemon) = begun {
+            announce(policy, &daemon);
+            return Ok(Some(daemon));
         }
     }
 }
@@ -174,17 +173,11 @@ async fn until_something_changes(
         match why {
             "SIGTERM" | "SIGINT" => return Told::Stop(why),
             // As it was read: what stands in the file now was not asked for. What can not be begun is not stopped for.
-            MOVED => match doors(&read.written.policy, Purpose::Look).await {
-                Ok(_) => return Told::Again(Box::new(read.written.clone())),
-                Err(error) => {
-                    tracing::error!("going on with who belonged to the fleets before: {}", error.message);
-                    continue;
-                }
-            },
+            MOVED => (),
             REPLACED if last.is_some() => (),
             _ => tracing::info!(why, "reading the policy again"),
         }
-        match acceptable(read).await {
+        match acceptable(read, why).await {
             Ok(loaded) => return Told::Again(Box::new(loaded)),
             // Files that differ are tried every few seconds; what is wrong with them is told once.
             Err(error) if last.as_ref() == Some(&error.message) && why == REPLACED => (),
@@ -197,8 +190,8 @@ async fn until_something_changes(
 }
 
 /// The policy as it stands in the file now, if it can take the place of this one.
-async fn acceptable(read: Read<'_>) -> Result<Loaded, CliError> {
-    let loaded = load(read.config)?;
+async fn acceptable(read: Read<'_>, why: &str) -> Result<Loaded, CliError> {
+    let loaded = if why == MOVED { read.written.clone() } else { load(read.config)? };
     fixed(read.policy, &loaded.policy)?;
     doors(&loaded.policy, Purpose::Look).await?;
     Ok(loaded)

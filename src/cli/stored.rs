@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// A door to a store, for reading only.
 enum Door {
-    Vault(Vault),
+    Vault(Box<Vault>),
     SecretsManager(SecretsManager),
 }
 
@@ -108,7 +108,7 @@ async fn door(policy: &Policy, place: &Place) -> Result<Door, CliError> {
     match policy.sinks.get(&place.sink) {
         Some(SinkPolicy::Vault { address, mount, namespace, ca_file, auth }) => {
             let vault = vault(address, mount, namespace.as_deref(), ca_file.as_deref(), auth);
-            vault.map(Door::Vault).map_err(|error| failed(chain(&*error)))
+            vault.map(Box::new).map(Door::Vault).map_err(|error| failed(chain(&*error)))
         }
         Some(SinkPolicy::SecretsManager { region, endpoint_url }) => {
             Ok(Door::SecretsManager(SecretsManager::connect(region, endpoint_url.as_ref()).await))

@@ -27,11 +27,12 @@ pub enum ReplaceError {
 
 /// Replaces the file.
 pub fn replace(path: &Path, text: &Secret) -> Result<(), ReplaceError> {
-    let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => ReplaceError::Missing(path.to_owned()),
-        _ => ReplaceError::Failed(path.to_owned(), error),
+    let failed = |error| ReplaceError::Failed(path.to_owned(), error);
+    let missing = |error: io::Error| match error.kind() == io::ErrorKind::NotFound {
+        true => ReplaceError::Missing(path.to_owned()),
+        false => failed(error),
     };
-    let old = fs::symlink_metadata(path).map_err(failed)?;
+    let old = fs::symlink_metadata(path).map_err(missing)?;
     let (Some(folder), Some(name), true) = (path.parent(), path.file_name(), old.is_file()) else {
         return Err(ReplaceError::NotAFile(path.to_owned()));
     };
