@@ -39,7 +39,7 @@ impl Rig {
     }
 
     /// The same with a file, for the account of the policy.
-    fn try_out(&self, step: &str, file: &PathBuf, more: &[&str]) -> (i32, String) {
+    fn try_out(&self, step: &str, file: &Path, more: &[&str]) -> (i32, String) {
         self.step(&[&[step, file.to_str().unwrap()], more].concat())
     }
 
