@@ -8,7 +8,7 @@ use rekeyd::sandbox::{Faults, Form, KeyKind, Latency, NewKey, Reach};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const CREATED: &str = "rekeyd_main_key_created_timestamp_seconds{";
 
