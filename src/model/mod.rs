@@ -6,6 +6,7 @@ pub mod event;
 pub mod fault;
 pub mod fleet;
 pub mod key;
+pub mod kind;
 pub mod names;
 pub mod permission;
 pub mod policy;

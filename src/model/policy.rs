@@ -3,8 +3,8 @@
 use super::document::Members;
 use super::fleet::{Fleet, Membership};
 use super::key::{AccountSid, KeySid, PublicKeySid};
+pub use super::kind::{Allow, KeyKind};
 use super::names::{CredentialName, Instance, Place, SinkName};
-use super::permission::Permissions;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -275,26 +275,6 @@ pub struct Rules {
     pub places: Vec<Place>,
     /// The fleet it belongs to, if it does.
     pub member: Option<Membership>,
-}
-
-/// What the keys of a credential are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum KeyKind {
-    /// Ordinary API keys, which may do everything but manage accounts and keys.
-    Standard,
-    /// Restricted API keys.
-    Restricted(Allow),
-    /// Pairs of a private key that signs requests and a public key that Twilio checks them with.
-    KeyPair,
-}
-
-/// What a Restricted key may do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Allow {
-    /// This.
-    These(Permissions),
-    /// The same as that key, as it is when a rotation begins.
-    LikeKey(KeySid),
 }
 
 /// When a credential is rotated.

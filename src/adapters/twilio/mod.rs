@@ -91,7 +91,7 @@ impl TwilioClient {
 
     /// The last door before the wire (protocol, S11): the decision was checked long before.
     fn spare_roots(&self, sid: &KeySid) -> Result<(), http::Miss> {
-        let root = "this is the Main key, or what signs its calls, and is never deleted";
+        let root = "this is the Main key, or what signs its calls, which is never deleted";
         match sid.may_be_among(self.roots.keys()) {
             true => Err(http::Miss::NotDone(Failure::new(Fault::Refused, root))),
             false => Ok(()),

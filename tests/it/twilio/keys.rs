@@ -287,7 +287,7 @@ async fn the_main_key_is_never_deleted() {
     let wire = Wire::always(raw("HTTP/1.1 204 No Content\r\n\r\n")).await;
     let main = KeySid::new(MAIN_KEY).unwrap();
     let failure = client(&wire).delete(&super::account(), &main).await.answer().unwrap_err();
-    assert_eq!(failure.to_string(), "refused: this is the Main key, which is never deleted");
+    assert_eq!(failure.to_string(), "refused: this is the Main key, or what signs its calls, which is never deleted");
     assert!(wire.requests().is_empty());
     client(&wire).delete(&super::account(), &key()).await.answer().unwrap();
 }
