@@ -17,6 +17,9 @@ SECTIONS = [
      "passing through one function that loses, delays, repeats, refuses or crashes it. The invariants are checked after every "
      "effect; then the faults stop, and all must come to rest.",
      ["schedules", "faults in schedules", "calls in schedules", "lives by chance"]),
+    ("Fleets in a fake world", "Three generations of keys in seven accounts while calls fail: nobody follows before the first has "
+     "served for as long as the hold, and no more are on the way than a batch has.",
+     ["fleets", "rotations in waves", "faults in fleets"]),
     ("Crash points", "One life with a first rotation and a second; a fault at every call, and a crash after every fault.",
      ["lives with one fault", "lives with two faults", "ordered pairs of crash points", "crash points"]),
     ("Several daemons on one journal", "Leases, fencing tokens, stopped and cut-off processes.",

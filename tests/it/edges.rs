@@ -1,11 +1,13 @@
 //! Both sides of every edge of time and of every limit in the decisions, without any engine around them.
 
 mod drift;
+mod events;
 mod limits;
 mod permissions;
 mod publish;
 mod stray;
 mod wave;
+mod words;
 
 use jiff::Timestamp;
 use rekeyd::decide::interlock::interlock;

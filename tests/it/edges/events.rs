@@ -1,0 +1,133 @@
+//! The transition table where only a few events may come, or much depends on what was before.
+
+use super::*;
+use rekeyd::model::rotation::DAY;
+
+fn fits(scene: &Scene, event: Event) -> Option<State> {
+    apply(scene.state.clone(), &Entry { seq: scene.seq + 1, at: scene.now, event }).ok()
+}
+
+fn condemn(n: u32) -> Event {
+    Event::Condemned { sid: sid(n), evidence: Evidence { places: BTreeMap::new(), proven: 0, spent: 0 } }
+}
+
+fn elsewhere() -> Place {
+    Place::new(SinkName::new("two").unwrap(), "billing")
+}
+
+#[test]
+fn a_place_is_replaced_only_with_permission_or_where_a_fence_of_ours_may_have_moved_it() {
+    let rebased = || Event::Rebased { place: place(), base: Version("7".into()) };
+    let verified = Event::Verified { successes: 3, refusals: 0 };
+    let flight = || serving().after([intended(2, "1"), created(2), verified.clone()].map(|event| (HOUR, event)));
+    assert!(fits(&flight(), rebased()).is_none());
+    let with = |change: fn(&mut State)| {
+        let mut scene = flight();
+        change(&mut scene.state);
+        fits(&scene, rebased()).map(|state| state.rotation.unwrap().targets[&place()].base.clone())
+    };
+    assert_eq!(with(|state| state.overwrite = true), Some(Version("7".into())));
+    assert_eq!(with(|state| state.rotation.as_mut().unwrap().fenced = true), Some(Version("7".into())));
+    let confirmed = |state: &mut State| {
+        let rotation = state.rotation.as_mut().unwrap();
+        (rotation.fenced, rotation.phase) = (true, Phase::Confirming);
+    };
+    assert_eq!(with(confirmed), None, "what is written already is not a fence's");
+}
+
+#[test]
+fn a_place_that_is_taken_up_again_no_longer_lingers() {
+    let mut scene = serving();
+    scene.state.lingering = BTreeSet::from([elsewhere(), place()]);
+    let widened = Event::Widened { bases: BTreeMap::from([(elsewhere(), Version("0".into()))]) };
+    assert_eq!(fits(&scene, widened).unwrap().lingering, BTreeSet::from([place()]));
+}
+
+/// Key 2 was given up, and is a stray.
+fn stray() -> Scene {
+    let given_up = Event::Abandoned { sid: sid(2), cause: Cause::NotAccepted };
+    serving().after([intended(2, "1"), created(2), given_up].map(|event| (HOUR, event)))
+}
+
+#[test]
+fn a_stray_is_condemned_behind_its_fence_only_and_by_its_own_name() {
+    assert!(fits(&stray(), condemn(2)).is_none());
+    let mut fenced = stray();
+    fenced.state.strays[0].fence = Some(BTreeMap::new());
+    fenced.state.spent.deletes = vec![(sid(2), Uptime(1)), (sid(9), Uptime(HOUR))];
+    let state = fits(&fenced, condemn(2)).unwrap();
+    assert!(state.strays[0].condemned);
+    assert_eq!(state.spent.deletes, [(sid(9), Uptime(HOUR)), (sid(2), Uptime(HOUR))], "the last decision counts");
+    assert!(fits(&fenced, condemn(3)).is_none());
+}
+
+#[test]
+fn an_old_key_that_others_deleted_is_remembered_and_one_that_was_condemned_is_not() {
+    let revoked = |scene: &Scene| fits(scene, Event::Revoked { sid: sid(1) }).unwrap();
+    let by_others = revoked(&grace_since(0));
+    assert_eq!(by_others.vanished, BTreeSet::from([sid(1)]));
+    let by_us = revoked(&grace_since(0).after([(HOUR, condemn(1))]));
+    assert!(by_us.vanished.is_empty() && by_us.rotation.unwrap().condemned.is_none());
+}
+
+#[test]
+fn places_linger_until_every_old_key_is_known_to_be_gone() {
+    let lingering = |vanished: &[u32], leftovers: &[u32]| {
+        let mut scene = grace_since(0);
+        scene.state.lingering = BTreeSet::from([elsewhere()]);
+        scene.state.vanished = vanished.iter().map(|n| sid(*n)).collect();
+        scene.state.leftovers = leftovers.iter().map(|n| sid(*n)).collect();
+        scene.state.rotation.as_mut().unwrap().predecessors.clear();
+        fits(&scene, Event::Completed).unwrap().lingering.len()
+    };
+    assert_eq!([lingering(&[], &[]), lingering(&[5], &[]), lingering(&[], &[5]), lingering(&[5], &[6])], [0, 1, 1, 1]);
+}
+
+#[test]
+fn a_key_that_is_missing_counts_as_vanished_only_if_it_may_have_served() {
+    let vanished = |scene: &Scene, n| fits(scene, Event::Missing { sid: sid(n) }).map(|state| state.vanished.len());
+    assert_eq!(vanished(&stray(), 2), Some(0), "a stray never served");
+    assert_eq!(vanished(&stray(), 1), Some(1), "what is served did");
+    assert_eq!(vanished(&stray(), 3), None, "nobody knows it");
+    let flight = serving().after([intended(2, "1"), created(2)].map(|event| (HOUR, event)));
+    assert_eq!(vanished(&flight, 2), Some(0), "nor did the successor before it was written");
+    assert_eq!(vanished(&flight, 1), Some(1));
+    let mut written = flight;
+    written.state.rotation.as_mut().unwrap().served = true;
+    assert_eq!(vanished(&written, 2), Some(1));
+}
+
+#[test]
+fn what_a_missing_key_was_is_forgotten_and_nothing_else() {
+    let mut scene = grace_since(0);
+    scene.state.leftovers = vec![sid(5), sid(6)];
+    let missing = |n| fits(&scene, Event::Missing { sid: sid(n) }).unwrap();
+    assert_eq!(missing(5).leftovers, [sid(6)]);
+    let (old, current) = (missing(1), missing(2));
+    let rotation = |state: &State| state.rotation.clone().unwrap();
+    assert_eq!((rotation(&old).lost, rotation(&old).predecessors.len()), (false, 0));
+    assert_eq!((rotation(&current).lost, rotation(&current).predecessors.len()), (true, 1));
+    assert_eq!([&old, &current].map(|state| state.current.as_ref().unwrap().gone), [false, true]);
+    let condemned = grace_since(0).after([(HOUR, condemn(1))]);
+    let gone = fits(&condemned, Event::Missing { sid: sid(1) }).unwrap();
+    assert_eq!((rotation(&gone).condemned, rotation(&gone).phase), (None, Phase::Grace));
+    let other = fits(&condemned, Event::Missing { sid: sid(2) }).unwrap();
+    assert_eq!(rotation(&other).condemned, Some(sid(1)));
+}
+
+#[test]
+fn what_was_spent_is_forgotten_when_no_limit_counts_it_any_more() {
+    let day = DAY.as_millis() as u64;
+    let kept = |now: u64| {
+        let mut scene = serving();
+        scene.state.spent.creates = vec![Uptime(0), Uptime(1)];
+        scene.state.spent.deletes = vec![(sid(8), Uptime(0)), (sid(9), Uptime(1))];
+        scene.now = at(now);
+        let state = fits(&scene, Event::Requested { by: "tester".into() }).unwrap();
+        (state.spent.creates.len(), state.spent.deletes.len())
+    };
+    assert_eq!(kept(HOUR), (2, 2));
+    assert_eq!(kept(day - 1), (2, 2));
+    assert_eq!(kept(day), (1, 1));
+    assert_eq!(kept(2 * day), (0, 0));
+}
