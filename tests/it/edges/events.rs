@@ -131,3 +131,61 @@ fn what_was_spent_is_forgotten_when_no_limit_counts_it_any_more() {
     assert_eq!(kept(day), (1, 1));
     assert_eq!(kept(2 * day), (0, 0));
 }
+
+#[test]
+fn a_rotation_on_top_of_another_keeps_what_may_linger_and_drops_what_is_gone() {
+    let mut scene = grace_since(0);
+    scene.state.lingering = BTreeSet::from([place(), elsewhere()]);
+    let before = scene.state.rotation.as_ref().unwrap().clone();
+    assert_eq!(before.predecessors, [sid(1)]);
+    let next = |scene: &Scene| fits(scene, intended(3, "2")).unwrap();
+    let state = next(&scene);
+    assert_eq!(state.lingering, BTreeSet::from([elsewhere()]), "what is written again lingers no more");
+    assert_eq!(state.rotation.unwrap().predecessors, [sid(1), sid(2)]);
+    scene.state.vanished = BTreeSet::from([sid(1)]);
+    assert_eq!(next(&scene).rotation.unwrap().predecessors, [sid(2)]);
+    scene.state.rotation.as_mut().unwrap().lost = true;
+    scene.state.current.as_mut().unwrap().gone = true;
+    assert!(next(&scene).rotation.unwrap().predecessors.is_empty());
+}
+
+#[test]
+fn unanswered_creates_are_forgotten_after_a_day_unless_several_keys_carry_their_label() {
+    let day = DAY.as_millis() as u64;
+    let left = |now: u64, ambiguous| {
+        let mut scene = serving();
+        scene.state.unsettled = vec![Unsettled { attempt: attempt(9), intended: at(0), ambiguous }];
+        scene.now = at(now);
+        fits(&scene, intended(2, "1")).unwrap().unsettled.len()
+    };
+    assert_eq!([left(day - 1, false), left(day, false), left(day + 1, false), left(2 * day, true)], [1, 0, 0, 1]);
+}
+
+#[test]
+fn another_key_is_not_made_beside_a_stray_unless_what_is_served_is_dead() {
+    let mut scene = stray();
+    assert!(fits(&scene, intended(3, "1")).is_none());
+    scene.state.current.as_mut().unwrap().gone = true;
+    assert!(fits(&scene, intended(3, "1")).is_some());
+    let second = scene.state.strays[0].clone();
+    scene.state.strays.push(second);
+    assert!(fits(&scene, intended(3, "1")).is_none());
+}
+
+#[test]
+fn a_rotation_that_is_given_up_leaves_its_old_keys_to_the_next_but_not_the_current_one() {
+    let mut scene = serving().after([(HOUR, intended(2, "1"))]);
+    scene.state.rotation.as_mut().unwrap().predecessors = vec![sid(1), sid(7)];
+    let state = fits(&scene, Event::Unsettled).unwrap();
+    assert_eq!((state.leftovers.as_slice(), state.unsettled.len()), (&[sid(7)][..], 1));
+}
+
+#[test]
+fn an_outcome_tells_its_fault_and_one_word() {
+    use rekeyd::model::fault::Outcome;
+    let failure = || Failure::new(Fault::Timeout, "no answer");
+    let told = |outcome: Outcome<()>| (outcome.fault(), outcome.word());
+    assert_eq!(told(Outcome::Done(())), (None, "done"));
+    assert_eq!(told(Outcome::NotDone(failure())), (Some(Fault::Timeout), Fault::Timeout.word()));
+    assert_eq!(told(Outcome::Unknown(failure())), (Some(Fault::Timeout), Fault::Timeout.word()));
+}
