@@ -60,3 +60,44 @@ fn a_reservation_names_no_key_and_says_whose_it_is() {
     let members: Vec<_> = object.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap())).collect();
     assert_eq!(members, [("rekeyd", format!("reserved:{}", attempt(7)).as_str())]);
 }
+
+#[test]
+fn every_step_halt_and_breaker_has_a_word_of_its_own_and_says_something() {
+    let distinct = |words: Vec<&str>| {
+        assert!(words.iter().all(|word| !word.is_empty()), "{words:?}");
+        assert_eq!(words.iter().collect::<BTreeSet<_>>().len(), words.len(), "{words:?}");
+    };
+    distinct(StepName::ALL.map(StepName::word).to_vec());
+    distinct(Halt::ALL.map(Halt::word).to_vec());
+    distinct(Breaker::ALL.map(Breaker::word).to_vec());
+    distinct(Breaker::ALL.map(Breaker::meaning).to_vec());
+    assert!(Halt::ALL.iter().all(|halt| halt.hint().len() > 20), "a hint is a sentence");
+}
+
+#[test]
+fn a_credential_is_told_in_one_word() {
+    let word = |scene: &Scene| scene.state.word();
+    assert_eq!([word(&Scene::new()), word(&serving()), word(&grace_since(0))], ["new", "serving", "grace"]);
+    let given_up = [intended(2, "1"), created(2), Event::Abandoned { sid: sid(2), cause: Cause::NotAccepted }];
+    let stray = serving().after(given_up.map(|event| (HOUR, event)));
+    assert_eq!(word(&stray), "abandoning");
+    let halted = Event::Halted { halt: Halt::Drift, detail: "somebody".into() };
+    assert_eq!(word(&serving().after([(HOUR, halted)])), "halted");
+}
+
+#[test]
+fn an_empty_place_is_fenced_only_if_a_write_to_it_was_decided() {
+    let verified = Event::Verified { successes: 3, refusals: 0 };
+    let publishing = Event::Publishing { place: place(), base: Version("1".into()) };
+    let given_up = Event::Abandoned { sid: sid(2), cause: Cause::SinksDown };
+    let needs = |asked: bool, content: Content| {
+        let mut events = vec![intended(2, "1"), created(2), verified.clone()];
+        events.extend(asked.then(|| publishing.clone()));
+        events.push(given_up.clone());
+        let scene = serving().after(events.into_iter().map(|event| (HOUR, event)));
+        let seen = Seen { version: Version("1".into()), content, staged: false };
+        scene.state.strays[0].needs_fence(&place(), &seen)
+    };
+    assert_eq!([needs(false, Content::Absent), needs(true, Content::Absent)], [false, true]);
+    assert_eq!([needs(false, Content::Foreign), needs(true, Content::Blank)], [true, true]);
+}
