@@ -189,3 +189,55 @@ fn an_outcome_tells_its_fault_and_one_word() {
     assert_eq!(told(Outcome::NotDone(failure())), (Some(Fault::Timeout), Fault::Timeout.word()));
     assert_eq!(told(Outcome::Unknown(failure())), (Some(Fault::Timeout), Fault::Timeout.word()));
 }
+
+#[test]
+fn a_key_that_turns_up_is_that_of_the_create_without_an_answer_or_of_nobody_any_more() {
+    let unsettled = |n: u128| Unsettled { attempt: attempt(n), intended: at(0), ambiguous: false };
+    let mut scene = serving();
+    scene.state.unsettled = vec![unsettled(8), unsettled(9)];
+    let found = |n: u128| {
+        let state = fits(&scene, Event::Found { attempt: attempt(n), sid: sid(5) }).unwrap();
+        let left: Vec<_> = state.unsettled.iter().map(|create| create.attempt).collect();
+        (state.strays[0].cause, left)
+    };
+    assert_eq!(found(9), (Cause::AnswerLost, vec![attempt(8)]));
+    assert_eq!(found(7), (Cause::Resurfaced, vec![attempt(8), attempt(9)]));
+    assert!(fits(&scene, Event::Found { attempt: attempt(9), sid: sid(1) }).is_none(), "what is known is not found");
+}
+
+#[test]
+fn a_key_that_was_believed_gone_takes_its_place_again() {
+    let found = |scene: &Scene, n: u32| fits(scene, Event::Found { attempt: attempt(n.into()), sid: sid(n) }).unwrap();
+    let lose = |mut scene: Scene, n: u32| {
+        scene.state = fits(&scene, Event::Missing { sid: sid(n) }).unwrap();
+        scene
+    };
+    let current = lose(serving(), 1);
+    assert!(current.state.current.as_ref().unwrap().gone);
+    let state = found(&current, 1);
+    assert_eq!((state.current.unwrap().gone, state.leftovers.len()), (false, 0));
+    let successor = found(&lose(grace_since(0), 2), 2).rotation.unwrap();
+    assert_eq!((successor.lost, successor.predecessors.as_slice()), (false, &[sid(1)][..]));
+    let old = found(&lose(grace_since(0), 1), 1).rotation.unwrap();
+    assert_eq!((old.lost, old.predecessors.as_slice()), (false, &[sid(1)][..]));
+    let mut rest = serving();
+    rest.state.vanished = BTreeSet::from([sid(7)]);
+    assert_eq!(found(&rest, 7).leftovers, [sid(7)]);
+}
+
+#[test]
+fn whoever_relied_on_a_version_that_a_fence_has_moved_relies_on_the_next() {
+    let mut scene = stray();
+    let versions = BTreeMap::from([(place(), Version("1".into()))]);
+    let fenced = |from: &str| Event::Fenced {
+        attempt: attempt(2),
+        place: place(),
+        from: Version(from.into()),
+        to: Version("2".into()),
+    };
+    assert!(fits(&scene, fenced("1")).is_none(), "no fence was decided");
+    scene.state.strays[0].fence = Some(versions);
+    let at = |state: State| state.current.unwrap().places[&place()].clone();
+    assert_eq!(at(fits(&scene, fenced("1")).unwrap()), Version("2".into()));
+    assert_eq!(at(fits(&scene, fenced("0")).unwrap()), Version("1".into()), "it was not what the fence has met");
+}

@@ -179,3 +179,27 @@ fn a_member_whose_turn_it_is_not_waits_unless_it_is_urgent() {
     let scene = scene.sees("1", Content::Pair { sid: sid(1), stamp: None }, now);
     assert!(matches!(scene.step(), Step::Issue(intent) if intent.reason == Reason::CurrentGone));
 }
+
+#[test]
+fn a_fleet_names_its_members_after_the_last_ten_digits_and_asks_who_they_are_where_it_must() {
+    use rekeyd::model::fleet::{Choice, Fleet, Pattern};
+    use rekeyd::model::key::AccountSid;
+    let account = AccountSid::new("AC0000000000000000000000ABCDEF0123").unwrap();
+    let mut each = policy_with(&["billing"], |_| {}).credentials.into_values().next().unwrap();
+    let listed = || Choice::Listed(vec![account.clone()]);
+    let fleet = |choice: Choice, each: &Rules| Fleet {
+        name: FleetName::new("customers").unwrap(),
+        choice,
+        waves: waves(),
+        each: each.clone(),
+        reserved: BTreeSet::new(),
+    };
+    let of_a_list = fleet(listed(), &each);
+    assert_eq!(of_a_list.member(&account), Some(name("customers-abcdef0123")));
+    assert_eq!(of_a_list.prefix(), "customers-");
+    assert_eq!(Fleet::longest(&of_a_list.name), Some(name("customers-0000000000")));
+    assert!(!of_a_list.is_discovered());
+    assert!(fleet(Choice::Named(Pattern("*".to_owned())), &each).is_discovered());
+    each.places = vec![Place::new(SinkName::new("one").unwrap(), "{account_name}")];
+    assert!(fleet(listed(), &each).is_discovered(), "only Twilio knows what an account is called");
+}

@@ -101,3 +101,25 @@ fn an_empty_place_is_fenced_only_if_a_write_to_it_was_decided() {
     assert_eq!([needs(false, Content::Absent), needs(true, Content::Absent)], [false, true]);
     assert_eq!([needs(false, Content::Foreign), needs(true, Content::Blank)], [true, true]);
 }
+
+#[test]
+fn a_failure_tells_its_kind_and_its_detail() {
+    assert_eq!(Failure::new(Fault::Timeout, "no answer").to_string(), "timeout: no answer");
+}
+
+#[test]
+fn a_state_knows_every_place_that_it_has_to_do_with() {
+    let places = |scene: &Scene| scene.state.places().cloned().collect::<BTreeSet<_>>();
+    assert_eq!(places(&Scene::new()), BTreeSet::new());
+    assert_eq!(places(&serving()), BTreeSet::from([place()]));
+    assert_eq!(places(&Scene::new().after([(0, intended(1, "0"))])), BTreeSet::from([place()]));
+}
+
+#[test]
+fn trouble_tells_how_often() {
+    let failed = || Event::Failed { step: StepName::Probe, failure: Failure::new(Fault::Timeout, "no answer") };
+    let told = |scene: Scene| scene.state.trouble.unwrap().to_string();
+    assert_eq!(told(serving().after([(HOUR, failed())])), "probe failed once: timeout: no answer");
+    let twice = serving().after([(HOUR, failed()), (HOUR + 1, failed())]);
+    assert_eq!(told(twice), "probe failed 2 times: timeout: no answer");
+}
