@@ -172,6 +172,12 @@ impl<'a> Foundation<'a> {
         Ok(())
     }
 
+    /// A create that was not answered is looked for next.
+    fn not_told(&self, what: &str, failure: &Failure) -> Result<(), Stopped> {
+        (self.tell)(&format!("{what}, or perhaps it was ({failure}); looking for it"));
+        Ok(())
+    }
+
     async fn open(&mut self) -> Result<(), Stopped> {
         let (attempt, at) = (self.clock.attempt(), self.clock.wall());
         self.note(Making { account: Made::Asked { attempt, at }, ..self.making.clone() }).await?;
@@ -186,10 +192,7 @@ impl<'a> Foundation<'a> {
                 self.note(Making { account: Made::Nothing, ..self.making.clone() }).await?;
                 Err(failed(what)(failure))
             }
-            Outcome::Unknown(failure) => {
-                (self.tell)(&format!("{what}, or perhaps it was ({failure}); looking for it"));
-                Ok(())
-            }
+            Outcome::Unknown(failure) => self.not_told(&what, &failure),
         }
     }
 
@@ -210,10 +213,7 @@ impl<'a> Foundation<'a> {
                 self.note(Making { key: Made::Nothing, ..self.making.clone() }).await?;
                 Err(failed(what)(failure))
             }
-            Outcome::Unknown(failure) => {
-                (self.tell)(&format!("{what}, or perhaps it was ({failure}); looking for it"));
-                Ok(())
-            }
+            Outcome::Unknown(failure) => self.not_told(&what, &failure),
         }
     }
 
@@ -234,10 +234,7 @@ impl<'a> Foundation<'a> {
                 self.note(Making { public_key: Made::Nothing, ..self.making.clone() }).await?;
                 Err(failed(what)(failure))
             }
-            Outcome::Unknown(failure) => {
-                (self.tell)(&format!("{what}, or perhaps it was ({failure}); looking for it"));
-                Ok(())
-            }
+            Outcome::Unknown(failure) => self.not_told(&what, &failure),
         }
     }
 

@@ -108,6 +108,14 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_of_several_lines_is_scrubbed_line_by_line_however_they_are_broken() {
+        let secret = Secret::new("-----BEGIN KEY-----\nMIIEvQ+/wxyz0123\nshort\n".to_owned());
+        let told = secret.scrub("{\"privateKey\":\"-----BEGIN KEY-----\\nMIIEvQ+/wxyz0123\\nshort\\n\"}");
+        assert_eq!(told, "{\"privateKey\":\"[secret]\\n[secret]\\nshort\\n\"}");
+        assert_eq!(secret.scrub("got TUlJRXZRKy93eHl6MDEyMw=="), "got [secret]w==", "in base64, but for its end");
+    }
+
+    #[test]
     fn the_encodings_of_a_short_secret_are_left_alone() {
         let secret = Secret::new("root".to_owned());
         assert_eq!(secret.scrub("cm9vdA, 726f6f74, root"), "cm9vdA, 726f6f74, [secret]");

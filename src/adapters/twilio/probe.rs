@@ -14,7 +14,7 @@ use url::Url;
 
 /// Where to ask, in this order. Phone numbers first: they are the account's own, while messages and calls are its
 /// customers' business, so they are asked for only where the one before gave no answer to go by.
-const RESOURCES: [&str; 3] = ["IncomingPhoneNumbers.json", "Messages.json", "Calls.json"];
+pub(super) const RESOURCES: [&str; 3] = ["IncomingPhoneNumbers.json", "Messages.json", "Calls.json"];
 
 impl TwilioClient {
     /// Asks with the pair. A 404 leads to the next resource. So does the first refusal: that one resource is closed to a
@@ -39,7 +39,12 @@ impl TwilioClient {
         verdict(&self.call(reach, reach.fresh.get(url.clone()), pair).await?)
     }
 
-    async fn ask<'a>(&'a self, account: &AccountSid, resource: &str, pair: Pair<'a>) -> Result<Answer<'a>, Miss> {
+    pub(super) async fn ask<'a>(
+        &'a self,
+        account: &AccountSid,
+        resource: &str,
+        pair: Pair<'a>,
+    ) -> Result<Answer<'a>, Miss> {
         let reach = self.reach(account);
         let mut url = reach.address(account, [resource]);
         url.set_query(Some("PageSize=1"));
@@ -47,14 +52,16 @@ impl TwilioClient {
     }
 }
 
+/// A success has a body that is whole and of Twilio's kind: a page that some gateway puts in its place proves nothing.
+pub(super) fn accepted(answer: &Answer<'_>) -> Result<(), Miss> {
+    let members: BTreeMap<String, IgnoredAny> = answer.parse(&[answer.status], "a JSON object")?;
+    // Every error of Twilio has a code and no list of theirs has one, whatever status stands above it.
+    if members.contains_key("code") { Err(answer.malformed("it holds an error")) } else { Ok(()) }
+}
+
 fn verdict(answer: &Answer<'_>) -> Result<Verdict, Miss> {
     match answer.status {
-        // The body must be whole and of Twilio's kind: a page that some gateway puts in its place proves nothing.
-        200..=299 => {
-            let members: BTreeMap<String, IgnoredAny> = answer.parse(&[answer.status], "a JSON object")?;
-            // Every error of Twilio has a code and no list of theirs has one, whatever status stands above it.
-            if members.contains_key("code") { Err(answer.malformed("it holds an error")) } else { Ok(Verdict::Works) }
-        }
+        200..=299 => accepted(answer).map(|()| Verdict::Works),
         401 if answer.body.is_ok() => match answer.complaint() {
             Some(complaint) if complaint.code == PERMISSION_MISSING => Ok(Verdict::Works),
             Some(_) => Ok(Verdict::Refused),

@@ -10,6 +10,7 @@ use super::call::parse_date;
 use super::key_pair::key_pair;
 use super::pair::Pair;
 use super::pkcv::Signer;
+use super::probe::{RESOURCES, accepted};
 use super::reach::Reach;
 use crate::adapters::http::Miss;
 use crate::adapters::json::Object;
@@ -18,21 +19,18 @@ use crate::model::key::{AccountSid, KeyFacts, KeySid, PublicKeySid};
 use crate::model::secret::Secret;
 use crate::ports::{KeyPair, NewKey, Verdict};
 use jiff::Timestamp;
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, de};
 use std::collections::BTreeMap;
 use url::Url;
 
 const PRODUCT: &str = "accounts";
 const PATH: [&str; 3] = ["v1", "Credentials", "PublicKeys"];
-/// What is asked for with a signed request, to see whether the signature is taken.
-const SIGNED: &str = "IncomingPhoneNumbers.json";
 
 /// Twilio does not know the public key, or can not read it, or the signature is none of its (Twilio docs, errors 70153, 70154
 /// and 20159).
 const NOT_THIS_PAIR: [u32; 3] = [70_153, 70_154, 20_159];
 /// A signature was sent, and the account does not ask for any (Twilio docs, error 70053).
-const NOT_SIGNED: u32 = 70_053;
+pub(super) const NOT_SIGNED: u32 = 70_053;
 
 /// A public key as Twilio shows it. It is never shown itself.
 #[derive(Deserialize)]
@@ -146,10 +144,8 @@ impl TwilioClient {
         let signer = PublicKeySid::new(sid.as_str()).ok();
         let signer = signer.and_then(|public| Signer::new(&public, reach.algorithm, private).ok());
         let Some(signer) = &signer else { return Ok(Verdict::Refused) };
-        let mut url = reach.address(account, [SIGNED]);
-        url.set_query(Some("PageSize=1"));
         let pair = Pair { signer: Some(signer), ..reach.admin() };
-        verdict(&self.call(reach, reach.fresh.get(url), pair).await?)
+        verdict(&self.ask(account, RESOURCES[0], pair).await?)
     }
 
     /// The way to the account, if what manages it is an API key of its own.
@@ -164,12 +160,7 @@ impl TwilioClient {
 
 fn verdict(answer: &Answer<'_>) -> Result<Verdict, Miss> {
     if answer.succeeded() {
-        let members: BTreeMap<String, IgnoredAny> = answer.parse(&[answer.status], "a JSON object")?;
-        return if members.contains_key("code") {
-            Err(answer.malformed("it holds an error"))
-        } else {
-            Ok(Verdict::Works)
-        };
+        return accepted(answer).map(|()| Verdict::Works);
     }
     match answer.complaint() {
         Some(complaint) if NOT_THIS_PAIR.contains(&complaint.code) => Ok(Verdict::Refused),

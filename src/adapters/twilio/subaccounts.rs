@@ -7,7 +7,8 @@ use super::answer::Answer;
 use super::key_pair::key_pair;
 use super::pair::Pair;
 use super::pkcv::Signer;
-use super::public_keys::{self, address};
+use super::probe::{RESOURCES, accepted};
+use super::public_keys::{self, NOT_SIGNED, address};
 use crate::adapters::http::{self, Miss};
 use crate::adapters::json::Object;
 use crate::model::fault::{Failure, Fault, Outcome};
@@ -17,9 +18,6 @@ use crate::model::policy::Algorithm;
 use crate::ports::{KeyPair, Landlord, NewKey, Proof, Seed, Verdict};
 use async_trait::async_trait;
 use std::collections::BTreeMap;
-
-/// "Public Key Client Validation … is not enabled" for the account (Twilio docs, error 70053).
-const NOT_ENABLED: u32 = 70053;
 
 #[async_trait]
 impl Landlord for TwilioClient {
@@ -161,22 +159,16 @@ impl TwilioClient {
 
     /// Signed first. Where the account says that it wants no signatures, without one.
     async fn prove_seed(&self, account: &AccountSid, seed: &Seed) -> Result<Proof, Miss> {
-        let reach = self.reach(account);
         let unusable = |_| Miss::NotDone(Failure::new(Fault::Local, "the new private key can not sign"));
         let signer = Signer::new(&seed.public_key, Algorithm::Rs256, &seed.private_key).map_err(unusable)?;
         let pair = Pair { user: seed.key.as_str(), secret: &seed.secret, account, signer: Some(&signer) };
-        let mut url = reach.address(account, ["IncomingPhoneNumbers.json"]);
-        url.set_query(Some("PageSize=1"));
-        let answer = self.call(reach, reach.fresh.get(url), pair).await?;
-        if answer.complaint().is_some_and(|complaint| complaint.code == NOT_ENABLED) {
+        let answer = self.ask(account, RESOURCES[0], pair).await?;
+        if answer.complaint().is_some_and(|complaint| complaint.code == NOT_SIGNED) {
             let verdict = self.probe_pair(account, Pair { signer: None, ..pair }).await?;
             return Ok(if verdict == Verdict::Works { Proof::Unsigned } else { Proof::Refused });
         }
         match answer.status {
-            200 => {
-                let _: BTreeMap<String, serde::de::IgnoredAny> = answer.parse(&[200], "a page of phone numbers")?;
-                Ok(Proof::Signed)
-            }
+            200 => accepted(&answer).map(|()| Proof::Signed),
             401 if answer.complaint().is_some() => Ok(Proof::Refused),
             _ => Err(answer.miss()),
         }
