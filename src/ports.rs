@@ -4,6 +4,7 @@
 
 mod journal;
 mod subaccount;
+mod tokens;
 
 use crate::model::document::{Names, Pair, Seen};
 use crate::model::event::Entry;
@@ -24,11 +25,12 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
 pub use subaccount::{KeyPair, Landlord, Ledger, Proof, Seed};
+pub use tokens::{TokenPlace, Tokens};
 use url::Url;
 
 /// Twilio: makes, shows and deletes keys, and tells whether a pair works.
 #[async_trait]
-pub trait Issuer: Send + Sync {
+pub trait Issuer: Tokens {
     /// Creates a key; exactly one request is sent, whatever happens to it.
     async fn create(&self, account: &AccountSid, label: &Label, make: Make<'_>) -> Outcome<NewKey>;
 
@@ -56,7 +58,7 @@ pub trait Issuer: Send + Sync {
 
     /// The keys among them that this signs in with.
     fn main_keys(&self) -> BTreeMap<KeySid, AccountSid> {
-        self.roots().into_iter().filter(|(sid, _)| !sid.is_public_key()).collect()
+        self.roots().into_iter().filter(|(sid, _)| sid.is_api_key()).collect()
     }
 
     /// The last `Date` header, and the local monotonic time at which it came.
@@ -64,7 +66,7 @@ pub trait Issuer: Send + Sync {
 }
 
 /// What is to be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub enum Make<'m> {
     /// An ordinary API key.
     Standard,
@@ -72,6 +74,13 @@ pub enum Make<'m> {
     Restricted(&'m Permissions),
     /// A key pair: made here, and its public half registered.
     KeyPair,
+    /// A secondary auth token of the account.
+    AuthToken {
+        /// The account's token as a place serves it: what may make another.
+        served: Option<&'m Secret>,
+        /// Twilio is asked not to write to the account's owners and administrators.
+        quiet: bool,
+    },
 }
 
 /// A key as Twilio answered its creation, or as it was made here: the only time its secret is ever seen.

@@ -15,7 +15,7 @@
 mod files;
 
 use super::content::{self, Text};
-use crate::model::document::{Names, Pair, Seen, Signing};
+use crate::model::document::{Beside, Names, Pair, Seen};
 use crate::model::fault::{Failure, Fault, Outcome};
 use crate::model::key::AttemptId;
 use crate::model::names::{BadName, Place, Version};
@@ -115,7 +115,7 @@ impl Sink for Directory {
             sid: pair.sid.clone(),
             secret: pair.secret.duplicate(),
             stamp: pair.stamp.clone(),
-            signing: pair.signing.as_ref().map(Signing::duplicate),
+            beside: pair.beside.as_ref().map(Beside::duplicate),
         };
         self.replace(place, base, move |there| content::with_pair(there, &names, &pair)).await
     }

@@ -19,7 +19,7 @@ use crate::model::names::{Place, Version};
 use crate::model::permission::Granted;
 use crate::model::rule::Rule;
 use crate::model::secret::Secret;
-use crate::ports::{Issuer, Journal, Make, NewKey, Reading, Sink, Standing, Verdict, Written};
+use crate::ports::{Issuer, Journal, Make, NewKey, Reading, Sink, Standing, TokenPlace, Tokens, Verdict, Written};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use rustix::process::{Signal, getpid, kill_process};
@@ -124,6 +124,29 @@ struct Around {
     issuer: Arc<dyn Issuer>,
     /// Without points, a create panics.
     points: Option<&'static Points>,
+}
+
+#[async_trait]
+impl Tokens for Around {
+    async fn token_place(&self, account: &AccountSid, token: &Secret) -> Outcome<TokenPlace> {
+        self.issuer.token_place(account, token).await
+    }
+
+    async fn promote(&self, account: &AccountSid, token: &Secret, quiet: bool) -> Outcome<()> {
+        let promote = self.issuer.promote(account, token, quiet);
+        match self.points {
+            Some(points) => points.around("promote", promote).await,
+            None => promote.await,
+        }
+    }
+
+    async fn discard(&self, account: &AccountSid, served: Option<&Secret>, quiet: bool) -> Outcome<()> {
+        let discard = self.issuer.discard(account, served, quiet);
+        match self.points {
+            Some(points) => points.around("discard", discard).await,
+            None => discard.await,
+        }
+    }
 }
 
 #[async_trait]

@@ -158,6 +158,7 @@ fn steps(rules: &Rules, state: &State, reason: Reason) -> Vec<String> {
     let grace = span(rules.grace.as_secs());
     let mut steps: Vec<String> = state.strays.iter().map(|stray| format!("delete {}, a stray", stray.sid)).collect();
     let mut old: Vec<&KeySid> = state.leftovers.iter().collect();
+    let token = rules.kind.is_token().then(|| KeySid::first_token(&rules.account));
     let current = state.current.as_ref();
     let rotation = state.rotation.as_ref();
     match rotation.and_then(|rotation| Some((rotation, rotation.successor.as_ref()?))) {
@@ -173,7 +174,7 @@ fn steps(rules: &Rules, state: &State, reason: Reason) -> Vec<String> {
             steps.push(format!("publish the current key to {} as well", list(&mut plan::added(state, rules))));
         }
         None => {
-            let adopted = rules.adopt.as_ref().filter(|_| current.is_none());
+            let adopted = rules.adopt.as_ref().or(token.as_ref()).filter(|_| current.is_none());
             steps.extend(adopted.map(|sid| format!("adopt {sid}, made by hand")));
             steps.push(format!("create {} and prove it", made(rules, current)));
             steps.push(format!("publish it to {}", list(&mut rules.places.iter())));
@@ -182,8 +183,12 @@ fn steps(rules: &Rules, state: &State, reason: Reason) -> Vec<String> {
             old.extend(served.or(adopted).filter(|sid| !rotation.is_some_and(|r| r.predecessors.contains(sid))));
         }
     }
-    let delete = |sid: &&KeySid| format!("delete {sid}, no sooner than {grace} after every place serves the new one");
-    steps.extend(old.iter().map(delete));
+    let after = format!("no sooner than {grace} after every place serves the new one");
+    let end = |sid: &&KeySid| match sid.is_auth_token() {
+        true => format!("promote the new token, which ends {sid}, {after}"),
+        false => format!("delete {sid}, {after}"),
+    };
+    steps.extend(old.iter().map(end));
     steps
 }
 
@@ -193,6 +198,7 @@ fn made(rules: &Rules, current: Option<&Current>) -> String {
     let list = |these: &Permissions| these.iter().map(Permission::as_str).collect::<Vec<_>>().join(", ");
     match (&rules.kind, has) {
         (KeyKind::KeyPair, _) => "a key pair".to_owned(),
+        (KeyKind::AuthToken { .. }, _) => "a secondary auth token".to_owned(),
         (KeyKind::Standard, None) => "a key".to_owned(),
         (KeyKind::Standard, Some(has)) => {
             format!("an ordinary key, which may do everything, in place of one that may do {}", list(has))

@@ -80,7 +80,14 @@ pub(super) fn credentials(
 ) -> Option<BTreeMap<CredentialName, Rules>> {
     let Some(field) = field else { return Some(BTreeMap::new()) };
     let items = field.items(CREDENTIALS)?;
-    let mut reader = Reader { ground, taken, names: HashMap::new(), adopted: HashMap::new(), liked: Vec::new() };
+    let mut reader = Reader {
+        ground,
+        taken,
+        names: HashMap::new(),
+        adopted: HashMap::new(),
+        tokens: HashMap::new(),
+        liked: Vec::new(),
+    };
     let read: Vec<_> = items.iter().map(|item| reader.credential(item)).collect();
     reader.templates(field);
     if let Some(next) = items.get(MOST) {
@@ -97,6 +104,8 @@ struct Reader<'r, 's> {
     names: HashMap<String, usize>,
     /// By key, in small letters: where.
     adopted: HashMap<String, usize>,
+    /// By account: where its auth token is rotated.
+    tokens: HashMap<AccountSid, usize>,
     /// Keys that others are made like, and where.
     liked: Vec<(KeySid, usize)>,
 }
@@ -118,8 +127,12 @@ impl Reader<'_, '_> {
         {
             self.liked.push((like.clone(), field.offset()));
         }
-        let pairs = wanted.as_ref().is_some_and(|wanted| wanted.kind == KeyKind::KeyPair);
-        let adopt = table.maybe("adopt", |field| self.adopt(field, pairs));
+        let standard = KeyKind::Standard;
+        let of = wanted.as_ref().map_or(&standard, |wanted| &wanted.kind);
+        let adopt = table.maybe("adopt", |field| self.adopt(field, of));
+        if let (true, Some(account), Some(field)) = (of.is_token(), &account, table.field("kind")) {
+            self.only_token(account, field)?;
+        }
         let places = self.taken.read(&table, called.unwrap_or("another credential"));
         table.finish();
         let Wanted { cadence, grace, verify, kind, verify_url, members } = wanted?;
@@ -165,7 +178,20 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn adopt(&mut self, field: Field<'_>, pairs: bool) -> Option<KeySid> {
+    /// An account has one auth token, and so no two that are rotated.
+    fn only_token(&mut self, account: &AccountSid, field: Field<'_>) -> Option<()> {
+        let Some(first) = self.tokens.insert(account.clone(), field.offset()) else { return Some(()) };
+        let message = format!("the auth token of {account} is rotated already, in line {}", field.line_of(first));
+        field.clashes(message, "one credential, published to several places");
+        None
+    }
+
+    fn adopt(&mut self, field: Field<'_>, of: &KeyKind) -> Option<KeySid> {
+        if of.is_token() {
+            field.clashes("an account always has an auth token, and the first rotation replaces it", "no such line");
+            return None;
+        }
+        let pairs = *of == KeyKind::KeyPair;
         let sid = if pairs { KeySid::from(&public_key_sid(field)?) } else { key_sid(field)? };
         let accepts = "the SID of a hand-made key that this credential replaces";
         if sid.may_be_among(&self.ground.roots) {
@@ -199,8 +225,9 @@ impl Ground<'_> {
         let nature = kind(table, self.homes.of(account), account, self.floors);
         let times = self.times(table, nature.as_ref().and_then(|nature| nature.tokens));
         let verify = table.maybe("verify", |field| verify(field, defaults.verify.as_ref(), self.floors));
-        let pairs = nature.as_ref().is_some_and(|nature| nature.kind == KeyKind::KeyPair);
-        let members = of_kind(table, defaults.members.as_ref(), pairs);
+        let standard = KeyKind::Standard;
+        let of = nature.as_ref().map_or(&standard, |nature| &nature.kind);
+        let members = of_kind(table, defaults.members.as_ref(), of);
         let ((cadence, grace), Nature { kind, verify_url, .. }) = (times?, nature?);
         Some(Wanted {
             cadence,

@@ -46,8 +46,13 @@ fn fleet(
     let places = taken.templates(&table);
     table.finish();
     let Wanted { cadence, grace, verify, kind, verify_url, members } = wanted?;
-    if let (KeyKind::KeyPair, Some(field)) = (&kind, table.field("kind")) {
-        let message = "a key pair is managed with a key of its own account, and these are managed from another";
+    let of_its_account = match &kind {
+        KeyKind::Standard | KeyKind::Restricted(_) => None,
+        KeyKind::KeyPair => Some("a key pair is managed with a key of its own account"),
+        KeyKind::AuthToken { .. } => Some("an auth token is managed with itself"),
+    };
+    if let (Some(what), Some(field)) = (of_its_account, table.field("kind")) {
+        let message = format!("{what}, and these are managed from another");
         field.clashes(message, "API keys, or tables `[[credentials]]` for accounts with keys of their own");
         return None;
     }

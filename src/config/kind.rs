@@ -12,8 +12,25 @@ use std::time::Duration;
 use url::{Host, Url};
 
 const ALLOW: &str = "a list such as [\"/twilio/messaging/messages/read\"], of 1 to 100 permissions";
+/// What happens when the old token ends. Twilio docs, "Secondary Auth Token" and "Webhooks Security".
+const WARNINGS: [&str; 2] = [
+    "Twilio signs webhooks with the old token until it ends, and with the new one from then on: whoever checks \
+     `X-Twilio-Signature` has to accept both",
+    "Twilio Functions that hold the token itself may go on with the old one for a minute after it ended",
+];
 const VERIFY_URL: &str =
     "https:// and a host of Twilio's, such as \"https://api.twilio.com/2010-04-01/Accounts/AC.../Messages.json\"";
+
+/// What a credential is one of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    ApiKey,
+    KeyPair,
+    AuthToken,
+}
+
+/// What is said of API keys alone.
+const OF_API_KEYS: [&str; 5] = ["type", "allow", "clone_policy_of", "verify_url", "signs_access_tokens"];
 
 /// What is said of the keys of a credential.
 pub(super) struct Nature {
@@ -25,22 +42,30 @@ pub(super) struct Nature {
 
 /// Reads it; `home` is where the account's keys are managed. A fleet has many accounts, and none is given.
 pub(super) fn kind(table: &Table<'_>, home: &Home, account: Option<&AccountSid>, floors: Floors) -> Option<Nature> {
-    let pairs = table.or("kind", false, |field| field.choice(&[("api-key", false), ("key-pair", true)]));
+    let of = table.or("kind", Of::ApiKey, |field| {
+        field.choice(&[("api-key", Of::ApiKey), ("key-pair", Of::KeyPair), ("auth-token", Of::AuthToken)])
+    });
+    let quiet = table.maybe("suppress_email_notification", |field| field.switch());
     let is_restricted = table.or("type", false, |field| field.choice(&[("standard", false), ("restricted", true)]));
     let listed = table.maybe("allow", |field| permissions(field).map(Allow::These));
     let cloned = table.maybe("clone_policy_of", |field| key_sid(field).map(Allow::LikeKey));
     let url = table.maybe("verify_url", |field| verify_url(field, home.address.as_ref()));
     let tokens = table.maybe("signs_access_tokens", |field| field.duration(floors.tokens()));
-    let (pairs, is_restricted, listed, cloned) = (pairs?, is_restricted?, listed?, cloned?);
+    let (of, quiet, is_restricted, listed, cloned) = (of?, quiet?, is_restricted?, listed?, cloned?);
     let of_restricted = ["allow", "clone_policy_of"].into_iter().find_map(|key| table.field(key));
-    if let (false, false, Some(field)) = (pairs, is_restricted, of_restricted) {
+    if let (Of::ApiKey, false, Some(field)) = (of, is_restricted, of_restricted) {
         field.clashes("only Restricted keys have permissions", "`type = \"restricted\"` beside it");
         return None;
     }
-    let kind = match (pairs, is_restricted) {
-        (true, _) => key_pair(table, home, account)?,
-        (false, true) => KeyKind::Restricted(restricted(table, listed, cloned, home)?),
-        (false, false) => KeyKind::Standard,
+    if let (Of::ApiKey | Of::KeyPair, Some(field)) = (of, table.field("suppress_email_notification")) {
+        field.clashes("Twilio tells people of changed auth tokens only", "no such line");
+        return None;
+    }
+    let kind = match (of, is_restricted) {
+        (Of::KeyPair, _) => key_pair(table, home, account)?,
+        (Of::AuthToken, _) => auth_token(table, home, account, quiet.unwrap_or_default())?,
+        (Of::ApiKey, true) => KeyKind::Restricted(restricted(table, listed, cloned, home)?),
+        (Of::ApiKey, false) => KeyKind::Standard,
     };
     if let (true, Some(Some(url)), Some(field)) = (home.signs, &url, table.field("verify_url"))
         && !Pkcv::can_sign(&url.path().replace("%7Baccount_sid%7D", "AC"))
@@ -82,11 +107,7 @@ fn restricted(table: &Table<'_>, listed: Option<Allow>, cloned: Option<Allow>, h
 /// A key pair is proven by a request that it signs, so the account has to take such; and its public half belongs to the
 /// account that registers it, so what manages the account has to be a key of its own.
 fn key_pair(table: &Table<'_>, home: &Home, account: Option<&AccountSid>) -> Option<KeyKind> {
-    let of_api_keys = ["type", "allow", "clone_policy_of", "verify_url", "signs_access_tokens"];
-    if let Some(field) = of_api_keys.into_iter().find_map(|key| table.field(key)) {
-        field.clashes("this is said of API keys, and a key pair is none", "no such line");
-        return None;
-    }
+    of_api_keys(table, "a key pair is none")?;
     let (Some(account), Some(field)) = (account, table.field("kind")) else { return Some(KeyKind::KeyPair) };
     match &home.admin {
         _ if !home.signs => {
@@ -101,6 +122,42 @@ fn key_pair(table: &Table<'_>, home: &Home, account: Option<&AccountSid>) -> Opt
         }
         _ => Some(KeyKind::KeyPair),
     }
+}
+
+/// Nothing may be said that is said of API keys alone.
+fn of_api_keys(table: &Table<'_>, why: &str) -> Option<()> {
+    let Some(field) = OF_API_KEYS.into_iter().find_map(|key| table.field(key)) else { return Some(()) };
+    field.clashes(format!("this is said of API keys, and {why}"), "no such line");
+    None
+}
+
+/// An auth token opens the whole account, so that it is rotated has to be said twice. It manages itself, and what rekeyd
+/// signs in with must not end with it.
+fn auth_token(table: &Table<'_>, home: &Home, account: Option<&AccountSid>, quiet: bool) -> Option<KeyKind> {
+    of_api_keys(table, "an auth token is none")?;
+    let (Some(account), Some(field)) = (account, table.field("kind")) else {
+        return Some(KeyKind::AuthToken { quiet });
+    };
+    if home.signs {
+        field.clashes(
+            "an account that enforces signed requests takes no auth token",
+            "`kind = \"key-pair\"`, or API keys",
+        );
+    } else if home.by_token && home.admin.as_ref() == Some(account) {
+        let accepts = "a Main key for this account, in `[twilio]` or in the account's table";
+        field.clashes("rekeyd itself signs in with this account's auth token, which would end", accepts);
+    } else if !home.tokens {
+        field.clashes(
+            "the auth token opens the whole account, and webhooks are signed with it",
+            "API keys; or `allow_auth_tokens = true` in `[twilio]`, if nothing else will do",
+        );
+    } else {
+        for doubt in WARNINGS {
+            field.doubt(doubt, "API keys, which do without all this");
+        }
+        return Some(KeyKind::AuthToken { quiet });
+    }
+    None
 }
 
 fn permissions(field: Field<'_>) -> Option<Permissions> {

@@ -2,38 +2,46 @@
 
 use super::reader::{Field, Table};
 use crate::model::document::Members;
+use crate::model::policy::KeyKind;
 use std::collections::BTreeSet;
 
 const API_KEYS: &str = "{ accountSid = \"…\", apiKeySid = \"…\", apiKeySecret = \"…\", rekeyd = \"…\" }";
+const TOKENS: &str = "{ accountSid = \"…\", authToken = \"…\", rekeyd = \"…\" }";
 const KEY_PAIRS: &str = "{ accountSid = \"…\", publicKeySid = \"…\", privateKey = \"…\", rekeyd = \"…\" }";
 
 /// Reads what is said for all credentials, which is said of API keys.
 pub(super) fn of_api_keys(field: Field<'_>) -> Option<Members> {
-    members(field, API_KEYS, ["apiKeySid", "apiKeySecret"], Some(Members::default()))
+    members(field, API_KEYS, Some("apiKeySid"), "apiKeySecret", Some(Members::default()))
 }
 
 /// Reads what is said for one credential; what is left out comes from the defaults. The two members that only a key pair has
 /// have no other default than their own.
-pub(super) fn of_kind(table: &Table<'_>, defaults: Option<&Members>, pairs: bool) -> Option<Members> {
-    let own = Members::of_key_pairs();
-    let of_pairs = |defaults: &Members| Members {
-        account_sid: defaults.account_sid.clone(),
-        stamp: defaults.stamp.clone(),
-        api_key_sid: own.api_key_sid.clone(),
-        api_key_secret: own.api_key_secret.clone(),
+pub(super) fn of_kind(table: &Table<'_>, defaults: Option<&Members>, kind: &KeyKind) -> Option<Members> {
+    let with = |own: Members| {
+        defaults.map(|defaults| Members {
+            account_sid: defaults.account_sid.clone(),
+            stamp: defaults.stamp.clone(),
+            ..own
+        })
     };
-    let (names, accepts, defaults) = match pairs {
-        false => (["apiKeySid", "apiKeySecret"], API_KEYS, defaults.cloned()),
-        true => (["publicKeySid", "privateKey"], KEY_PAIRS, defaults.map(of_pairs)),
+    let (sid, secret, accepts, defaults) = match kind {
+        KeyKind::Standard | KeyKind::Restricted(_) => (Some("apiKeySid"), "apiKeySecret", API_KEYS, defaults.cloned()),
+        KeyKind::KeyPair => (Some("publicKeySid"), "privateKey", KEY_PAIRS, with(Members::of_key_pairs())),
+        KeyKind::AuthToken { .. } => (None, "authToken", TOKENS, with(Members::of_tokens())),
     };
-    table.maybe("members", |field| members(field, accepts, names, defaults.clone()))?.or(defaults)
+    table.maybe("members", |field| members(field, accepts, sid, secret, defaults.clone()))?.or(defaults)
 }
 
-fn members(field: Field<'_>, accepts: &str, names: [&'static str; 2], defaults: Option<Members>) -> Option<Members> {
-    let [sid, secret] = names;
+fn members(
+    field: Field<'_>,
+    accepts: &str,
+    sid: Option<&'static str>,
+    secret: &'static str,
+    defaults: Option<Members>,
+) -> Option<Members> {
     let table = field.table(accepts)?;
     let account_sid = table.maybe("accountSid", member);
-    let api_key_sid = table.maybe(sid, member);
+    let api_key_sid = sid.map_or(Some(None), |sid| table.maybe(sid, member));
     let api_key_secret = table.maybe(secret, member);
     let stamp = table.maybe("rekeyd", member);
     table.finish();
@@ -47,7 +55,7 @@ fn members(field: Field<'_>, accepts: &str, names: [&'static str; 2], defaults: 
     let all = BTreeSet::from([&members.account_sid, &members.api_key_sid, &members.api_key_secret, &members.stamp]);
     let distinct = all.len() == 4;
     if !distinct {
-        field.clashes("two members have the same name: one would overwrite the other", "four names, all different");
+        field.clashes("two members have the same name: one would overwrite the other", "names that are all different");
     }
     distinct.then_some(members)
 }

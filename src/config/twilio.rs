@@ -31,6 +31,8 @@ pub(super) struct Twilio {
     pub base_url: Option<Url>,
     /// The key that manages the others, whatever else is wrong.
     pub root: Option<KeySid>,
+    /// Auth tokens may be rotated.
+    pub tokens: bool,
 }
 
 impl Twilio {
@@ -54,13 +56,14 @@ pub(super) fn twilio(root: &Table<'_>, sinks: &Sinks<'_>) -> Twilio {
     let means = means(&table, sinks, true);
     let root = table.field("main_key_sid").and_then(|field| KeySid::new(field.value().as_str()?).ok());
     let pkcv = pkcv(&table, is_token(&means));
+    let tokens = table.or("allow_auth_tokens", false, |field| field.switch()).unwrap_or_default();
     table.finish();
     let access = || {
         let ((key, secret), pkcv) = (means??, pkcv?);
         let admin = Admin { account: account.clone()?, key, secret, pkcv: pkcv.clone() };
         Some(Access { base_url: base_url.clone()?, admin, pkcv })
     };
-    Twilio { access: access(), account, base_url, root }
+    Twilio { access: access(), account, base_url, root, tokens }
 }
 
 /// Whether all requests to Twilio stay on this machine; none if that is not known.
@@ -76,6 +79,10 @@ pub(super) struct Home {
     pub signs: bool,
     /// The account that what manages the keys belongs to.
     pub admin: Option<AccountSid>,
+    /// Whether that is an auth token for sure.
+    pub by_token: bool,
+    /// Auth tokens may be rotated.
+    pub tokens: bool,
 }
 
 /// The homes of accounts: of those with rules of their own, and of all others.
@@ -90,6 +97,8 @@ impl Homes {
             address: Some(access.base_url.clone()),
             signs: access.pkcv.is_some(),
             admin: Some(access.admin.account.clone()),
+            by_token: is_token(&Some(Some((access.admin.key.clone(), access.admin.secret.clone())))),
+            tokens: twilio.tokens,
         };
         let usual = Home { address: twilio.base_url.clone(), ..twilio.access.as_ref().map(home).unwrap_or_default() };
         Self {
@@ -271,7 +280,7 @@ pub(super) fn public_key_sid(field: Field<'_>) -> Option<PublicKeySid> {
 /// The SID of an API key.
 pub(super) fn key_sid(field: Field<'_>) -> Option<KeySid> {
     field.parse(API_KEY, |text| {
-        let sid = KeySid::new(text).ok().filter(|sid| !sid.is_public_key());
+        let sid = KeySid::new(text).ok().filter(KeySid::is_api_key);
         sid.ok_or("this is not the SID of an API key")
     })
 }

@@ -16,6 +16,7 @@ mod revoke;
 pub mod step;
 pub mod stray;
 pub mod subaccount;
+mod tokens;
 pub mod wave;
 
 use crate::model::document::Seen;

@@ -23,7 +23,10 @@ pub struct Due {
 /// what time brings.
 pub fn due(state: &State, rules: &Rules, now: Timestamp) -> Due {
     let Some(current) = &state.current else {
-        return Due { at: now, reason: if rules.adopt.is_some() { Reason::Adopted } else { Reason::First } };
+        // An account always has an auth token.
+        let adopts = rules.adopt.is_some() || rules.kind.is_token();
+        let reason = if adopts { Reason::Adopted } else { Reason::First };
+        return Due { at: now, reason };
     };
     if current.gone {
         return Due { at: now, reason: Reason::CurrentGone };
@@ -37,7 +40,7 @@ pub fn due(state: &State, rules: &Rules, now: Timestamp) -> Due {
     if added(state, rules).next().is_some() {
         return Due { at: now, reason: Reason::Widened };
     }
-    if current.sid.is_public_key() != (rules.kind == KeyKind::KeyPair) {
+    if !rules.kind.fits(&current.sid) {
         return Due { at: now, reason: Reason::Kind };
     }
     if other_permissions(current, rules) {
@@ -57,7 +60,7 @@ pub fn due(state: &State, rules: &Rules, now: Timestamp) -> Due {
 /// another key are looked at whenever a rotation begins.
 fn other_permissions(current: &Current, rules: &Rules) -> bool {
     match (&rules.kind, &current.permissions) {
-        (KeyKind::Standard | KeyKind::KeyPair, has) => has.is_some(),
+        (KeyKind::Standard | KeyKind::KeyPair | KeyKind::AuthToken { .. }, has) => has.is_some(),
         (KeyKind::Restricted(_), None) => true,
         (KeyKind::Restricted(Allow::LikeKey(_)), Some(_)) => false,
         (KeyKind::Restricted(Allow::These(wanted)), Some(has)) => !same(wanted, has),

@@ -3,9 +3,9 @@
 use super::drift::{self, Drift};
 use super::gate::{gate, main_key};
 use super::ownership::{Ownership, ownership, unsettled_now};
-use super::{FRESH, Step, View, halt, plan, stray, wait, wave};
+use super::{FRESH, Step, View, halt, plan, stray, tokens, wait, wave};
 use crate::model::event::{Event, Intent};
-use crate::model::key::AttemptId;
+use crate::model::key::{AttemptId, KeySid};
 use crate::model::names::Place;
 use crate::model::permission::{Granted, MOST, Permissions};
 use crate::model::policy::{Allow, KeyKind};
@@ -38,6 +38,9 @@ pub(super) fn step(view: &View<'_>) -> Step {
 
 /// Creates that nobody answered: look whether their key has turned up.
 fn unsettled(view: &View<'_>) -> Option<Step> {
+    if view.rules.kind.is_token() {
+        return tokens::lost(view);
+    }
     let young = unsettled_now(view);
     find(view, young)
 }
@@ -61,6 +64,10 @@ pub(super) fn start(view: &View<'_>, reason: Reason) -> Result<Step, Step> {
     gate(view)?;
     if let Some((pause, why)) = view.weather.turn.as_ref().filter(|_| wave::is_ordered(reason)) {
         return Err(wait(*pause, why.clone()));
+    }
+    if view.rules.kind.is_token() {
+        tokens::lost(view).map_or(Ok(()), Err)?;
+        tokens::ended(view)?;
     }
     allowance(view)?;
     // A create whose time is up is looked for once more before the next is sent: its key may have come since the last look.
@@ -94,13 +101,14 @@ pub(super) fn start(view: &View<'_>, reason: Reason) -> Result<Step, Step> {
         grace: view.rules.grace,
         permissions,
         key_pair: view.rules.kind == KeyKind::KeyPair,
+        auth_token: view.rules.kind.is_token(),
     })))
 }
 
 /// What the new key may do, if not everything that ordinary keys may.
 fn permissions(view: &View<'_>) -> Result<Option<Permissions>, Step> {
     let template = match &view.rules.kind {
-        KeyKind::Standard | KeyKind::KeyPair => return Ok(None),
+        KeyKind::Standard | KeyKind::KeyPair | KeyKind::AuthToken { .. } => return Ok(None),
         KeyKind::Restricted(Allow::These(these)) => return Ok(Some(these.clone())),
         KeyKind::Restricted(Allow::LikeKey(template)) => template,
     };
@@ -123,7 +131,8 @@ pub(super) fn superseded(view: &View<'_>, rotation: &Rotation) -> Option<Step> {
         return Some(halt(Halt::SuccessorGone, "the new key was deleted while consumers change over to it"));
     }
     // With that many keys, the pair that exists is written again instead.
-    let room = view.state.alive() < MOST_ALIVE || rotation.spoiled;
+    let most = if view.rules.kind.is_token() { MOST_TOKENS } else { MOST_ALIVE };
+    let room = view.state.alive() < most || rotation.spoiled;
     match (asked, rotation.lost) {
         (true, true) => Some(on_top(view, Reason::CurrentGone)),
         (true, false) if view.state.overwrite && room => Some(on_top(view, Reason::Requested)),
@@ -133,6 +142,8 @@ pub(super) fn superseded(view: &View<'_>, rotation: &Rotation) -> Option<Step> {
 
 /// The most keys of a credential that are alive (S5), but for the need that `on_top` answers.
 const MOST_ALIVE: usize = 3;
+/// The most auth tokens of an account (Twilio docs, "Secondary Auth Token").
+const MOST_TOKENS: usize = 2;
 
 /// So many creates a day may end without anybody knowing which key they made.
 const MOST_UNCLEAR: usize = 2;
@@ -179,6 +190,11 @@ fn allowance(view: &View<'_>) -> Result<(), Step> {
 
 /// The operator names a hand-made key: it must exist, and must not be one that the daemon signs in with.
 fn adopt(view: &View<'_>) -> Result<Step, Step> {
+    if view.rules.kind.is_token() {
+        // What the places hold need not be known: whatever token is the primary one is replaced.
+        let (account, sid) = (view.rules.account.clone(), KeySid::first_token(&view.rules.account));
+        return Ok(Step::Record(Event::Adopted { account, sid, created_at: None }));
+    }
     let Some(sid) = &view.rules.adopt else { return Err(halt(Halt::Guard, "nothing to adopt")) };
     if sid.may_be_among(view.roots) {
         return Err(halt(Halt::Guard, format!("{sid} is a key that rekeyd itself signs in with")));
@@ -193,7 +209,7 @@ fn adopt(view: &View<'_>) -> Result<Step, Step> {
         Some(Some(facts)) => Ok(Step::Record(Event::Adopted {
             account: view.rules.account.clone(),
             sid: sid.clone(),
-            created_at: facts.created_at,
+            created_at: Some(facts.created_at),
         })),
     }
 }

@@ -56,6 +56,9 @@ fn held(view: &View<'_>) -> Option<Step> {
         let detail = format!("its keys belong to another account than {}", view.rules.account);
         return Some(halt(Halt::AccountChanged, detail));
     }
+    if state.has_tokens().is_some_and(|tokens| tokens != view.rules.kind.is_token()) {
+        return Some(halt(Halt::KindChanged, "auth tokens and keys can not take each other's place"));
+    }
     match view.weather.standing {
         Standing::Active => {}
         Standing::Suspended => return Some(wait(view.timing.sweep, "the account is suspended")),
@@ -68,6 +71,9 @@ fn held(view: &View<'_>) -> Option<Step> {
     }
     let refused_for = trouble.at.uptime.since(trouble.first.uptime);
     let trial = matches!(trouble.step, StepName::Prove | StepName::Recall);
+    if trouble.step == StepName::Probe && fault == Fault::Refused {
+        return Some(halt(Halt::PairRefused, trouble.failure.to_string()));
+    }
     if trial && fault == Fault::PairRefused && refused_for > ACCEPTANCE {
         return Some(halt(Halt::PairRefused, trouble.failure.to_string()));
     }
@@ -79,6 +85,9 @@ fn held(view: &View<'_>) -> Option<Step> {
 /// A create of ours was not answered, or a crash lost the answer: its secret is gone for good, so all that is left
 /// to know is whether there is a key to remove.
 fn issuing(view: &View<'_>, rotation: &Rotation) -> Step {
+    if rotation.auth_token {
+        return Step::Record(Event::Unsettled);
+    }
     if let Err(bar) = main_key(view) {
         return bar.into();
     }

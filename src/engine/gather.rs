@@ -29,6 +29,9 @@ impl Engine {
         } else if let Step::Prove(places) = step {
             self.prove(rules, account, work, places).await
         } else if let Step::Fetch(sid) = step {
+            if sid.is_auth_token() {
+                return self.fetch_token(rules, account, work, sid).await;
+            }
             let outcome = self.twilio(account, "fetch", self.ports.issuer.fetch(&account.sid, &sid)).await;
             let facts = self.judge(account, outcome)?;
             self.owner(rules, work, &sid).await?;
@@ -70,7 +73,7 @@ impl Engine {
     }
 
     /// Reads all places at the same time.
-    async fn look(&self, rules: &Rules, work: &mut Work, places: Vec<Place>) -> Result<(), Failure> {
+    pub(super) async fn look(&self, rules: &Rules, work: &mut Work, places: Vec<Place>) -> Result<(), Failure> {
         let names = work.claim.state.names(&rules.members);
         let attempt = staged_attempt(&work.claim.state);
         let reads = places.iter().map(|place| self.read(place, &names, attempt));
@@ -191,6 +194,12 @@ impl Engine {
     async fn probe(&self, rules: &Rules, account: &Account, work: &mut Work) -> Result<(), Failure> {
         let successor = work.claim.state.rotation.as_ref().and_then(|rotation| rotation.successor.clone());
         let (Some(sid), Some((_, secret))) = (successor, &work.held.secret) else { return Ok(()) };
+        if sid.is_auth_token() {
+            let works = self.token_works(account, secret).await;
+            work.held.tally.count(works == Ok(true), self.now().uptime);
+            // Whatever was not answered is asked again; what can not be told is told to people.
+            return works.err().filter(|failure| failure.fault == Fault::Refused).map_or(Ok(()), Err);
+        }
         let probe = self.ports.issuer.probe(&rules.account, &sid, secret, rules.verify_url.as_ref());
         let outcome = self.twilio(account, "probe", probe).await.answer();
         if let Err(failure) = &outcome {

@@ -13,6 +13,7 @@ mod pass;
 mod perform;
 pub mod subaccount;
 mod sweep;
+mod tokens;
 mod weather;
 
 use crate::model::fault::{Fault, Outcome};

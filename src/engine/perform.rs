@@ -5,24 +5,28 @@ use super::Engine;
 use super::account::Account;
 use super::advance::{Lost, NAP, Work, failed};
 use super::gather::at_place;
+use super::tokens;
 use crate::decide::interlock::interlock;
 use crate::decide::{Tally, backoff};
-use crate::model::document::{Pair, Stamp};
+use crate::model::document::{Beside, Pair, Stamp};
 use crate::model::event::Event;
 use crate::model::fault::{Failure, Fault, Outcome};
 use crate::model::key::{AttemptId, KeySid, Label};
 use crate::model::names::{Place, Version};
 use crate::model::policy::Rules;
 use crate::model::reason::StepName;
-use crate::model::rotation::Rotation;
 use crate::model::rule::Rule;
+use crate::model::secret::Secret;
 use crate::ports::{Make, NewKey, Written};
 use std::time::Duration;
 
 /// What the attempt is to make.
-fn make(rotation: &Rotation) -> Make<'_> {
+fn make<'w>(rules: &Rules, work: &'w Work) -> Make<'w> {
+    let state = &work.claim.state;
+    let Some(rotation) = &state.rotation else { return Make::Standard };
     match &rotation.permissions {
         _ if rotation.key_pair => Make::KeyPair,
+        _ if rotation.auth_token => Make::AuthToken { served: tokens::owner(work), quiet: tokens::quiet(rules) },
         None => Make::Standard,
         Some(permissions) => Make::Restricted(permissions),
     }
@@ -41,13 +45,15 @@ impl Engine {
         let label = Label::new(&key, &rules.account, &self.policy.instance, &rules.name, attempt);
         let turn = account.pace.turn().await;
         self.hold(work).await?;
-        let make = work.claim.state.rotation.as_ref().map_or(Make::Standard, make);
-        let create = self.ports.issuer.create(&rules.account, &label, make);
+        let create = self.ports.issuer.create(&rules.account, &label, make(rules, work));
         let outcome = self.twilio_in_turn(account, "create", create).await;
         drop(turn);
         work.changed();
         let certain = matches!(outcome, Outcome::Done(_) | Outcome::NotDone(_));
-        Ok(Some(match self.judge(account, outcome) {
+        // Who makes tokens is not always the Main key.
+        let token = work.claim.state.rotation.as_ref().is_some_and(|rotation| rotation.auth_token);
+        let outcome = if token { outcome.answer() } else { self.judge(account, outcome) };
+        Ok(Some(match outcome {
             Ok(new) => self.received(work, attempt, &label, new).await?,
             Err(failure) if certain => Event::CreateRefused { failure },
             Err(failure) => failed(StepName::Issue, failure),
@@ -92,7 +98,11 @@ impl Engine {
         place: &Place,
         base: &Version,
     ) -> Result<Option<Event>, Lost> {
-        let (Some(sink), Some(pair)) = (self.ports.sinks.get(&place.sink), self.pair(rules, work)) else {
+        let previous = match self.previous_token(rules, work, place).await {
+            Ok(previous) => previous,
+            Err(failure) => return Ok(Some(failed(StepName::Look, failure))),
+        };
+        let (Some(sink), Some(pair)) = (self.ports.sinks.get(&place.sink), self.pair(rules, work, previous)) else {
             return Ok(None);
         };
         let names = work.claim.state.names(&rules.members);
@@ -110,7 +120,7 @@ impl Engine {
     }
 
     /// What is to be published, if it may be.
-    fn pair(&self, rules: &Rules, work: &Work) -> Option<Pair> {
+    fn pair(&self, rules: &Rules, work: &Work, beside: Option<Secret>) -> Option<Pair> {
         let state = &work.claim.state;
         let rotation = state.rotation.as_ref()?;
         let (sid, (attempt, secret)) = (rotation.successor.clone()?, work.held.secret.as_ref()?);
@@ -128,7 +138,7 @@ impl Engine {
                 seq: work.claim.seq,
                 attempt: rotation.attempt,
             },
-            signing: None,
+            beside: beside.map(Beside::Previous),
         })
     }
 
@@ -173,6 +183,9 @@ impl Engine {
             tracing::info!(credential = %rules.name, key = %sid, why = blocked.0, "the delete is not sent; looking again");
             work.changed();
             return Ok(None);
+        }
+        if sid.is_auth_token() {
+            return Ok(self.settle_token(rules, account, work, sid).await);
         }
         let outcome = self.twilio_in_turn(account, "delete", self.ports.issuer.delete(&rules.account, sid)).await;
         work.changed();

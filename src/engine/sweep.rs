@@ -77,7 +77,9 @@ impl Engine {
             Err(failure) => tracing::debug!(account = %account.sid, %failure, "the account's standing was not told"),
         }
         let listing = self.listing(account).await?;
-        let known = self.ports.journal.keys(&account.sid).await?;
+        let mut known = self.ports.journal.keys(&account.sid).await?;
+        // Twilio lists no auth tokens, and shows none by a name.
+        known.retain(|key| !key.sid.is_auth_token());
         self.missing(account, &listing, &known).await?;
         self.strays(account, &listing, &known).await?;
         self.set_breaker(account, Breaker::Unlisted, false);

@@ -5,13 +5,12 @@ mod strays;
 
 use super::event::{Entry, Event};
 use super::fault::Failure;
-use super::key::{AccountSid, KeySid};
+use super::key::KeySid;
 use super::names::{Place, Version};
 use super::reason::{Halt, Reason, StepName};
 use super::rotation::{Current, Halted, Phase, Requested, Rotation, State, Target, Trouble};
 use super::rule::Rule;
 use super::time::Moment;
-use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The event cannot follow on this state; nothing was changed.
@@ -69,7 +68,7 @@ fn fits(state: &mut State, entry: &Entry) -> Option<()> {
     let at = entry.at;
     (state.halted.is_none() || entry.event.passes_a_halt()).then_some(())?;
     match &entry.event {
-        Event::Adopted { account, sid, created_at } => adopted(state, account, sid, *created_at, at),
+        Event::Adopted { account, sid, created_at } => issue::adopted(state, account, sid, *created_at, at),
         Event::Requested { by } => requested(state, by, at),
         Event::Intended(intent) => issue::intended(state, intent, at),
         Event::CreateRefused { failure } => issue::create_refused(state, failure, at),
@@ -97,7 +96,7 @@ fn fits(state: &mut State, entry: &Entry) -> Option<()> {
         Event::Fencing { attempt, versions } => strays::fencing(state, *attempt, versions),
         Event::Fenced { attempt, place, from, to } => strays::fenced(state, *attempt, place, from, to),
         Event::Revived { attempt } => strays::revived(state, *attempt, at),
-        Event::Removed { sid } => strays::removed(state, sid),
+        Event::Removed { sid } => strays::removed(state, sid, at),
         Event::Missing { sid } => missing(state, sid, at),
         Event::Failed { step, failure } => {
             failed(state, *step, failure, at);
@@ -118,23 +117,6 @@ fn enter(rotation: &mut Rotation, phase: Phase, at: Moment) {
         rotation.phase = phase;
         rotation.since = at;
     }
-}
-
-fn adopted(state: &mut State, account: &AccountSid, sid: &KeySid, created_at: Timestamp, at: Moment) -> Option<()> {
-    let idle = state.current.is_none() && state.rotation.is_none();
-    idle.then_some(())?;
-    state.account = Some(account.clone());
-    state.current = Some(Current {
-        sid: sid.clone(),
-        attempt: None,
-        created_at: Some(created_at),
-        since: at.wall,
-        places: BTreeMap::new(),
-        members: super::document::Members::default(),
-        gone: false,
-        permissions: None,
-    });
-    Some(())
 }
 
 fn requested(state: &mut State, by: &str, at: Moment) -> Option<()> {
@@ -195,6 +177,7 @@ fn widened(state: &mut State, bases: &BTreeMap<Place, Version>, at: Moment) -> O
             grace: std::time::Duration::ZERO,
             permissions: current.permissions.clone(),
             key_pair: current.sid.is_public_key(),
+            auth_token: current.sid.is_auth_token(),
             condemned: None,
         });
     }
@@ -269,6 +252,7 @@ fn revoked(state: &mut State, sid: &KeySid, at: Moment) -> Option<()> {
     if !ours {
         state.vanished.insert(sid.clone());
     }
+    state.token_ended = sid.is_auth_token().then_some(at).or(state.token_ended);
     Some(())
 }
 

@@ -4,8 +4,9 @@
 //! unless the policy renames them, and one more, the stamp, that says who wrote it and from which journal entry.
 //! Members that people added are kept.
 
-use super::key::{AccountSid, AttemptId, KeySid, PublicKeySid};
+use super::key::{AccountSid, AttemptId, KeySid};
 use super::names::{CredentialName, Instance, Version};
+pub use super::pair::{Beside, Pair, Signing};
 use super::secret::Secret;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -16,9 +17,9 @@ use std::fmt;
 pub struct Members {
     /// The account that owns the key.
     pub account_sid: String,
-    /// The key's SID.
+    /// The key's SID; empty for auth tokens, which have none: the stamp tells which attempt made one.
     pub api_key_sid: String,
-    /// The key's secret, or the private key of a key pair in PEM (PKCS #8, RFC 5958).
+    /// The key's secret, or the private key of a key pair in PEM (PKCS #8, RFC 5958), or an auth token.
     pub api_key_secret: String,
     /// The stamp.
     pub stamp: String,
@@ -41,8 +42,26 @@ impl Members {
         Self { api_key_sid: "publicKeySid".into(), api_key_secret: "privateKey".into(), ..Self::default() }
     }
 
+    /// What the members of an auth token are called, unless the policy renames them: as in AWS's secret type
+    /// `TwilioAuthToken`.
+    pub fn of_tokens() -> Self {
+        Self { api_key_sid: String::new(), api_key_secret: "authToken".into(), ..Self::default() }
+    }
+
     fn all(&self) -> [&str; 4] {
         [&self.account_sid, &self.api_key_sid, &self.api_key_secret, &self.stamp]
+    }
+
+    /// The key that an object names, or that its stamp does.
+    fn named(&self, object: &Map<String, Value>) -> Option<Result<KeySid, ()>> {
+        let text = |member: &str| object.get(member).and_then(Value::as_str);
+        if !self.api_key_sid.is_empty() {
+            return text(&self.api_key_sid).map(|sid| KeySid::new(sid).map_err(drop));
+        }
+        text(&self.api_key_secret)?;
+        let made = text(&self.stamp).and_then(Stamp::parse).map(|stamp| KeySid::of_token(stamp.attempt));
+        let before = || text(&self.account_sid).and_then(|account| AccountSid::new(account).ok());
+        Some(made.or_else(|| before().map(|account| KeySid::first_token(&account))).ok_or(()))
     }
 }
 
@@ -85,47 +104,6 @@ impl Stamp {
             attempt: AttemptId(parts.next()?.parse().ok()?),
         };
         parts.next().is_none().then_some(stamp)
-    }
-}
-
-/// A key with its secret and its stamp: what is written to a place.
-pub struct Pair {
-    /// The account that owns the key.
-    pub account: AccountSid,
-    /// The key.
-    pub sid: KeySid,
-    /// Its secret.
-    pub secret: Secret,
-    /// Who writes it.
-    pub stamp: Stamp,
-    /// What its requests are signed with, where that is published beside it.
-    pub signing: Option<Signing>,
-}
-
-impl Pair {
-    /// Every secret in it: what must not be in what is said of a failure.
-    pub fn secrets(&self) -> Vec<&Secret> {
-        let private = self.signing.as_ref().map(|signing| &signing.private_key);
-        [&self.secret].into_iter().chain(private).collect()
-    }
-}
-
-/// A public key that Twilio knows, and its private half.
-pub struct Signing {
-    /// The public key.
-    pub public_key: PublicKeySid,
-    /// Its private half, in PEM.
-    pub private_key: Secret,
-}
-
-impl Signing {
-    /// What the member of the private half is called. Whoever reads it says so in [`Members::api_key_secret`].
-    pub const PRIVATE_KEY: &str = "privateKey";
-    const PUBLIC_KEY: &str = "publicKeySid";
-
-    /// A second copy, for another sink.
-    pub fn duplicate(&self) -> Self {
-        Self { public_key: self.public_key.clone(), private_key: self.private_key.duplicate() }
     }
 }
 
@@ -183,12 +161,12 @@ pub fn read(object: &Map<String, Value>, names: &Names) -> (Content, Option<Secr
 fn read_as(object: &Map<String, Value>, members: &Members) -> (Content, Option<Secret>) {
     let text = |member: &str| object.get(member).and_then(Value::as_str);
     let stamp = text(&members.stamp);
-    let Some(sid) = text(&members.api_key_sid) else {
+    let Some(sid) = members.named(object) else {
         let only_stamp = object.len() == 1 && stamp.is_some_and(|s| s.starts_with(RESERVED));
         let blank = object.is_empty() || only_stamp;
         return (if blank { Content::Blank } else { Content::Foreign }, None);
     };
-    let Ok(sid) = KeySid::new(sid) else { return (Content::Foreign, None) };
+    let Ok(sid) = sid else { return (Content::Foreign, None) };
     let secret = text(&members.api_key_secret).filter(|secret| !secret.is_empty());
     let secret = secret.map(|secret| Secret::new(secret.to_owned()));
     (Content::Pair { sid, stamp: stamp.and_then(Stamp::parse) }, secret)
@@ -201,12 +179,13 @@ pub fn write(object: &mut Map<String, Value>, names: &Names, pair: &Pair) {
     }
     let mut put = |member: &str, value: String| object.insert(member.to_owned(), Value::String(value));
     put(&names.now.account_sid, pair.account.to_string());
-    put(&names.now.api_key_sid, pair.sid.to_string());
+    if !names.now.api_key_sid.is_empty() {
+        put(&names.now.api_key_sid, pair.sid.to_string());
+    }
     put(&names.now.api_key_secret, pair.secret.expose().to_owned());
     put(&names.now.stamp, pair.stamp.to_string());
-    if let Some(signing) = &pair.signing {
-        put(Signing::PUBLIC_KEY, signing.public_key.to_string());
-        put(Signing::PRIVATE_KEY, signing.private_key.expose().to_owned());
+    for (member, value) in pair.beside.iter().flat_map(Beside::members) {
+        put(member, value.to_owned());
     }
 }
 
@@ -218,6 +197,7 @@ pub fn reservation(names: &Names, attempt: AttemptId) -> Map<String, Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::key::PublicKeySid;
     use serde_json::json;
     use uuid::Uuid;
 
@@ -236,7 +216,7 @@ mod tests {
                 seq: 12,
                 attempt: AttemptId(Uuid::from_u128(5)),
             },
-            signing: None,
+            beside: None,
         }
     }
 
@@ -255,7 +235,7 @@ mod tests {
         let public_key = PublicKeySid::new("CR00000000000000000000000000000001").unwrap();
         let signing = Signing { public_key, private_key: Secret::new("pem".into()) };
         let mut there = Map::new();
-        write(&mut there, &Names::default(), &Pair { signing: Some(signing), ..pair() });
+        write(&mut there, &Names::default(), &Pair { beside: Some(Beside::Signing(signing)), ..pair() });
         assert_eq!(
             (&there["publicKeySid"], &there["privateKey"]),
             (&json!("CR00000000000000000000000000000001"), &json!("pem"))
@@ -289,6 +269,30 @@ mod tests {
         write(&mut there, &names, &pair());
         assert!(!there.contains_key("apiKeySid"));
         assert_eq!(there["TWILIO_API_KEY"], pair().sid.as_str());
+    }
+
+    #[test]
+    fn an_auth_token_is_called_by_the_attempt_in_its_stamp_or_by_its_account() {
+        let names = Names { now: Members::of_tokens(), before: Vec::new() };
+        let by_hand = object(json!({"accountSid": pair().account.as_str(), "authToken": "old", "theirs": 1}));
+        let (content, token) = read(&by_hand, &names);
+        assert_eq!(content, Content::Pair { sid: KeySid::first_token(&pair().account), stamp: None });
+        assert_eq!(token.unwrap().expose(), "old");
+
+        let mut there = by_hand;
+        let made = KeySid::of_token(pair().stamp.attempt);
+        let beside = Some(Beside::Previous(Secret::new("old".into())));
+        write(&mut there, &names, &Pair { sid: made.clone(), beside, ..pair() });
+        assert_eq!(read(&there, &names).0, Content::Pair { sid: made, stamp: Some(pair().stamp) });
+        assert_eq!(
+            there.keys().collect::<Vec<_>>(),
+            ["accountSid", "authToken", "previousAuthToken", "rekeyd", "theirs"]
+        );
+        for foreign in [json!({"accountSid": pair().account.as_str()}), json!({"authToken": "of nobody"})] {
+            assert_eq!(read(&object(foreign.clone()), &names).0, Content::Foreign, "{foreign}");
+        }
+        let reserved = reservation(&names, AttemptId(Uuid::from_u128(5)));
+        assert_eq!(read(&reserved, &names).0, Content::Blank);
     }
 
     #[test]

@@ -34,8 +34,8 @@ pub enum Event {
         account: AccountSid,
         /// The key.
         sid: KeySid,
-        /// When Twilio made it.
-        created_at: Timestamp,
+        /// When Twilio made it; of an auth token nobody knows.
+        created_at: Option<Timestamp>,
     },
     /// An operator asked for a rotation.
     Requested {
@@ -211,6 +211,9 @@ pub struct Intent {
     /// Whether it is a key pair.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub key_pair: bool,
+    /// Whether it is an auth token.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub auth_token: bool,
 }
 
 /// What the decision to delete a key rests on (protocol, b.7).

@@ -11,6 +11,8 @@ use uuid::Uuid;
 
 const API_KEY: &str = "SK";
 const PUBLIC_KEY: &str = "CR";
+/// Not a prefix of Twilio's: auth tokens have no SIDs there, so each is called by the attempt that made it.
+const AUTH_TOKEN: &str = "AT";
 
 name!(
     /// A Twilio account or subaccount.
@@ -20,9 +22,9 @@ name!(
 );
 
 name!(
-    /// A key of Twilio's that is rotated: an API key, or the public key of a key pair.
+    /// What is rotated: an API key, the public key of a key pair, or an auth token.
     KeySid,
-    |text| sid(text, API_KEY) || sid(text, PUBLIC_KEY),
+    |text| sid(text, API_KEY) || sid(text, PUBLIC_KEY) || sid(text, AUTH_TOKEN),
     "SK, or CR for a public key, and 32 hexadecimal digits"
 );
 
@@ -45,6 +47,26 @@ impl KeySid {
     /// is nowhere promised, so where the Main key is at stake the letters do not count.
     pub fn may_be(&self, other: &Self) -> bool {
         self.as_str().eq_ignore_ascii_case(other.as_str())
+    }
+
+    /// The auth token that this attempt made.
+    pub fn of_token(attempt: AttemptId) -> Self {
+        Self(format!("{AUTH_TOKEN}{}", attempt.0.simple()).into())
+    }
+
+    /// The auth token that an account had before rekeyd made one.
+    pub fn first_token(account: &AccountSid) -> Self {
+        Self(format!("{AUTH_TOKEN}{}", &account.as_str()[2..]).into())
+    }
+
+    /// Whether it is an API key.
+    pub fn is_api_key(&self) -> bool {
+        self.as_str().starts_with(API_KEY)
+    }
+
+    /// Whether it is an auth token.
+    pub fn is_auth_token(&self) -> bool {
+        self.as_str().starts_with(AUTH_TOKEN)
     }
 
     /// Whether it is the public key of a key pair.

@@ -12,6 +12,27 @@ pub enum KeyKind {
     Restricted(Allow),
     /// Pairs of a private key that signs requests and a public key that Twilio checks them with.
     KeyPair,
+    /// The account's auth token.
+    AuthToken {
+        /// Twilio is asked not to write to the account's owners and administrators about each change.
+        quiet: bool,
+    },
+}
+
+impl KeyKind {
+    /// Whether this can be a key of it.
+    pub fn fits(&self, sid: &KeySid) -> bool {
+        match self {
+            KeyKind::Standard | KeyKind::Restricted(_) => sid.is_api_key(),
+            KeyKind::KeyPair => sid.is_public_key(),
+            KeyKind::AuthToken { .. } => sid.is_auth_token(),
+        }
+    }
+
+    /// Whether it is the account's auth token.
+    pub fn is_token(&self) -> bool {
+        matches!(self, KeyKind::AuthToken { .. })
+    }
 }
 
 /// What a Restricted key may do.

@@ -135,6 +135,8 @@ pub enum Halt {
     SinkRemoved,
     /// The policy names another account than the one the keys belong to.
     AccountChanged,
+    /// The policy wants auth tokens where there were keys, or the other way round.
+    KindChanged,
     /// The key to adopt does not exist.
     AdoptMissing,
     /// The key to adopt is another credential's.
@@ -149,7 +151,7 @@ pub enum Halt {
 
 impl Halt {
     /// Every halt, for metrics.
-    pub const ALL: [Halt; 13] = [
+    pub const ALL: [Halt; 14] = [
         Halt::Drift,
         Halt::ForeignContent,
         Halt::PlaceGone,
@@ -158,6 +160,7 @@ impl Halt {
         Halt::SuccessorGone,
         Halt::SinkRemoved,
         Halt::AccountChanged,
+        Halt::KindChanged,
         Halt::AdoptMissing,
         Halt::AdoptTaken,
         Halt::NoTemplate,
@@ -176,6 +179,7 @@ impl Halt {
             Halt::SuccessorGone => "successor_gone",
             Halt::SinkRemoved => "sink_removed",
             Halt::AccountChanged => "account_changed",
+            Halt::KindChanged => "kind_changed",
             Halt::AdoptMissing => "adopt_missing",
             Halt::AdoptTaken => "adopt_taken",
             Halt::NoTemplate => "no_template",
@@ -204,6 +208,7 @@ impl Halt {
                 "put the sink back into the policy, or, when nothing reads it any more, `rekeyd resume NAME --forget SINK:PATH`"
             }
             Halt::AccountChanged => "use a new credential name for another account",
+            Halt::KindChanged => "use a new credential name for the auth token",
             Halt::AdoptMissing | Halt::AdoptTaken => {
                 "correct `adopt` in the policy, restart and run `rekeyd resume NAME`"
             }

@@ -5,6 +5,7 @@ use super::fault::Failure;
 use super::key::{AccountSid, AttemptId, KeySid};
 use super::names::{Place, Version};
 use super::permission::Permissions;
+pub use super::phase::Phase;
 use super::reason::{Cause, Halt, Reason, StepName};
 use super::rule::Rule;
 pub use super::spent::{DAY, HOUR, Spent};
@@ -48,6 +49,10 @@ pub struct State {
     pub vanished: BTreeSet<KeySid>,
     /// When keys were asked for and when deletes were decided, within the last day.
     pub spent: Spent,
+    /// When Twilio was last told to end an auth token of ours. Such a request names none: one that is still on its way
+    /// would hit the next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_ended: Option<Moment>,
     /// Rotations completed.
     pub completed: u64,
 }
@@ -117,6 +122,9 @@ pub struct Rotation {
     /// Whether the successor is a key pair.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub key_pair: bool,
+    /// Whether the successor is an auth token.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub auth_token: bool,
     /// The predecessor whose deletion was decided.
     pub condemned: Option<KeySid>,
 }
@@ -130,42 +138,6 @@ pub struct Target {
     pub asked: bool,
     /// The version that our write made.
     pub written: Option<Version>,
-}
-
-/// How far a rotation is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Phase {
-    /// A create may be under way.
-    Issuing,
-    /// The new key exists and is being proven.
-    Verifying,
-    /// The new pair is being written to the sinks.
-    Publishing,
-    /// Every sink is read back and what it serves is tried.
-    Confirming,
-    /// Old and new key both work; consumers change over.
-    Grace,
-    /// The deletion of an old key was decided.
-    Revoking,
-}
-
-impl Phase {
-    /// Every phase, in order.
-    pub const ALL: [Phase; 6] =
-        [Phase::Issuing, Phase::Verifying, Phase::Publishing, Phase::Confirming, Phase::Grace, Phase::Revoking];
-
-    /// The word used in metrics, logs and `status`.
-    pub fn word(self) -> &'static str {
-        match self {
-            Phase::Issuing => "issuing",
-            Phase::Verifying => "verifying",
-            Phase::Publishing => "publishing",
-            Phase::Confirming => "confirming",
-            Phase::Grace => "grace",
-            Phase::Revoking => "revoking",
-        }
-    }
 }
 
 /// A key of ours that no rotation can use: its secret is lost, or it was given up.
@@ -270,6 +242,12 @@ impl State {
         "abandoning",
         "halted",
     ];
+
+    /// Whether its keys are the account's auth tokens; none if it never had a key.
+    pub fn has_tokens(&self) -> Option<bool> {
+        let current = self.current.as_ref().map(|current| current.sid.is_auth_token());
+        current.or(self.rotation.as_ref().map(|rotation| rotation.auth_token))
+    }
 
     /// Every key that is ours and may be alive, the current one included.
     pub fn keys(&self) -> impl Iterator<Item = &KeySid> {

@@ -162,6 +162,7 @@ fn intended(n: u32, base: &str) -> Event {
         grace: Duration::from_secs(3600),
         permissions: None,
         key_pair: false,
+        auth_token: false,
     }))
 }
 

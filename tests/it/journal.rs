@@ -51,6 +51,7 @@ fn intended(n: u128) -> Event {
         grace: Duration::from_secs(3600),
         permissions: None,
         key_pair: false,
+        auth_token: false,
     }))
 }
 

@@ -24,6 +24,7 @@ mod sinks;
 mod subaccount;
 mod support;
 mod table;
+mod tokens;
 mod torture;
 mod twilio;
 mod waves;

@@ -8,10 +8,13 @@ use crate::life::HOUR;
 use crate::support::counted::counted;
 use crate::support::dice::Dice;
 use crate::support::world::{Daemon, Fate, World};
+use rekeyd::model::document::Members;
 use rekeyd::model::names::{CredentialName, Place, SinkName};
 use rekeyd::model::permission::{Permission, Permissions};
 use rekeyd::model::policy::{Allow, KeyKind, Policy, SinkPolicy};
+use rekeyd::model::reason::Halt;
 use rekeyd::ports::Ask;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -127,10 +130,18 @@ async fn odd_things(world: &World, oddity: Oddity, dice: &mut Dice) {
 }
 
 /// In one schedule of five the keys are Restricted ones, and in every second of those Twilio lets the first do more than
-/// was asked for. In another of five they are key pairs.
+/// was asked for. In another of five they are key pairs, and in another the auth tokens of the account, which the places
+/// serve already or not.
 fn of_a_kind(seed: u64, world: &World, policy: &mut Policy) {
     if seed % 5 == 1 {
         policy.credentials.values_mut().for_each(|rules| rules.kind = KeyKind::KeyPair);
+    }
+    if of_tokens(seed) {
+        for rules in policy.credentials.values_mut() {
+            (rules.kind, rules.members) = (KeyKind::AuthToken { quiet: true }, Members::of_tokens());
+            let serving = seed % 10 == 2;
+            world.truth(|truth| truth.with_token(if serving { &rules.places } else { &[] }, !serving));
+        }
     }
     if seed % 5 != 3 {
         return;
@@ -142,6 +153,19 @@ fn of_a_kind(seed: u64, world: &World, policy: &mut Policy) {
         rules.kind = KeyKind::Restricted(Allow::These(allow.clone()));
     }
     world.truth(|truth| (truth.wanted, truth.widened) = (Some(allow), u32::from(seed % 10 == 3)));
+}
+
+fn of_tokens(seed: u64) -> bool {
+    seed % 5 == 2
+}
+
+/// A create that was delivered twice ends with a token that nobody can tell from a person's: people see to it.
+fn people_look_after_tokens(daemon: &Daemon) {
+    let state = daemon.state("billing");
+    if state.halted.is_some_and(|halted| halted.halt == Halt::CreateRefused) {
+        daemon.world.truth(|truth| truth.human_discards());
+        daemon.ask("billing", Ask::Resume { overwrite: false, forget: BTreeSet::new() });
+    }
 }
 
 /// Plays one schedule; the daemon at the end of it, how many faults there were, and what the clocks did.
@@ -156,6 +180,9 @@ async fn schedule(seed: u64) -> (Daemon, u64, Clocks) {
         Oddity::ListHides,
         Oddity::CreatesCrawl,
     ]);
+    // Nobody can copy a token together with its name, for it has none at Twilio.
+    let copied = matches!(oddity, Oddity::Copies | Oddity::LateCopy);
+    let oddity = if copied && of_tokens(seed) { Oddity::None } else { oddity };
     let mut policy = any_policy(&mut dice);
     if matches!(oddity, Oddity::ListHides) {
         policy.timing.sweep = HOUR / 4;
@@ -192,6 +219,7 @@ async fn schedule(seed: u64) -> (Daemon, u64, Clocks) {
                             () = &mut wrong => {}
                 () = &mut odd => {}
                         }
+            people_look_after_tokens(&daemon);
             if world.faults_left() == 0 {
                 break;
             }
@@ -201,6 +229,7 @@ async fn schedule(seed: u64) -> (Daemon, u64, Clocks) {
     }
     let happened = u64::from(faults - world.faults_left());
     world.calm();
+    people_look_after_tokens(&daemon);
     // Long enough for what is left over to be found, and for one more rotation to come to its end.
     for _ in 0..3 {
         daemon.live(20 * HOUR).await;

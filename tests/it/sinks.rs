@@ -47,7 +47,7 @@ pub(crate) fn pair(number: u64) -> Pair {
             seq: number,
             attempt: attempt(),
         },
-        signing: None,
+        beside: None,
     }
 }
 

@@ -53,6 +53,7 @@ fn intended(n: u128) -> Event {
         grace: Duration::from_secs(3600),
         permissions: None,
         key_pair: false,
+        auth_token: false,
     }))
 }
 
@@ -104,7 +105,7 @@ fn events() -> Vec<Event> {
     let failure = Failure { fault: Fault::Timeout, detail: "no answer".into() };
     let account = AccountSid::new(&format!("AC{:032x}", 1)).unwrap();
     let mut events = vec![
-        Event::Adopted { account, sid: sid(9), created_at: Timestamp::UNIX_EPOCH },
+        Event::Adopted { account, sid: sid(9), created_at: Some(Timestamp::UNIX_EPOCH) },
         Event::Requested { by: "ada".into() },
     ];
     events.extend(rotation(2));

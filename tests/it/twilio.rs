@@ -7,6 +7,7 @@ mod keys;
 mod pairs_and_accounts;
 mod requests;
 mod signed;
+mod tokens;
 
 use crate::support::wire::{Act, Wire};
 use futures_util::future::join_all;

@@ -43,15 +43,12 @@ impl Found {
         if written.account_sid != *account {
             return Err(AdminError::Account);
         }
-        let (key, secret) = match (
-            written.admin_key_sid.filter(|sid| !sid.is_public_key()),
-            written.admin_key_secret,
-            written.auth_token,
-        ) {
-            (Some(key), Some(secret), None) => (Some(key), secret),
-            (None, None, Some(token)) => (None, token),
-            _ => return Err(AdminError::Form),
-        };
+        let (key, secret) =
+            match (written.admin_key_sid.filter(KeySid::is_api_key), written.admin_key_secret, written.auth_token) {
+                (Some(key), Some(secret), None) => (Some(key), secret),
+                (None, None, Some(token)) => (None, token),
+                _ => return Err(AdminError::Form),
+            };
         let secret = Some(secret).filter(usable).ok_or(AdminError::Form)?;
         Ok(Self { key, secret: Secret::new(secret.to_owned()) })
     }

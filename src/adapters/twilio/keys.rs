@@ -76,8 +76,8 @@ impl TwilioClient {
         if key.friendly_name.as_deref() != Some(label) {
             return Err(answer.malformed("the new key has another name than was asked for"));
         }
-        if key.sid.is_public_key() {
-            return Err(answer.malformed("the new key is said to be a public key"));
+        if !key.sid.is_api_key() {
+            return Err(answer.malformed("the new key is said to be no API key"));
         }
         if key.sid.may_be_among(self.roots.keys()) {
             return Err(answer.malformed("the new key is said to be the Main key"));

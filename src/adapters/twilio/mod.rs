@@ -7,6 +7,7 @@
 mod accounts;
 mod admin;
 mod answer;
+mod auth_tokens;
 mod call;
 mod key_pair;
 mod keys;
@@ -26,7 +27,7 @@ use crate::model::key::{AccountSid, KeyFacts, KeySid, Label};
 use crate::model::permission::Granted;
 use crate::model::policy::TwilioPolicy;
 use crate::model::secret::Secret;
-use crate::ports::{Clock, Issuer, Make, NewKey, Standing, Verdict};
+use crate::ports::{Clock, Issuer, Make, NewKey, Standing, TokenPlace, Tokens, Verdict};
 use async_trait::async_trait;
 use jiff::Timestamp;
 pub use key_pair::key_pair;
@@ -105,13 +106,29 @@ impl TwilioClient {
 }
 
 #[async_trait]
+impl Tokens for TwilioClient {
+    async fn token_place(&self, account: &AccountSid, token: &Secret) -> Outcome<TokenPlace> {
+        http::outcome(self.place_of_token(account, token).await)
+    }
+
+    async fn promote(&self, account: &AccountSid, token: &Secret, quiet: bool) -> Outcome<()> {
+        http::outcome(self.promote_token(account, token, quiet).await)
+    }
+
+    async fn discard(&self, account: &AccountSid, served: Option<&Secret>, quiet: bool) -> Outcome<()> {
+        http::outcome(self.discard_token(account, served, quiet).await)
+    }
+}
+
+#[async_trait]
 impl Issuer for TwilioClient {
     async fn create(&self, account: &AccountSid, label: &Label, make: Make<'_>) -> Outcome<NewKey> {
-        let label = label.to_string();
+        let name = label.to_string();
         http::outcome(match make {
-            Make::Standard => self.create_key(account, &label).await,
-            Make::Restricted(permissions) => self.create_restricted_key(account, &label, permissions).await,
-            Make::KeyPair => self.create_key_pair(account, &label).await,
+            Make::Standard => self.create_key(account, &name).await,
+            Make::Restricted(permissions) => self.create_restricted_key(account, &name, permissions).await,
+            Make::KeyPair => self.create_key_pair(account, &name).await,
+            Make::AuthToken { served, quiet } => self.create_token(account, label, served, quiet).await,
         })
     }
 
@@ -125,6 +142,7 @@ impl Issuer for TwilioClient {
 
     async fn fetch(&self, account: &AccountSid, sid: &KeySid) -> Outcome<Option<KeyFacts>> {
         http::outcome(match sid.is_public_key() {
+            _ if sid.is_auth_token() => Err(auth_tokens::nameless()),
             false => self.fetch_key(account, sid).await,
             true => self.fetch_public_key(account, sid).await,
         })
@@ -132,6 +150,7 @@ impl Issuer for TwilioClient {
 
     async fn delete(&self, account: &AccountSid, sid: &KeySid) -> Outcome<()> {
         http::outcome(match sid.is_public_key() {
+            _ if sid.is_auth_token() => Err(auth_tokens::nameless()),
             false => self.delete_key(account, sid).await,
             true => self.delete_public_key(account, sid).await,
         })
@@ -140,6 +159,9 @@ impl Issuer for TwilioClient {
     async fn probe(&self, account: &AccountSid, sid: &KeySid, secret: &Secret, at: Option<&Url>) -> Outcome<Verdict> {
         if sid.is_public_key() {
             return http::outcome(self.probe_key_pair(account, sid, secret).await);
+        }
+        if sid.is_auth_token() {
+            return http::outcome(self.probe_pair(account, auth_tokens::token_of(account, secret)).await);
         }
         let pair = self.reach(account).consumer(account, sid, secret);
         http::outcome(match at {

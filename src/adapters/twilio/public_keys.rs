@@ -23,7 +23,7 @@ use serde::{Deserialize, Deserializer, de};
 use std::collections::BTreeMap;
 use url::Url;
 
-const PRODUCT: &str = "accounts";
+pub(super) const PRODUCT: &str = "accounts";
 const PATH: [&str; 3] = ["v1", "Credentials", "PublicKeys"];
 
 /// Twilio does not know the public key, or can not read it, or the signature is none of its (Twilio docs, errors 70153, 70154
@@ -55,7 +55,7 @@ pub(super) struct Meta {
 }
 
 /// Twilio's document says ISO 8601 by its form and RFC 2822 in words.
-fn date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+pub(super) fn date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
     let text = String::deserialize(deserializer)?;
     text.parse().ok().or_else(|| parse_date(&text)).ok_or_else(|| de::Error::custom("not a date"))
 }

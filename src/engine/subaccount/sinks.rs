@@ -1,7 +1,7 @@
 //! The sinks' part: what is there is read, fenced, written and read back.
 
 use super::{Foundation, PAUSE, Stopped, failed, nothing};
-use crate::model::document::{Content, Members, Names, Pair, Seen, Signing, Stamp};
+use crate::model::document::{Beside, Content, Members, Names, Pair, Seen, Signing, Stamp};
 use crate::model::fault::Outcome;
 use crate::model::fleet::{ACCOUNT_NAME, ACCOUNT_SID};
 use crate::model::key::AttemptId;
@@ -151,7 +151,10 @@ impl Foundation<'_> {
             sid: seed.key.clone(),
             secret: seed.secret.duplicate(),
             stamp: Stamp { instance, credential, seq: self.seq, attempt },
-            signing: Some(Signing { public_key: seed.public_key.clone(), private_key: seed.private_key.duplicate() }),
+            beside: Some(Beside::Signing(Signing {
+                public_key: seed.public_key.clone(),
+                private_key: seed.private_key.duplicate(),
+            })),
         })
     }
 }

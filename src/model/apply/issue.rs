@@ -1,14 +1,39 @@
 //! The beginning of a rotation: the decision to create a key, and what came of it.
 
 use super::{enter, failed, in_phase, target};
+use crate::model::document::Members;
 use crate::model::event::Intent;
 use crate::model::fault::Failure;
-use crate::model::key::KeySid;
+use crate::model::key::{AccountSid, KeySid};
 use crate::model::reason::StepName;
-use crate::model::rotation::{DAY, Phase, Rotation, State, Unsettled};
+use crate::model::rotation::{Current, DAY, Phase, Rotation, State, Unsettled};
 use crate::model::time::Moment;
 use jiff::Timestamp;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A key that was there before, to be replaced.
+pub(super) fn adopted(
+    state: &mut State,
+    account: &AccountSid,
+    sid: &KeySid,
+    created_at: Option<Timestamp>,
+    at: Moment,
+) -> Option<()> {
+    let idle = state.current.is_none() && state.rotation.is_none();
+    idle.then_some(())?;
+    state.account = Some(account.clone());
+    state.current = Some(Current {
+        sid: sid.clone(),
+        attempt: None,
+        created_at,
+        since: at.wall,
+        places: BTreeMap::new(),
+        members: Members::default(),
+        gone: false,
+        permissions: None,
+    });
+    Some(())
+}
 
 /// A new rotation starts from rest, or on top of one whose new key can not serve (its keys are then revoked with the rest).
 pub(super) fn intended(state: &mut State, intent: &Intent, at: Moment) -> Option<()> {
@@ -55,6 +80,7 @@ pub(super) fn intended(state: &mut State, intent: &Intent, at: Moment) -> Option
         grace: intent.grace,
         permissions: intent.permissions.clone(),
         key_pair: intent.key_pair,
+        auth_token: intent.auth_token,
         condemned: None,
     });
     Some(())

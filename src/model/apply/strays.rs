@@ -95,8 +95,9 @@ pub(super) fn fenced(state: &mut State, attempt: AttemptId, place: &Place, from:
     Some(())
 }
 
-pub(super) fn removed(state: &mut State, sid: &KeySid) -> Option<()> {
+pub(super) fn removed(state: &mut State, sid: &KeySid, at: Moment) -> Option<()> {
     let before = state.strays.len();
     state.strays.retain(|stray| &stray.sid != sid);
+    state.token_ended = sid.is_auth_token().then_some(at).or(state.token_ended);
     (state.strays.len() < before).then_some(())
 }

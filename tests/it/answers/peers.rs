@@ -94,7 +94,7 @@ fn pair() -> Pair {
             seq: 7,
             attempt: attempt(),
         },
-        signing: None,
+        beside: None,
     }
 }
 

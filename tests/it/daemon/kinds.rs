@@ -187,6 +187,53 @@ impl Rig {
     }
 }
 
+impl Rig {
+    /// The token that every place serves, and the one before it.
+    async fn served_token(&self) -> (String, Option<String>) {
+        let served = self.served("billing-sms").await;
+        let tokens = |value: &Option<Value>| {
+            let text = |member: &str| value.as_ref().unwrap()[member].as_str().map(str::to_owned);
+            (text("authToken").unwrap(), text("previousAuthToken"))
+        };
+        let all: BTreeSet<_> = served.values().map(tokens).collect();
+        assert_eq!(all.len(), 1, "it is served differently");
+        all.into_iter().next().unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_auth_token_is_rotated_by_itself_and_the_old_one_stands_beside_it_until_it_ends() {
+    let rig = Rig::new(&["billing-sms"], QUICK).await;
+    let more = "kind = \"auth-token\"\nsuppress_email_notification = true\n";
+    let policy = rig.policy(&QUICK, more).replace("[twilio]\n", "[twilio]\nallow_auth_tokens = true\n");
+    std::fs::write(rig.path("policy.toml"), policy).unwrap();
+    let account = rig.sandbox.account_sid().clone();
+    let token = || rig.sandbox.account_token(&account).unwrap().expose().to_owned();
+    let before = token();
+    rig.write("billing-sms", &serde_json::json!({ "accountSid": account.as_str(), "authToken": before })).await;
+    let planned = String::from_utf8(rig.run(&["plan"]).stdout).unwrap();
+    assert!(planned.contains("a secondary auth token") && planned.contains("promote the new token"), "{planned}");
+    let _daemon = rig.start();
+    rig.until_settled(1).await;
+    let (first, beside) = rig.served_token().await;
+    assert_eq!((&first, beside.as_ref()), (&token(), Some(&before)));
+    rig.run(&["rotate", "billing-sms"]);
+    rig.until_settled(2).await;
+    let (second, beside) = rig.served_token().await;
+    assert_eq!((&second, beside.as_ref()), (&token(), Some(&first)));
+    assert!(rig.live().is_empty(), "no API key was made");
+    let (log, history) = (rig.log(), rig.history());
+    for secret in [before, first, second] {
+        assert!(![&log, &history].into_iter().any(|text| text.contains(&secret)), "a token is told");
+    }
+    let world = rig.sandbox.world().lock();
+    let by_key = |entry: &&rekeyd::sandbox::Entry| {
+        entry.operation == Operation::PromoteToken && entry.user != Some(account.to_string())
+    };
+    assert_eq!(world.audit().entries().filter(by_key).count(), 0, "each token was promoted by itself");
+    assert_eq!(world.audit().count(Operation::PromoteToken, 200), 2);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restricted_key_with_the_permissions_of_keys_can_take_the_place_of_the_main_key() {
     let rig = Rig::new(&["billing-sms"], QUICK).await;

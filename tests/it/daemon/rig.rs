@@ -247,6 +247,15 @@ deletes_per_hour = 1000
         BTreeMap::from([("vault", vault.map(|answer| answer["data"]["data"].clone())), ("aws", aws), ("files", file)])
     }
 
+    /// Writes the same to every place, as a person would.
+    pub async fn write(&self, name: &str, value: &Value) {
+        let at = format!("{}/{name}", self.prefix);
+        Root::new(openbao::shared()).call("POST", &format!("secret/data/{at}"), json!({ "data": value })).await;
+        let client = aws_sdk_secretsmanager::Client::new(&emulator::config(&emulator::shared().url(), "GOOD"));
+        client.create_secret().name(&at).secret_string(value.to_string()).send().await.unwrap();
+        private(&self.path("secrets").join(format!("{name}.json")), &value.to_string());
+    }
+
     /// All places of every credential serve one and the same live key; answers those keys.
     pub async fn agreed(&self) -> BTreeSet<KeySid> {
         let mut keys = BTreeSet::new();

@@ -101,7 +101,7 @@ fn written(policy: &Policy, short: bool) -> String {
     };
     _ = write!(
         file,
-        "state = {state}\n[twilio]\naccount_sid = \"{}\"\n{}{}",
+        "state = {state}\n[twilio]\naccount_sid = \"{}\"\nallow_auth_tokens = true\n{}{}",
         twilio.account,
         admin(&twilio.access.admin, sinks),
         reached(&twilio.access)
@@ -233,12 +233,18 @@ fn wanted(rules: &Rules, sinks: &BTreeMap<SinkName, SinkPolicy>) -> String {
     };
     let Members { account_sid, api_key_sid, api_key_secret, stamp } = members;
     let [one, two, three, four] = [account_sid, api_key_sid, api_key_secret, stamp].map(|member| text(member));
-    let [sid, secret] =
-        if *kind == KeyKind::KeyPair { ["publicKeySid", "privateKey"] } else { ["apiKeySid", "apiKeySecret"] };
-    let members = format!("{{ accountSid = {one}, {sid} = {two}, {secret} = {three}, rekeyd = {four} }}");
+    let (sid, secret) = match kind {
+        KeyKind::Standard | KeyKind::Restricted(_) => (format!("apiKeySid = {two}, "), "apiKeySecret"),
+        KeyKind::KeyPair => (format!("publicKeySid = {two}, "), "privateKey"),
+        KeyKind::AuthToken { .. } => (String::new(), "authToken"),
+    };
+    let members = format!("{{ accountSid = {one}, {sid}{secret} = {three}, rekeyd = {four} }}");
     let kind = match kind {
         KeyKind::Standard => String::new(),
         KeyKind::KeyPair => "kind = \"key-pair\"\n".to_owned(),
+        KeyKind::AuthToken { quiet } => {
+            format!("kind = \"auth-token\"\nsuppress_email_notification = {quiet}\n")
+        }
         KeyKind::Restricted(Allow::LikeKey(sid)) => format!("type = \"restricted\"\nclone_policy_of = \"{sid}\"\n"),
         KeyKind::Restricted(Allow::These(these)) => {
             let these: Vec<_> = these.iter().map(|permission| format!("\"{permission}\"")).collect();

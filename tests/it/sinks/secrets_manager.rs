@@ -81,7 +81,7 @@ fn set<const N: usize>(labels: [&str; N]) -> BTreeSet<String> {
 /// The same pair, as it is published again from a later entry of the journal.
 fn later(pair: &Pair) -> Pair {
     let stamp = Stamp { seq: pair.stamp.seq + 1, ..pair.stamp.clone() };
-    Pair { account: pair.account.clone(), sid: pair.sid.clone(), secret: pair.secret.duplicate(), stamp, signing: None }
+    Pair { account: pair.account.clone(), sid: pair.sid.clone(), secret: pair.secret.duplicate(), stamp, beside: None }
 }
 
 #[tokio::test]

@@ -26,10 +26,10 @@ fn account(sid: &str) -> AccountSid {
 }
 
 /// A sandbox, and a folder with what a policy names.
-struct Ground {
-    sandbox: Sandbox,
-    dir: tempfile::TempDir,
-    parent: AccountSid,
+pub(super) struct Ground {
+    pub(super) sandbox: Sandbox,
+    pub(super) dir: tempfile::TempDir,
+    pub(super) parent: AccountSid,
     _judge: Judge,
 }
 
@@ -44,7 +44,7 @@ fn private(path: &Path, text: &str) {
 }
 
 impl Ground {
-    async fn new(faults: Faults) -> Self {
+    pub(super) async fn new(faults: Faults) -> Self {
         let judge = Judge::default();
         let (subaccounts, witness) = (vec![account(CHILD)], judge.witness());
         let options = Options { seed: Some(1), subaccounts, faults, witness, ..Options::default() };
@@ -68,7 +68,7 @@ impl Ground {
         world.register(now, owner, Some("ours"), &vectors("rsa_public_key_spki_pem")).unwrap().to_string()
     }
 
-    fn main_key(&self) -> String {
+    pub(super) fn main_key(&self) -> String {
         let dir = self.dir.path().display();
         format!("main_key_sid = \"{}\"\nmain_key_secret_file = \"{dir}/main\"\n", self.sandbox.main_key().0)
     }
@@ -98,7 +98,7 @@ impl Ground {
         TwilioClient::new(&policy, &secrets::read, Arc::new(SystemClock::new())).unwrap()
     }
 
-    fn client(&self, twilio: &str, child: &str) -> TwilioClient {
+    pub(super) fn client(&self, twilio: &str, child: &str) -> TwilioClient {
         let policy = self.policy(twilio, child);
         TwilioClient::new(&policy, &secrets::read, Arc::new(SystemClock::new())).unwrap()
     }

@@ -3,7 +3,7 @@
 use super::World;
 use async_trait::async_trait;
 use jiff::Timestamp;
-use rekeyd::model::document::{self, Content, Names, Pair, Seen, Stamp};
+use rekeyd::model::document::{self, Beside, Content, Names, Pair, Seen, Stamp};
 use rekeyd::model::event::{Entry, Event};
 use rekeyd::model::fault::{Failure, Fault, Outcome};
 use rekeyd::model::key::{AccountSid, AttemptId, KeyFacts, KeySid, Label};
@@ -29,7 +29,7 @@ pub(super) struct FakeIssuer {
 }
 
 impl FakeIssuer {
-    async fn call<T: Send + 'static>(
+    pub(super) async fn call<T: Send + 'static>(
         &self,
         name: &'static str,
         apply: impl Fn(&mut super::Truth) -> Outcome<T> + Send + 'static,
@@ -62,6 +62,11 @@ impl FakeIssuer {
 impl Issuer for FakeIssuer {
     async fn create(&self, _account: &AccountSid, label: &Label, make: Make<'_>) -> Outcome<NewKey> {
         let (permissions, prefix) = match make {
+            Make::AuthToken { served, .. } => {
+                let (label, served) = (label.clone(), served.map(|secret| secret.expose().to_owned()));
+                let made = self.call("create", move |truth| truth.create_token(&label, served.as_deref())).await;
+                return made.map(|(facts, secret)| NewKey { facts, secret: Secret::new(secret) });
+            }
             Make::Standard => (None, "SK"),
             Make::Restricted(permissions) => (Some(permissions.clone()), "SK"),
             Make::KeyPair => (None, "CR"),
@@ -159,7 +164,7 @@ impl Sink for FakeSink {
             sid: pair.sid.clone(),
             secret: pair.secret.duplicate(),
             stamp: Stamp { ..pair.stamp.clone() },
-            signing: None,
+            beside: pair.beside.as_ref().map(Beside::duplicate),
         };
         let peer = place.sink.as_str().to_owned();
         if self.stages {

@@ -1,5 +1,6 @@
 //! What is true in the world, and the invariants that must hold whatever happens (protocol, a.5).
 
+use super::tokens::TokenPair;
 use jiff::Timestamp;
 use rekeyd::model::document::{self, Members, Names, Pair};
 use rekeyd::model::key::{AttemptId, KeyFacts, KeySid, Label};
@@ -71,6 +72,8 @@ pub struct Truth {
     pub widened: u32,
     /// The permissions that keys must have to be served, if they are Restricted ones.
     pub wanted: Option<Permissions>,
+    /// The auth tokens of the account, where they are rotated.
+    pub tokens: Option<TokenPair>,
     staged: BTreeMap<Place, (AttemptId, String)>,
     looked: BTreeMap<Place, Duration>,
     next: u64,
@@ -186,8 +189,13 @@ impl Truth {
     }
 
     fn make_as(&mut self, prefix: &str, label: Option<String>, ours: bool) -> KeySid {
+        let sid = KeySid::new(&format!("{prefix}{:032x}", self.next + 1)).unwrap();
+        self.make_named(sid.clone(), label, ours);
+        sid
+    }
+
+    pub(super) fn make_named(&mut self, sid: KeySid, label: Option<String>, ours: bool) {
         self.next += 1;
-        let sid = KeySid::new(&format!("{prefix}{:032x}", self.next)).unwrap();
         let (created, at) = (self.now(), self.date(self.twilio_ahead));
         let made = Made {
             label,
@@ -200,19 +208,27 @@ impl Truth {
             proven: false,
             served: false,
         };
-        self.keys.insert(sid.clone(), made);
+        self.keys.insert(sid, made);
         self.made.notify_waiters();
-        sid
     }
 
     /// Twilio makes a key. Never before its intent is in the journal (S13), never too many (S5).
     pub fn create(&mut self, label: &Label, permissions: Option<&Permissions>, prefix: &str) -> (KeyFacts, String) {
+        self.created(label, permissions, |truth| truth.make_as(prefix, Some(label.to_string()), true))
+    }
+
+    pub(super) fn created(
+        &mut self,
+        label: &Label,
+        permissions: Option<&Permissions>,
+        make: impl FnOnce(&mut Self) -> KeySid,
+    ) -> (KeyFacts, String) {
         let intended = self.journal.get(label.credential.as_str()).is_some_and(|state| {
             let flight = state.rotation.as_ref().is_some_and(|rotation| rotation.attempt == label.attempt);
             flight || state.unsettled.iter().any(|create| create.attempt == label.attempt)
         });
         self.check(intended, || format!("S13: a create without an intent: {label}"));
-        let sid = self.make_as(prefix, Some(label.to_string()), true);
+        let sid = make(self);
         if let Some(permissions) = permissions {
             let mut granted = permissions.clone();
             if self.widened > 0 {
@@ -346,7 +362,9 @@ impl Truth {
         slot.by_human = false;
         slot.read_back = None;
         let version = Version(slot.version.to_string());
-        self.check(sids == 1, || format!("S1: {place} got {} and still shows another key beside it", pair.sid));
+        self.check(sids == usize::from(!pair.sid.is_auth_token()), || {
+            format!("S1: {place} got {} and still shows another key beside it", pair.sid)
+        });
         self.keys.entry(pair.sid.clone()).and_modify(|made| made.served = true);
         Some(version)
     }
@@ -389,7 +407,8 @@ impl Truth {
     /// What Twilio lists.
     pub fn list(&self) -> Vec<KeyFacts> {
         let hidden = self.list_hides || self.all_vanish;
-        let shown = self.keys.iter().filter(|(sid, made)| made.live && !hidden && !self.unlisted.contains(*sid));
+        let unlisted = |sid: &KeySid| self.unlisted.contains(sid) || sid.is_auth_token();
+        let shown = self.keys.iter().filter(|(sid, made)| made.live && !hidden && !unlisted(sid));
         shown.map(|(sid, made)| facts(sid, made)).collect()
     }
 
@@ -425,6 +444,7 @@ fn facts(sid: &KeySid, made: &Made) -> KeyFacts {
 fn sid_of(value: &Map<String, Value>) -> Option<KeySid> {
     // The one other set of names that tests use.
     let renamed = Members { api_key_sid: "TWILIO_API_KEY".into(), ..Members::default() };
-    let (content, _) = document::read(value, &Names { now: Members::default(), before: vec![renamed] });
+    let before = vec![renamed, Members::of_tokens()];
+    let (content, _) = document::read(value, &Names { now: Members::default(), before });
     content.sid().cloned()
 }

@@ -8,10 +8,12 @@ mod daemon;
 mod doors;
 mod ghost;
 mod memory;
+mod tokens;
 
 pub use daemon::{Daemon, policy, policy_with};
 pub use ghost::Truth;
 pub use memory::MemoryJournal;
+pub use tokens::Shows;
 
 use crate::support::dice::Dice;
 use memory::Disk;
