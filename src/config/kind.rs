@@ -57,7 +57,8 @@ pub(super) fn kind(table: &Table<'_>, home: &Home, account: Option<&AccountSid>,
         field.clashes("only Restricted keys have permissions", "`type = \"restricted\"` beside it");
         return None;
     }
-    if let (Of::ApiKey | Of::KeyPair, Some(field)) = (of, table.field("suppress_email_notification")) {
+    let asked = table.field("suppress_email_notification").filter(|_| quiet == Some(true));
+    if let (Of::ApiKey | Of::KeyPair, Some(field)) = (of, asked) {
         field.clashes("Twilio tells people of changed auth tokens only", "no such line");
         return None;
     }

@@ -170,8 +170,9 @@ fn every_worked_example_is_accepted_without_a_warning() {
         if file.extension().is_some_and(|end| end == "toml") && !text.contains("{account}") && !text.contains("{dir}") {
             let mut warnings = accepted(&text).warnings;
             // Whoever rotates an auth token is always told what that means.
-            let of_tokens =
-                |warning: &Diagnostic| warning.key.ends_with(".kind") && text.contains("kind         = \"auth-token\"");
+            let of_tokens = |warning: &rekeyd::config::Diagnostic| {
+                warning.key.ends_with(".kind") && text.contains("kind         = \"auth-token\"")
+            };
             warnings.retain(|warning| !of_tokens(warning));
             assert_eq!(warnings, Vec::new(), "{}", file.display());
             read += 1;
