@@ -2,9 +2,11 @@
 //! are proven.
 
 use super::address::{self, is_loopback};
+use super::homes::Seat;
 use super::reader::{Field, Table};
 use super::timing::Floors;
-use super::twilio::{Home, key_sid};
+use super::twilio::key_sid;
+use crate::model::home::Region;
 use crate::model::key::AccountSid;
 use crate::model::permission::{MOST, Permission, Permissions};
 use crate::model::policy::{Allow, KeyKind, Pkcv};
@@ -24,7 +26,7 @@ pub(super) struct Nature {
 }
 
 /// Reads it; `home` is where the account's keys are managed. A fleet has many accounts, and none is given.
-pub(super) fn kind(table: &Table<'_>, home: &Home, account: Option<&AccountSid>, floors: Floors) -> Option<Nature> {
+pub(super) fn kind(table: &Table<'_>, home: &Seat, account: Option<&AccountSid>, floors: Floors) -> Option<Nature> {
     let pairs = table.or("kind", false, |field| field.choice(&[("api-key", false), ("key-pair", true)]));
     let is_restricted = table.or("type", false, |field| field.choice(&[("standard", false), ("restricted", true)]));
     let listed = table.maybe("allow", |field| permissions(field).map(Allow::These));
@@ -55,7 +57,7 @@ pub(super) fn kind(table: &Table<'_>, home: &Home, account: Option<&AccountSid>,
 }
 
 /// What a Restricted key may do, if there can be one.
-fn restricted(table: &Table<'_>, listed: Option<Allow>, cloned: Option<Allow>, home: &Home) -> Option<Allow> {
+fn restricted(table: &Table<'_>, listed: Option<Allow>, cloned: Option<Allow>, home: &Seat) -> Option<Allow> {
     if listed.is_none() && cloned.is_none() {
         table.missing("allow", "it is not said what a Restricted key may do", "`allow` or `clone_policy_of`");
         return None;
@@ -69,11 +71,11 @@ fn restricted(table: &Table<'_>, listed: Option<Allow>, cloned: Option<Allow>, h
         field.clashes("Restricted keys can not sign Access Tokens", "no such line, or an ordinary key");
         return None;
     }
-    if let (Some(url), Some(field)) = (&home.address, table.field("type"))
-        && !(is_loopback(url) || matches!(url.domain(), Some("api.twilio.com" | "api.us1.twilio.com")))
+    if let (Some(region), Some(field)) = (&home.region, table.field("type"))
+        && *region != Region::us1()
     {
         // Twilio changelog, 2025-12-10.
-        field.clashes("there are Restricted keys in the region us1 only", "an ordinary key, or an account in us1");
+        field.clashes("there are Restricted keys in the region us1 only", "an ordinary key, or `region = \"us1\"`");
         return None;
     }
     listed.or(cloned)
@@ -81,7 +83,7 @@ fn restricted(table: &Table<'_>, listed: Option<Allow>, cloned: Option<Allow>, h
 
 /// A key pair is proven by a request that it signs, so the account has to take such; and its public half belongs to the
 /// account that registers it, so what manages the account has to be a key of its own.
-fn key_pair(table: &Table<'_>, home: &Home, account: Option<&AccountSid>) -> Option<KeyKind> {
+fn key_pair(table: &Table<'_>, home: &Seat, account: Option<&AccountSid>) -> Option<KeyKind> {
     let of_api_keys = ["type", "allow", "clone_policy_of", "verify_url", "signs_access_tokens"];
     if let Some(field) = of_api_keys.into_iter().find_map(|key| table.field(key)) {
         field.clashes("this is said of API keys, and a key pair is none", "no such line");

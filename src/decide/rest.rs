@@ -86,7 +86,7 @@ pub(super) fn start(view: &View<'_>, reason: Reason) -> Result<Step, Step> {
     let targets = view.rules.places.iter();
     let bases = targets.filter_map(|place| Some((place.clone(), view.seen(place, FRESH)?.version.clone())));
     Ok(Step::Issue(Box::new(Intent {
-        account: view.rules.account.clone(),
+        home: view.rules.home.clone(),
         attempt: view.fresh,
         reason,
         bases: bases.collect(),
@@ -189,9 +189,9 @@ fn adopt(view: &View<'_>) -> Result<Step, Step> {
             let other = &view.sight.owners[sid];
             Err(halt(Halt::AdoptTaken, format!("{sid} is a key of `{other}`, which rekeyd rotates already")))
         }
-        Some(None) => Err(halt(Halt::AdoptMissing, format!("{sid} does not exist in {}", view.rules.account))),
+        Some(None) => Err(halt(Halt::AdoptMissing, format!("{sid} does not exist in {}", view.rules.home))),
         Some(Some(facts)) => Ok(Step::Record(Event::Adopted {
-            account: view.rules.account.clone(),
+            home: view.rules.home.clone(),
             sid: sid.clone(),
             created_at: facts.created_at,
         })),

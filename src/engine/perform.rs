@@ -38,11 +38,11 @@ impl Engine {
         attempt: AttemptId,
     ) -> Result<Option<Event>, Lost> {
         let key = self.ports.journal.label_key();
-        let label = Label::new(&key, &rules.account, &self.policy.instance, &rules.name, attempt);
+        let label = Label::new(&key, &rules.home, &self.policy.instance, &rules.name, attempt);
         let turn = account.pace.turn().await;
         self.hold(work).await?;
         let make = work.claim.state.rotation.as_ref().map_or(Make::Standard, make);
-        let create = self.ports.issuer.create(&rules.account, &label, make);
+        let create = self.ports.issuer.create(&rules.home, &label, make);
         let outcome = self.twilio_in_turn(account, "create", create).await;
         drop(turn);
         work.changed();
@@ -119,7 +119,7 @@ impl Engine {
             return None;
         }
         Some(Pair {
-            account: rules.account.clone(),
+            account: rules.home.account.clone(),
             sid,
             secret: secret.duplicate(),
             stamp: Stamp {
@@ -174,7 +174,7 @@ impl Engine {
             work.changed();
             return Ok(None);
         }
-        let outcome = self.twilio_in_turn(account, "delete", self.ports.issuer.delete(&rules.account, sid)).await;
+        let outcome = self.twilio_in_turn(account, "delete", self.ports.issuer.delete(&rules.home, sid)).await;
         work.changed();
         let failure = self.judge(account, outcome).err();
         Ok(failure.map(|failure| failed(StepName::Delete, failure)))

@@ -5,7 +5,8 @@ mod strays;
 
 use super::event::{Entry, Event};
 use super::fault::Failure;
-use super::key::{AccountSid, KeySid};
+use super::home::Home;
+use super::key::KeySid;
 use super::names::{Place, Version};
 use super::reason::{Halt, Reason, StepName};
 use super::rotation::{Current, Halted, Phase, Requested, Rotation, State, Target, Trouble};
@@ -69,7 +70,7 @@ fn fits(state: &mut State, entry: &Entry) -> Option<()> {
     let at = entry.at;
     (state.halted.is_none() || entry.event.passes_a_halt()).then_some(())?;
     match &entry.event {
-        Event::Adopted { account, sid, created_at } => adopted(state, account, sid, *created_at, at),
+        Event::Adopted { home, sid, created_at } => adopted(state, home, sid, *created_at, at),
         Event::Requested { by } => requested(state, by, at),
         Event::Intended(intent) => issue::intended(state, intent, at),
         Event::CreateRefused { failure } => issue::create_refused(state, failure, at),
@@ -120,10 +121,10 @@ fn enter(rotation: &mut Rotation, phase: Phase, at: Moment) {
     }
 }
 
-fn adopted(state: &mut State, account: &AccountSid, sid: &KeySid, created_at: Timestamp, at: Moment) -> Option<()> {
+fn adopted(state: &mut State, home: &Home, sid: &KeySid, created_at: Timestamp, at: Moment) -> Option<()> {
     let idle = state.current.is_none() && state.rotation.is_none();
     idle.then_some(())?;
-    state.account = Some(account.clone());
+    state.home = Some(home.clone());
     state.current = Some(Current {
         sid: sid.clone(),
         attempt: None,

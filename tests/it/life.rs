@@ -1,7 +1,8 @@
 //! The life of a credential in the fake world, from nothing through four rotations, and what people do to it meanwhile.
 
 use crate::support::world::{Daemon, Fate, World, policy, policy_with};
-use rekeyd::model::key::KeySid;
+use rekeyd::model::home::Home;
+use rekeyd::model::key::{AccountSid, KeySid};
 use rekeyd::model::names::{Place, SinkName};
 use rekeyd::model::policy::{AccountDeletes, Policy};
 use rekeyd::model::reason::Halt;
@@ -479,8 +480,8 @@ async fn renamed_members_take_effect_with_the_next_rotation() {
 #[tokio::test(start_paused = true)]
 async fn a_changed_account_halts() {
     let (_world, mut daemon) = settled().await;
-    let elsewhere = rekeyd::model::key::AccountSid::new("AC00000000000000000000000000000002").unwrap();
-    daemon.policy = Arc::new(policy_with(&["billing"], move |rules| rules.account = elsewhere.clone()));
+    let elsewhere = Home::us1(AccountSid::new("AC00000000000000000000000000000002").unwrap());
+    daemon.policy = Arc::new(policy_with(&["billing"], move |rules| rules.home = elsewhere.clone()));
     daemon.live(26 * HOUR).await;
     assert_eq!(halt_of(&daemon), Some(Halt::AccountChanged));
 }

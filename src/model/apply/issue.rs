@@ -31,7 +31,7 @@ pub(super) fn intended(state: &mut State, intent: &Intent, at: Moment) -> Option
     predecessors.retain(|sid| !state.vanished.contains(sid) && seen.insert(sid.clone()));
 
     state.unsettled.retain(|create| create.ambiguous || at.uptime.since(create.intended.uptime) < DAY);
-    state.account = Some(intent.account.clone());
+    state.home = Some(intent.home.clone());
     if !state.spellings.contains(&intent.members) {
         state.spellings.push(intent.members.clone());
     }

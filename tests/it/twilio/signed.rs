@@ -8,6 +8,7 @@ use rekeyd::adapters::secrets;
 use rekeyd::adapters::twilio::TwilioClient;
 use rekeyd::config;
 use rekeyd::model::fault::Outcome;
+use rekeyd::model::home::Home;
 use rekeyd::model::key::{AccountSid, KeySid};
 use rekeyd::model::policy::TwilioPolicy;
 use rekeyd::model::secret::Secret;
@@ -94,7 +95,7 @@ impl Ground {
     /// Key pairs are rotated in these accounts.
     fn client_of_pairs(&self, twilio: &str, child: &str, accounts: &[&AccountSid]) -> TwilioClient {
         let mut policy = self.policy(twilio, child);
-        policy.key_pairs = accounts.iter().map(|account| (*account).clone()).collect();
+        policy.key_pairs = accounts.iter().map(|account| Home::us1((*account).clone())).collect();
         TwilioClient::new(&policy, &secrets::read, Arc::new(SystemClock::new())).unwrap()
     }
 
@@ -116,18 +117,15 @@ async fn life(client: &TwilioClient, account: &AccountSid) -> Vec<String> {
 
 async fn life_of(make: Make<'_>, client: &TwilioClient, account: &AccountSid) -> Vec<String> {
     let short = |text: String| text.split([':', ',']).next().unwrap().to_owned();
-    let made = client.create(account, &label(), make).await;
+    let home = &Home::us1(account.clone());
+    let made = client.create(home, &label(), make).await;
     let mut told = Vec::new();
     if let Outcome::Done(new) = &made {
         told.push("made".to_owned());
-        told.push(words(client.probe(account, &new.facts.sid, &new.secret, None).await, |verdict| {
-            format!("{verdict:?}")
-        }));
-        told.push(words(client.list(account).await, |keys| {
-            keys.iter().any(|key| key.sid == new.facts.sid).to_string()
-        }));
-        told.push(words(client.fetch(account, &new.facts.sid).await, |key| key.is_some().to_string()));
-        told.push(words(client.delete(account, &new.facts.sid).await, |()| "deleted".to_owned()));
+        told.push(words(client.probe(home, &new.facts.sid, &new.secret, None).await, |verdict| format!("{verdict:?}")));
+        told.push(words(client.list(home).await, |keys| keys.iter().any(|key| key.sid == new.facts.sid).to_string()));
+        told.push(words(client.fetch(home, &new.facts.sid).await, |key| key.is_some().to_string()));
+        told.push(words(client.delete(home, &new.facts.sid).await, |()| "deleted".to_owned()));
     } else {
         told.push(short(words(made, |_| String::new())));
     }
@@ -225,7 +223,7 @@ async fn a_subaccount_that_the_parents_main_key_does_not_reach_is_managed_with_i
     let with_key = ground.client(&ground.main_key(), &own);
     assert_eq!(life(&with_key, &account(CHILD)).await, WHOLE);
     assert_eq!(life(&with_key, &ground.parent).await, WHOLE);
-    let told = words(with_key.delete(&account(CHILD), &sid).await, |()| String::new());
+    let told = words(with_key.delete(&Home::us1(account(CHILD)), &sid).await, |()| String::new());
     assert!(told.contains("this is the Main key"), "{told}");
 }
 
@@ -297,7 +295,7 @@ async fn no_key_pair_is_made_where_it_could_not_be_proven_or_would_be_another_ac
     let unsigned = client.probe(&ground.parent, &new.facts.sid, &new.secret, None).await;
     let told = words(unsigned, |verdict| format!("{verdict:?}"));
     assert!(told.starts_with("not done: refused") && told.contains("does not take signed requests"), "{told}");
-    let told = words(client.create(&account(CHILD), &label(), Make::KeyPair).await, |_| String::new());
+    let told = words(client.create(&Home::us1(account(CHILD)), &label(), Make::KeyPair).await, |_| String::new());
     assert!(told.contains("an API key of their own account"), "{told}");
     let token = format!("auth_token_file = \"{}/token\"", ground.dir.path().display());
     let told =
