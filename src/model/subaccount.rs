@@ -170,7 +170,7 @@ mod tests {
         let (key, instance) = (LabelKey::new([7; 32]), Instance::new("prod").unwrap());
         let attempt = AttemptId(Uuid::from_u128(42));
         assert!(Label::parse(&Mark::new(&key, &account(), &instance, attempt).to_string()).is_none());
-        assert!(Mark::parse(&Label::new(&key, &account(), &instance, &seed(), attempt).to_string()).is_none());
+        assert!(Mark::parse(&Label::new(&key, &whole(&account()), &instance, &seed(), attempt).to_string()).is_none());
         for text in ["", "rekeyd-seed", "rekeyd-seed:prod", "rekeyd-seed:prod:short", "customer-1"] {
             assert!(Mark::parse(text).is_none(), "{text}");
         }

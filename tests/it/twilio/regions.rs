@@ -45,9 +45,9 @@ async fn wires() -> ([Wire; 4], TwilioClient) {
         homes: BTreeMap::from([(there, access(&other, "au1", at(3), '4'))]),
         key_pairs: BTreeSet::new(),
     };
-    let read = |source: &SecretSource| match source {
-        SecretSource::Env(digit) => Ok(Secret::new(format!("{MAIN_SECRET}{digit}"))),
-        other => panic!("{other:?}"),
+    let read = |source: &SecretSource| {
+        let SecretSource::Env(digit) = source else { panic!("{source:?}") };
+        Ok(Secret::new(format!("{MAIN_SECRET}{digit}")))
     };
     let client = TwilioClient::new(&policy, &read, Arc::new(SystemClock::new())).unwrap();
     (wires, client)
@@ -75,7 +75,10 @@ async fn each_call_goes_to_the_host_of_its_region_with_the_key_of_its_region() {
                 let decoded = STANDARD.decode(basic.trim_start_matches("Basic ")).unwrap();
                 let came = String::from_utf8(decoded).unwrap();
                 assert!(index != expected || came.starts_with(user.as_str()), "{call:?} of {home}: {came}");
-                assert!(index != expected || call == Call::Probe || came.ends_with(digit), "{call:?} of {home}: {came}");
+                assert!(
+                    index != expected || call == Call::Probe || came.ends_with(digit),
+                    "{call:?} of {home}: {came}"
+                );
             }
         }
     }

@@ -69,6 +69,11 @@ impl Ground {
         world.register(now, owner, Some("ours"), &vectors("rsa_public_key_spki_pem")).unwrap().to_string()
     }
 
+    /// Where the parent's keys live.
+    fn home(&self) -> Home {
+        Home::us1(self.parent.clone())
+    }
+
     fn main_key(&self) -> String {
         let dir = self.dir.path().display();
         format!("main_key_sid = \"{}\"\nmain_key_secret_file = \"{dir}/main\"\n", self.sandbox.main_key().0)
@@ -141,7 +146,7 @@ async fn where_signatures_are_enforced_every_call_is_signed_as_the_docs_say() {
         let public_key = ground.enforce(&ground.parent, &[&ground.parent]);
         let client = ground.client(&(ground.main_key() + &ground.pkcv(&public_key, algorithm)), "");
         assert_eq!(life(&client, &ground.parent).await, WHOLE, "{algorithm}");
-        assert!(matches!(client.standing(&ground.parent).await, Outcome::Done(_)));
+        assert!(matches!(client.standing(&ground.home()).await, Outcome::Done(_)));
         let signed = ground.signed();
         assert!(signed.len() >= 6 && signed.iter().all(|form| *form == Some(Form::Strict)), "{signed:?}");
     }
@@ -157,7 +162,7 @@ async fn pages_after_the_first_are_signed_too() {
     }
     let public_key = ground.enforce(&ground.parent, &[&ground.parent]);
     let client = ground.client(&(ground.main_key() + &ground.pkcv(&public_key, "RS256")), "");
-    let keys = client.list(&ground.parent).await;
+    let keys = client.list(&ground.home()).await;
     assert_eq!(words(keys, |keys| keys.len().to_string()), "done: 1501");
     assert_eq!(ground.signed(), [Some(Form::Strict), Some(Form::Strict)]);
 }
@@ -168,7 +173,7 @@ async fn unsigned_requests_and_auth_tokens_are_refused_there_and_the_refusal_say
     _ = ground.enforce(&ground.parent, &[&ground.parent]);
     let token = format!("auth_token_file = \"{}/token\"", ground.dir.path().display());
     for twilio in [ground.main_key(), token] {
-        let made = ground.client(&twilio, "").create(&ground.parent, &label(), Make::Standard).await;
+        let made = ground.client(&twilio, "").create(&ground.home(), &label(), Make::Standard).await;
         let told = words(made, |_| String::new());
         assert!(told.starts_with("not done: unauthorized") && told.contains("error 70052"), "{told}");
     }
@@ -179,10 +184,10 @@ async fn a_signature_to_an_account_that_knows_of_none_and_one_by_a_stranger_are_
     let ground = Ground::new(Faults::default()).await;
     let stranger = "CR00000000000000000000000000000009";
     let client = ground.client(&(ground.main_key() + &ground.pkcv(stranger, "RS256")), "");
-    let told = words(client.create(&ground.parent, &label(), Make::Standard).await, |_| String::new());
+    let told = words(client.create(&ground.home(), &label(), Make::Standard).await, |_| String::new());
     assert!(told.contains("error 70053"), "{told}");
     _ = ground.enforce(&ground.parent, &[&ground.parent]);
-    let told = words(client.create(&ground.parent, &label(), Make::Standard).await, |_| String::new());
+    let told = words(client.create(&ground.home(), &label(), Make::Standard).await, |_| String::new());
     assert!(told.contains("error 70153"), "{told}");
 }
 
@@ -250,16 +255,16 @@ async fn a_key_pair_is_made_proven_found_and_deleted_and_every_call_is_signed() 
         assert_eq!(life_of(Make::KeyPair, &client, &ground.parent).await, WHOLE, "{algorithm}");
         assert!(ground.signed().iter().all(|form| *form == Some(Form::Strict)), "{:?}", ground.signed());
         let ours = KeySid::new(&ours).unwrap();
-        let keys = client.list(&ground.parent).await;
+        let keys = client.list(&ground.home()).await;
         let told = words(keys, |keys| keys.iter().any(|key| key.sid == ours).to_string());
         assert_eq!(told, "done: true", "what signs the calls is still there");
         let theirs = KeySid::new(&ground.enforce(&account(CHILD), &[])).unwrap();
-        let keys = client.list(&ground.parent).await;
+        let keys = client.list(&ground.home()).await;
         let told = words(keys, |keys| keys.iter().any(|key| key.sid == theirs).to_string());
         assert_eq!(told, "done: false", "a key of a subaccount is none of its parent");
-        let told = words(client.delete(&ground.parent, &ours).await, |()| String::new());
+        let told = words(client.delete(&ground.home(), &ours).await, |()| String::new());
         assert!(told.starts_with("not done: refused") && told.contains("what signs its calls"), "{told}");
-        let without = words(ground.client(&twilio, "").list(&ground.parent).await, |keys| keys.len().to_string());
+        let without = words(ground.client(&twilio, "").list(&ground.home()).await, |keys| keys.len().to_string());
         assert_eq!(without, "done: 1", "public keys are listed only where some are rotated");
     }
 }
@@ -269,20 +274,20 @@ async fn a_key_pair_whose_halves_do_not_belong_together_is_refused_and_so_is_a_d
     let ground = Ground::new(Faults::default()).await;
     let ours = ground.enforce(&ground.parent, &[&ground.parent]);
     let client = ground.client_of_pairs(&(ground.main_key() + &ground.pkcv(&ours, "RS256")), "", &[&ground.parent]);
-    let Outcome::Done(new) = client.create(&ground.parent, &label(), Make::KeyPair).await else { panic!("no pair") };
+    let Outcome::Done(new) = client.create(&ground.home(), &label(), Make::KeyPair).await else { panic!("no pair") };
     let probe = async |secret: &Secret| {
-        words(client.probe(&ground.parent, &new.facts.sid, secret, None).await, |verdict| format!("{verdict:?}"))
+        words(client.probe(&ground.home(), &new.facts.sid, secret, None).await, |verdict| format!("{verdict:?}"))
     };
     let other = rekeyd::adapters::twilio::key_pair().unwrap().private;
     assert_eq!(probe(&new.secret).await, "done: Works");
     assert_eq!(probe(&other).await, "done: Refused");
     assert_eq!(probe(&Secret::new("no private key".to_owned())).await, "done: Refused");
-    assert!(matches!(client.delete(&ground.parent, &new.facts.sid).await, Outcome::Done(())));
+    assert!(matches!(client.delete(&ground.home(), &new.facts.sid).await, Outcome::Done(())));
     assert_eq!(probe(&new.secret).await, "done: Refused");
-    let again = client.delete(&ground.parent, &new.facts.sid).await;
+    let again = client.delete(&ground.home(), &new.facts.sid).await;
     assert!(matches!(again, Outcome::Done(())), "what is gone counts as deleted");
     assert_eq!(
-        words(client.fetch(&ground.parent, &new.facts.sid).await, |key| key.is_some().to_string()),
+        words(client.fetch(&ground.home(), &new.facts.sid).await, |key| key.is_some().to_string()),
         "done: false"
     );
 }
@@ -291,14 +296,14 @@ async fn a_key_pair_whose_halves_do_not_belong_together_is_refused_and_so_is_a_d
 async fn no_key_pair_is_made_where_it_could_not_be_proven_or_would_be_another_accounts() {
     let ground = Ground::new(Faults::default()).await;
     let client = ground.client(&ground.main_key(), "");
-    let Outcome::Done(new) = client.create(&ground.parent, &label(), Make::KeyPair).await else { panic!("no pair") };
-    let unsigned = client.probe(&ground.parent, &new.facts.sid, &new.secret, None).await;
+    let Outcome::Done(new) = client.create(&ground.home(), &label(), Make::KeyPair).await else { panic!("no pair") };
+    let unsigned = client.probe(&ground.home(), &new.facts.sid, &new.secret, None).await;
     let told = words(unsigned, |verdict| format!("{verdict:?}"));
     assert!(told.starts_with("not done: refused") && told.contains("does not take signed requests"), "{told}");
     let told = words(client.create(&Home::us1(account(CHILD)), &label(), Make::KeyPair).await, |_| String::new());
     assert!(told.contains("an API key of their own account"), "{told}");
     let token = format!("auth_token_file = \"{}/token\"", ground.dir.path().display());
     let told =
-        words(ground.client(&token, "").create(&ground.parent, &label(), Make::KeyPair).await, |_| String::new());
+        words(ground.client(&token, "").create(&ground.home(), &label(), Make::KeyPair).await, |_| String::new());
     assert!(told.contains("an API key of their own account"), "{told}");
 }

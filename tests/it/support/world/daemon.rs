@@ -183,7 +183,7 @@ impl Daemon {
         if !left.is_empty() {
             return Err(format!("L2: strays are left: {left:?}"));
         }
-        let (odd, reported) = (ours.len() - named.len(), self.world.truth(|truth| truth.reported));
+        let (odd, reported) = (ours.len() - named.len(), self.world.truth(|truth| truth.reported.values().sum()));
         if odd <= reported { Ok(()) } else { Err(format!("L2: {odd} keys are left over, {reported} were reported")) }
     }
 
