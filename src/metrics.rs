@@ -7,7 +7,8 @@ mod main_keys;
 
 use crate::decide::plan;
 use crate::model::event::{Entry, Event};
-use crate::model::key::{AccountSid, KeySid};
+use crate::model::home::Home;
+use crate::model::key::KeySid;
 use crate::model::names::CredentialName;
 use crate::model::policy::Policy;
 use crate::model::reason::{Breaker, Halt};
@@ -89,13 +90,13 @@ impl Metrics {
             )?,
             breakers: gauge(
                 "rekeyd_breaker_open",
-                "1 while a breaker stops creates and deletes in an account.",
-                &["account", "breaker"],
+                "1 while a breaker stops creates and deletes in an account, in one region.",
+                &["account", "region", "breaker"],
             )?,
             unexplained: gauge(
                 "rekeyd_unexplained_keys",
                 "Keys that carry a label of ours and can not be told from copies; they are left alone.",
-                &["account"],
+                &["account", "region"],
             )?,
             main_keys: MainKeys::new(&registry)?,
             lost_lines: gauge(
@@ -110,9 +111,13 @@ impl Metrics {
         };
         let info = gauge("rekeyd_build_info", "Always 1; the version is a label.", &["version"])?;
         info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        for account in metrics.policy.delete_budgets().into_keys() {
+        for home in metrics.policy.delete_budgets().into_keys() {
             for breaker in Breaker::ALL {
-                metrics.breakers.with_label_values(&[short(account.as_str()).as_str(), breaker.word()]);
+                metrics.breakers.with_label_values(&[
+                    &short(home.account.as_str()),
+                    home.region.as_str(),
+                    breaker.word(),
+                ]);
             }
         }
         for outcome in OUTCOMES {
@@ -299,17 +304,17 @@ impl Observer for Metrics {
         self.call_times.with_label_values(&[call.peer, call.operation]).observe(call.took.as_secs_f64());
     }
 
-    fn breaker(&self, account: &AccountSid, breaker: Breaker, open: bool) {
-        self.breakers.with_label_values(&[short(account.as_str()).as_str(), breaker.word()]).set(i64::from(open));
+    fn breaker(&self, home: &Home, breaker: Breaker, open: bool) {
+        let labels = [&short(home.account.as_str()), home.region.as_str(), breaker.word()];
+        self.breakers.with_label_values(&labels).set(i64::from(open));
     }
 
-    fn unexplained(&self, account: &AccountSid, keys: usize) {
-        self.unexplained
-            .with_label_values(&[short(account.as_str()).as_str()])
-            .set(i64::try_from(keys).unwrap_or(i64::MAX));
+    fn unexplained(&self, home: &Home, keys: usize) {
+        let labels = [&short(home.account.as_str()), home.region.as_str()];
+        self.unexplained.with_label_values(&labels).set(i64::try_from(keys).unwrap_or(i64::MAX));
     }
 
-    fn main_key(&self, account: &AccountSid, key: &KeySid, created: Option<Timestamp>) {
-        self.main_keys.note(account, key, created);
+    fn main_key(&self, home: &Home, key: &KeySid, created: Option<Timestamp>) {
+        self.main_keys.note(home, key, created);
     }
 }

@@ -9,7 +9,8 @@ mod tokens;
 use crate::model::document::{Names, Pair, Seen};
 use crate::model::event::Entry;
 use crate::model::fault::Outcome;
-use crate::model::key::{AccountSid, AttemptId, KeyFacts, KeySid, Label};
+use crate::model::home::Home;
+use crate::model::key::{AttemptId, KeyFacts, KeySid, Label};
 use crate::model::names::{CredentialName, Place, Version};
 use crate::model::permission::{Granted, Permissions};
 use crate::model::reason::Breaker;
@@ -32,32 +33,32 @@ use url::Url;
 #[async_trait]
 pub trait Issuer: Tokens {
     /// Creates a key; exactly one request is sent, whatever happens to it.
-    async fn create(&self, account: &AccountSid, label: &Label, make: Make<'_>) -> Outcome<NewKey>;
+    async fn create(&self, home: &Home, label: &Label, make: Make<'_>) -> Outcome<NewKey>;
 
-    /// Every key of the account, all pages, each key once. Only a hint: a key may be missing from it (rule 16).
-    async fn list(&self, account: &AccountSid) -> Outcome<Vec<KeyFacts>>;
+    /// Every key that lives there, all pages, each key once. Only a hint: a key may be missing from it (rule 16).
+    async fn list(&self, home: &Home) -> Outcome<Vec<KeyFacts>>;
 
     /// One key by its SID; `None` if Twilio says that it does not exist. This is a fact.
-    async fn fetch(&self, account: &AccountSid, sid: &KeySid) -> Outcome<Option<KeyFacts>>;
+    async fn fetch(&self, home: &Home, sid: &KeySid) -> Outcome<Option<KeyFacts>>;
 
     /// What one key may do.
-    async fn permissions(&self, account: &AccountSid, sid: &KeySid) -> Outcome<Granted>;
+    async fn permissions(&self, home: &Home, sid: &KeySid) -> Outcome<Granted>;
 
     /// Deletes one key; a key that does not exist counts as deleted.
-    async fn delete(&self, account: &AccountSid, sid: &KeySid) -> Outcome<()>;
+    async fn delete(&self, home: &Home, sid: &KeySid) -> Outcome<()>;
 
     /// Calls an ordinary resource with the pair, as a consumer would, or the one at that address.
-    async fn probe(&self, account: &AccountSid, sid: &KeySid, secret: &Secret, at: Option<&Url>) -> Outcome<Verdict>;
+    async fn probe(&self, home: &Home, sid: &KeySid, secret: &Secret, at: Option<&Url>) -> Outcome<Verdict>;
 
     /// Whether the account may be worked on.
-    async fn standing(&self, account: &AccountSid) -> Outcome<Standing>;
+    async fn standing(&self, home: &Home) -> Outcome<Standing>;
 
-    /// The keys that this signs in with, and the public keys that its requests are checked with, and the account of each:
+    /// The keys that this signs in with, and the public keys that its requests are checked with, and where each lives:
     /// none of them may ever be deleted (S11).
-    fn roots(&self) -> BTreeMap<KeySid, AccountSid>;
+    fn roots(&self) -> BTreeMap<KeySid, Home>;
 
     /// The keys among them that this signs in with.
-    fn main_keys(&self) -> BTreeMap<KeySid, AccountSid> {
+    fn main_keys(&self) -> BTreeMap<KeySid, Home> {
         self.roots().into_iter().filter(|(sid, _)| sid.is_api_key()).collect()
     }
 
@@ -170,12 +171,12 @@ pub trait Observer: Send + Sync {
     fn released(&self, name: &CredentialName, state: &State, wake: Option<Timestamp>, waiting: &str);
     /// A call to the outside ended.
     fn called(&self, call: Call<'_>);
-    /// A breaker of an account is open or closed.
-    fn breaker(&self, account: &AccountSid, breaker: Breaker, open: bool);
+    /// A breaker of an account, in one region, is open or closed.
+    fn breaker(&self, home: &Home, breaker: Breaker, open: bool);
     /// Keys seen in an account that look like ours and can not be told to be.
-    fn unexplained(&self, account: &AccountSid, keys: usize);
+    fn unexplained(&self, home: &Home, keys: usize);
     /// A key that the daemon signs in with, and when it was made, once that is known.
-    fn main_key(&self, account: &AccountSid, key: &KeySid, created: Option<Timestamp>);
+    fn main_key(&self, home: &Home, key: &KeySid, created: Option<Timestamp>);
 }
 
 /// One call to the outside.

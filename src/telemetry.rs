@@ -2,7 +2,8 @@
 
 use crate::describe::describe;
 use crate::model::event::{Entry, Event};
-use crate::model::key::{AccountSid, KeySid};
+use crate::model::home::Home;
+use crate::model::key::KeySid;
 use crate::model::names::CredentialName;
 use crate::model::reason::Breaker;
 use crate::model::rotation::State;
@@ -116,24 +117,26 @@ impl Observer for EventLog {
         tracing::debug!(peer = call.peer, operation = call.operation, outcome = call.outcome, ms, "called");
     }
 
-    fn breaker(&self, account: &AccountSid, breaker: Breaker, open: bool) {
+    fn breaker(&self, home: &Home, breaker: Breaker, open: bool) {
         let word = breaker.word();
         match (open, breaker) {
-            (_, Breaker::Unlisted) => tracing::debug!(%account, breaker = word, open, "{}", breaker.meaning()),
-            (true, _) => error!(%account, breaker = word, open, "nothing is created or deleted: {}", breaker.meaning()),
-            (false, _) => warn!(%account, breaker = word, open, "no longer so: {}", breaker.meaning()),
+            (_, Breaker::Unlisted) => tracing::debug!(account = %home, breaker = word, open, "{}", breaker.meaning()),
+            (true, _) => {
+                error!(account = %home, breaker = word, open, "nothing is created or deleted: {}", breaker.meaning())
+            }
+            (false, _) => warn!(account = %home, breaker = word, open, "no longer so: {}", breaker.meaning()),
         }
     }
 
-    fn unexplained(&self, account: &AccountSid, keys: usize) {
+    fn unexplained(&self, home: &Home, keys: usize) {
         if keys > 0 {
-            warn!(%account, keys, "keys carry a label of ours and can not be told from copies; they are left alone");
+            warn!(account = %home, keys, "keys carry a label of ours and can not be told from copies; they are left alone");
         }
     }
 
-    fn main_key(&self, account: &AccountSid, key: &KeySid, created: Option<Timestamp>) {
+    fn main_key(&self, home: &Home, key: &KeySid, created: Option<Timestamp>) {
         if let Some(created) = created {
-            info!(%account, %key, %created, "the age of the Main key is known");
+            info!(account = %home, %key, %created, "the age of the Main key is known");
         }
     }
 }
@@ -154,15 +157,15 @@ impl Observer for Everyone {
         self.0.iter().for_each(|observer| observer.called(call));
     }
 
-    fn breaker(&self, account: &AccountSid, breaker: Breaker, open: bool) {
-        self.0.iter().for_each(|observer| observer.breaker(account, breaker, open));
+    fn breaker(&self, home: &Home, breaker: Breaker, open: bool) {
+        self.0.iter().for_each(|observer| observer.breaker(home, breaker, open));
     }
 
-    fn unexplained(&self, account: &AccountSid, keys: usize) {
-        self.0.iter().for_each(|observer| observer.unexplained(account, keys));
+    fn unexplained(&self, home: &Home, keys: usize) {
+        self.0.iter().for_each(|observer| observer.unexplained(home, keys));
     }
 
-    fn main_key(&self, account: &AccountSid, key: &KeySid, created: Option<Timestamp>) {
-        self.0.iter().for_each(|observer| observer.main_key(account, key, created));
+    fn main_key(&self, home: &Home, key: &KeySid, created: Option<Timestamp>) {
+        self.0.iter().for_each(|observer| observer.main_key(home, key, created));
     }
 }

@@ -8,6 +8,7 @@ use crate::watched::cpu;
 use rekeyd::adapters::clock::SystemClock;
 use rekeyd::adapters::twilio::TwilioClient;
 use rekeyd::model::fault::Outcome;
+use rekeyd::model::home::{Home, Region};
 use rekeyd::model::key::{AccountSid, KeySid, Label, LabelKey};
 use rekeyd::model::names::{CredentialName, Instance};
 use rekeyd::model::policy::{Access, Admin, SecretSource, TwilioPolicy};
@@ -43,11 +44,13 @@ pub fn make(port: &str, rotations: &str) {
     let (key, secret) = (Some(KeySid::new(MAIN_KEY).unwrap()), SecretSource::Env("unused".to_owned()));
     let admin = Admin { account: account.clone(), key, secret, pkcv: None };
     let base_url = format!("http://127.0.0.1:{port}").parse().unwrap();
-    let access = Access { base_url, admin, pkcv: None };
+    let access = Access { region: Region::us1(), base_url, admin, pkcv: None };
     let policy = TwilioPolicy {
         account,
         access,
         accounts: std::collections::BTreeMap::new(),
+        regions: std::collections::BTreeMap::new(),
+        homes: std::collections::BTreeMap::new(),
         key_pairs: std::collections::BTreeSet::new(),
     };
     let read = |_: &SecretSource| Ok(Secret::new(MAIN_SECRET.to_owned()));
@@ -68,18 +71,18 @@ pub fn make(port: &str, rotations: &str) {
 
 /// A create, five trials, two looks and a delete: of the key that was just made, for there is no other.
 async fn rotate(client: Arc<TwilioClient>, turns: Arc<Semaphore>) {
-    let account = AccountSid::new(ACCOUNT).unwrap();
+    let home = Home::us1(AccountSid::new(ACCOUNT).unwrap());
     let (instance, credential) = (Instance::new("bench").unwrap(), CredentialName::new("calls-alone").unwrap());
     let attempt = SystemClock::new().attempt();
-    let label = Label::new(&LabelKey::new([0; 32]), &account, &instance, &credential, attempt);
+    let label = Label::new(&LabelKey::new([0; 32]), &home, &instance, &credential, attempt);
     let turn = async || turns.acquire().await.unwrap();
-    let created = in_turn(turn().await, client.create(&account, &label, Make::Standard)).await;
+    let created = in_turn(turn().await, client.create(&home, &label, Make::Standard)).await;
     for _ in 0..5 {
-        in_turn(turn().await, client.probe(&account, &created.facts.sid, &created.secret, None)).await;
+        in_turn(turn().await, client.probe(&home, &created.facts.sid, &created.secret, None)).await;
     }
-    in_turn(turn().await, client.fetch(&account, &created.facts.sid)).await;
-    in_turn(turn().await, client.delete(&account, &created.facts.sid)).await;
-    in_turn(turn().await, client.fetch(&account, &created.facts.sid)).await;
+    in_turn(turn().await, client.fetch(&home, &created.facts.sid)).await;
+    in_turn(turn().await, client.delete(&home, &created.facts.sid)).await;
+    in_turn(turn().await, client.fetch(&home, &created.facts.sid)).await;
 }
 
 async fn in_turn<T>(_turn: SemaphorePermit<'_>, call: impl Future<Output = Outcome<T>>) -> T {

@@ -10,7 +10,8 @@ use crate::config;
 use crate::describe::describe;
 use crate::model::document::{self, Names};
 use crate::model::event::{Entry, Event};
-use crate::model::key::{AccountSid, KeySid};
+use crate::model::home::Home;
+use crate::model::key::KeySid;
 use crate::model::names::CredentialName;
 use crate::model::policy::{Policy, Rules};
 use crate::model::reason::Breaker;
@@ -173,9 +174,9 @@ impl Observer for Narrator {
 
     fn released(&self, _name: &CredentialName, _state: &State, _wake: Option<Timestamp>, _waiting: &str) {}
     fn called(&self, _call: Call<'_>) {}
-    fn breaker(&self, _account: &AccountSid, _breaker: Breaker, _open: bool) {}
-    fn unexplained(&self, _account: &AccountSid, _keys: usize) {}
-    fn main_key(&self, _account: &AccountSid, _key: &KeySid, _created: Option<Timestamp>) {}
+    fn breaker(&self, _home: &Home, _breaker: Breaker, _open: bool) {}
+    fn unexplained(&self, _home: &Home, _keys: usize) {}
+    fn main_key(&self, _home: &Home, _key: &KeySid, _created: Option<Timestamp>) {}
 }
 
 /// A program that reads its pair from the sink and uses it, ten times a second.
@@ -195,7 +196,7 @@ fn consumers(policy: &Policy, dir: &Path) -> Result<Vec<Consumer>, CliError> {
         let names = Names { now: rules.members.clone(), before: Vec::new() };
         let (calls, refused) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let counters = (calls.clone(), refused.clone());
-        let task = tokio::spawn(consume(twilio, rules.account.clone(), file, names, counters));
+        let task = tokio::spawn(consume(twilio, rules.home.clone(), file, names, counters));
         Ok(Consumer { name: rules.name.clone(), calls, refused, task })
     };
     policy.credentials.values().map(consumer).collect()
@@ -204,7 +205,7 @@ fn consumers(policy: &Policy, dir: &Path) -> Result<Vec<Consumer>, CliError> {
 #[expect(clippy::disallowed_methods, reason = "a consumer of the demo has its own pace")]
 async fn consume(
     twilio: TwilioClient,
-    account: AccountSid,
+    home: Home,
     file: std::path::PathBuf,
     names: Names,
     (calls, refused): (Arc<AtomicU64>, Arc<AtomicU64>),
@@ -215,7 +216,7 @@ async fn consume(
         let Ok(object) = serde_json::from_str(&text) else { continue };
         let (content, secret) = document::read(&object, &names);
         let (Some(sid), Some(secret)) = (content.sid(), secret) else { continue };
-        if let Ok(verdict) = twilio.probe(&account, sid, &secret, None).await.answer() {
+        if let Ok(verdict) = twilio.probe(&home, sid, &secret, None).await.answer() {
             calls.fetch_add(1, Ordering::Relaxed);
             refused.fetch_add(u64::from(verdict == Verdict::Refused), Ordering::Relaxed);
         }

@@ -5,10 +5,11 @@ mod charge;
 mod running;
 mod switch;
 
-use super::sandbox::{account, key};
+use super::sandbox::{account, key, region};
 use super::status::span;
 use super::{CliError, Kind, load, out};
 use crate::adapters::clock::SystemClock;
+use crate::model::home::Region;
 use crate::model::key::{AccountSid, KeyFacts, KeySid};
 use crate::model::policy::Policy;
 use crate::ports::{Clock, Issuer as _};
@@ -60,9 +61,8 @@ enum Step {
         /// The old key.
         #[arg(value_name = "SK...", value_parser = key)]
         old: KeySid,
-        /// The account whose keys it managed; that of [twilio], if none is given.
-        #[arg(long, value_name = "AC...", value_parser = account)]
-        account: Option<AccountSid>,
+        #[command(flatten)]
+        asked: Asked,
     },
 }
 
@@ -74,9 +74,19 @@ struct New {
     /// The new key's SID, if FILE holds its secret alone.
     #[arg(long, value_name = "SK...", value_parser = key)]
     sid: Option<KeySid>,
-    /// The account whose keys it shall manage; that of [twilio], if none is given.
+    #[command(flatten)]
+    asked: Asked,
+}
+
+/// Which keys it is about.
+#[derive(Debug, clap::Args)]
+struct Asked {
+    /// The account whose keys it manages; that of [twilio], if none is given.
     #[arg(long, value_name = "AC...", value_parser = account)]
     account: Option<AccountSid>,
+    /// The region whose keys it manages; the usual one of the account, if none is given.
+    #[arg(long, value_name = "REGION", value_parser = region)]
+    region: Option<Region>,
 }
 
 pub(super) async fn run(config: &Path, args: Args) -> Result<(), CliError> {
@@ -89,12 +99,12 @@ pub(super) async fn run(config: &Path, args: Args) -> Result<(), CliError> {
             let proven = candidate.prove(&policy, &charge).await?;
             switch(&charge, &candidate, &proven).await
         }
-        Step::Verify { old, account } => verify(&policy, &old, account.as_ref()).await,
+        Step::Verify { old, asked } => verify(&policy, &old, &asked).await,
     }
 }
 
 fn candidate<'p>(policy: &'p Policy, new: &New) -> Result<(Charge<'p>, Candidate), CliError> {
-    let charge = Charge::of(policy, new.account.as_ref())?;
+    let charge = Charge::of(policy, &new.asked)?;
     let candidate = Candidate::read(&new.file, new.sid.as_ref(), &charge.admin.account)?;
     Ok((charge, candidate))
 }
@@ -114,10 +124,10 @@ async fn prove(policy: &Policy, new: &New) -> Result<(), CliError> {
 }
 
 /// Whether a key is gone. Twilio's silence counts only if it shows the key that is there for sure.
-async fn verify(policy: &Policy, old: &KeySid, account: Option<&AccountSid>) -> Result<(), CliError> {
-    let charge = Charge::of(policy, account)?;
+async fn verify(policy: &Policy, old: &KeySid, asked: &Asked) -> Result<(), CliError> {
+    let charge = Charge::of(policy, asked)?;
     let client = charge.present().await?;
-    let own = &charge.admin.account;
+    let own = &charge.home();
     let halted = |message: String| Err(CliError::new(Kind::Halted, message));
     let present = client.main_keys().into_keys().next();
     if present.as_ref().is_some_and(|present| present.may_be(old)) {
@@ -156,6 +166,7 @@ async fn verify(policy: &Policy, old: &KeySid, account: Option<&AccountSid>) -> 
 #[derive(Serialize)]
 struct Line {
     account: String,
+    region: String,
     key: Option<String>,
     name: Option<String>,
     created: Option<jiff::Timestamp>,
@@ -182,7 +193,7 @@ async fn status(policy: &Policy, json: bool) -> Result<(), CliError> {
 }
 
 async fn line(charge: &Charge<'_>, running: &Running) -> Line {
-    let own = &charge.admin.account;
+    let own = &charge.home();
     let client = charge.present().await.map_err(|error| error.message);
     let key = client.as_ref().ok().and_then(|client| client.main_keys().into_keys().next());
     let shown = match (&client, &key) {
@@ -195,7 +206,8 @@ async fn line(charge: &Charge<'_>, running: &Running) -> Line {
     let now = SystemClock::new().wall();
     let uses = key.as_ref().map(|key| running.uses(own, key));
     Line {
-        account: own.to_string(),
+        account: own.account.to_string(),
+        region: own.region.to_string(),
         key: key.map(|key| key.to_string()),
         name: facts.as_ref().and_then(|facts| facts.label.as_deref().map(plain)),
         created: facts.as_ref().map(|facts| facts.created_at),

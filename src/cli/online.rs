@@ -5,7 +5,7 @@ use super::fleets::asked;
 use super::{CliError, Kind, out};
 use crate::model::document::Names;
 use crate::model::fault::{Failure, Fault};
-use crate::model::key::AccountSid;
+use crate::model::home::Home;
 use crate::model::names::SinkName;
 use crate::model::policy::{Admin, Policy, Rules, SecretSource};
 use futures_util::stream::{self, StreamExt};
@@ -18,7 +18,7 @@ const AT_ONCE: usize = 16;
 pub(super) async fn check(policy: &Policy) -> Result<(), CliError> {
     let policy = asked(policy).await?;
     let doors = doors(&policy, Purpose::Look).await?;
-    let accounts = stream::iter(policy.delete_budgets().into_keys()).map(|sid| account(&policy, &doors, sid));
+    let accounts = stream::iter(policy.delete_budgets().into_keys()).map(|home| account(&policy, &doors, home));
     let problems: Vec<String> = accounts.buffered(AT_ONCE).filter_map(std::future::ready).collect().await;
     let sinks = sinks(&policy, &doors).await;
     let reached = policy.delete_budgets().len() - problems.len();
@@ -38,13 +38,13 @@ pub(super) async fn check(policy: &Policy) -> Result<(), CliError> {
 }
 
 /// What is wrong with an account, if something is.
-async fn account(policy: &Policy, doors: &Doors, sid: AccountSid) -> Option<String> {
-    let failure = doors.issuer.list(&sid).await.answer().err()?;
-    let admin = &policy.twilio.accounts.get(&sid).unwrap_or(&policy.twilio.access).admin;
+async fn account(policy: &Policy, doors: &Doors, home: Home) -> Option<String> {
+    let failure = doors.issuer.list(&home).await.answer().err()?;
+    let admin = &policy.twilio.access_to(&home)?.admin;
     Some(format!(
-        "the keys of {sid} can not be listed with {}: {failure}{}",
+        "the keys of {home} can not be listed with {}: {failure}{}",
         called(admin),
-        advice(admin, &sid, &failure)
+        advice(policy, admin, &home, &failure)
     ))
 }
 
@@ -59,17 +59,23 @@ fn called(admin: &Admin) -> String {
 }
 
 /// What an operator can do about it.
-fn advice(admin: &Admin, sid: &AccountSid, failure: &Failure) -> String {
-    let refused = matches!(failure.fault, Fault::Unauthorized | Fault::Forbidden);
-    if refused && admin.account != *sid {
+fn advice(policy: &Policy, admin: &Admin, home: &Home, failure: &Failure) -> String {
+    if !matches!(failure.fault, Fault::Unauthorized | Fault::Forbidden) {
+        return String::new();
+    }
+    let Home { account, region } = home;
+    let elsewhere = policy.twilio.home(account).region != *region;
+    if admin.account != *account {
+        let table = if elsewhere { format!(".regions.{region}") } else { String::new() };
         let parent = &admin.account;
         format!(
-            "\nhint: {parent} may not reach into its subaccount: name what manages its keys in [accounts.\"{sid}\"]"
+            "\nhint: {parent} may not reach into its subaccount: name what manages its keys in [accounts.\"{account}\"{table}]"
         )
-    } else if refused {
-        "\nhint: the secret is wrong, or it may not manage keys".to_owned()
+    } else if elsewhere {
+        // Twilio docs, error 20003: what belongs to another region is told no otherwise than a wrong secret.
+        format!("\nhint: the secret is wrong, it may not manage keys, or it is of another region than {region}")
     } else {
-        String::new()
+        "\nhint: the secret is wrong, or it may not manage keys".to_owned()
     }
 }
 

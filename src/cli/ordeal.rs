@@ -14,7 +14,8 @@ mod journal;
 
 use crate::model::document::{Names, Pair};
 use crate::model::fault::Outcome;
-use crate::model::key::{AccountSid, AttemptId, KeyFacts, KeySid, Label};
+use crate::model::home::Home;
+use crate::model::key::{AttemptId, KeyFacts, KeySid, Label};
 use crate::model::names::{Place, Version};
 use crate::model::permission::Granted;
 use crate::model::rule::Rule;
@@ -128,20 +129,20 @@ struct Around {
 
 #[async_trait]
 impl Tokens for Around {
-    async fn token_place(&self, account: &AccountSid, token: &Secret) -> Outcome<TokenPlace> {
-        self.issuer.token_place(account, token).await
+    async fn token_place(&self, home: &Home, token: &Secret) -> Outcome<TokenPlace> {
+        self.issuer.token_place(home, token).await
     }
 
-    async fn promote(&self, account: &AccountSid, token: &Secret, quiet: bool) -> Outcome<()> {
-        let promote = self.issuer.promote(account, token, quiet);
+    async fn promote(&self, home: &Home, token: &Secret, quiet: bool) -> Outcome<()> {
+        let promote = self.issuer.promote(home, token, quiet);
         match self.points {
             Some(points) => points.around("promote", promote).await,
             None => promote.await,
         }
     }
 
-    async fn discard(&self, account: &AccountSid, served: Option<&Secret>, quiet: bool) -> Outcome<()> {
-        let discard = self.issuer.discard(account, served, quiet);
+    async fn discard(&self, home: &Home, served: Option<&Secret>, quiet: bool) -> Outcome<()> {
+        let discard = self.issuer.discard(home, served, quiet);
         match self.points {
             Some(points) => points.around("discard", discard).await,
             None => discard.await,
@@ -151,49 +152,43 @@ impl Tokens for Around {
 
 #[async_trait]
 impl Issuer for Around {
-    async fn create(&self, account: &AccountSid, label: &Label, make: Make<'_>) -> Outcome<NewKey> {
-        let create = self.issuer.create(account, label, make);
+    async fn create(&self, home: &Home, label: &Label, make: Make<'_>) -> Outcome<NewKey> {
+        let create = self.issuer.create(home, label, make);
         match self.points {
             Some(points) => points.around("create", create).await,
             None => create.await.map(|new| panic!("an ordeal with {}", new.secret.expose())),
         }
     }
 
-    async fn list(&self, account: &AccountSid) -> Outcome<Vec<KeyFacts>> {
-        self.issuer.list(account).await
+    async fn list(&self, home: &Home) -> Outcome<Vec<KeyFacts>> {
+        self.issuer.list(home).await
     }
 
-    async fn fetch(&self, account: &AccountSid, sid: &KeySid) -> Outcome<Option<KeyFacts>> {
-        self.issuer.fetch(account, sid).await
+    async fn fetch(&self, home: &Home, sid: &KeySid) -> Outcome<Option<KeyFacts>> {
+        self.issuer.fetch(home, sid).await
     }
 
-    async fn permissions(&self, account: &AccountSid, sid: &KeySid) -> Outcome<Granted> {
-        self.issuer.permissions(account, sid).await
+    async fn permissions(&self, home: &Home, sid: &KeySid) -> Outcome<Granted> {
+        self.issuer.permissions(home, sid).await
     }
 
-    async fn delete(&self, account: &AccountSid, sid: &KeySid) -> Outcome<()> {
-        let delete = self.issuer.delete(account, sid);
+    async fn delete(&self, home: &Home, sid: &KeySid) -> Outcome<()> {
+        let delete = self.issuer.delete(home, sid);
         match self.points {
             Some(points) => points.around("delete", delete).await,
             None => delete.await,
         }
     }
 
-    async fn probe(
-        &self,
-        account: &AccountSid,
-        sid: &KeySid,
-        secret: &Secret,
-        at: Option<&url::Url>,
-    ) -> Outcome<Verdict> {
-        self.issuer.probe(account, sid, secret, at).await
+    async fn probe(&self, home: &Home, sid: &KeySid, secret: &Secret, at: Option<&url::Url>) -> Outcome<Verdict> {
+        self.issuer.probe(home, sid, secret, at).await
     }
 
-    async fn standing(&self, account: &AccountSid) -> Outcome<Standing> {
-        self.issuer.standing(account).await
+    async fn standing(&self, home: &Home) -> Outcome<Standing> {
+        self.issuer.standing(home).await
     }
 
-    fn roots(&self) -> BTreeMap<KeySid, AccountSid> {
+    fn roots(&self) -> BTreeMap<KeySid, Home> {
         self.issuer.roots()
     }
 

@@ -7,6 +7,7 @@ use super::status::{span, waiting_for};
 use super::{CliError, Kind, load, out};
 use crate::decide::{Hand, Sight, Step, View, Weather, plan, step};
 use crate::model::event::Event;
+use crate::model::home::{Home, Region};
 use crate::model::key::{AccountSid, KeySid};
 use crate::model::names::{CredentialName, Place, SinkName};
 use crate::model::permission::{Permission, Permissions, difference};
@@ -49,7 +50,8 @@ struct Line {
 /// What an account shows.
 #[derive(Serialize)]
 struct AccountLine {
-    account: String,
+    account: AccountSid,
+    region: Region,
     keys: Option<usize>,
     ours: usize,
     problem: Option<String>,
@@ -111,12 +113,13 @@ async fn known(policy: &Policy) -> Result<Known, CliError> {
 async fn accounts(policy: &Policy, doors: &Doors, rows: &BTreeMap<CredentialName, Row>) -> Vec<AccountLine> {
     let known: BTreeSet<_> = rows.values().flat_map(|row| row.state.keys().cloned()).collect();
     let known = &known;
-    let line = |account: AccountSid| async move {
-        let listed = doors.issuer.list(&account).await.answer();
+    let line = |home: Home| async move {
+        let listed = doors.issuer.list(&home).await.answer();
         let ours = listed.as_ref().map_or(0, |keys| keys.iter().filter(|key| known.contains(&key.sid)).count());
         let keys = listed.as_ref().ok().map(Vec::len);
         let problem = listed.err().map(|failure| failure.to_string());
-        AccountLine { account: account.to_string(), keys, ours, problem }
+        let Home { account, region } = home;
+        AccountLine { account, region, keys, ours, problem }
     };
     stream::iter(policy.delete_budgets().into_keys()).map(line).buffered(AT_ONCE).collect().await
 }
@@ -158,7 +161,7 @@ fn steps(rules: &Rules, state: &State, reason: Reason) -> Vec<String> {
     let grace = span(rules.grace.as_secs());
     let mut steps: Vec<String> = state.strays.iter().map(|stray| format!("delete {}, a stray", stray.sid)).collect();
     let mut old: Vec<&KeySid> = state.leftovers.iter().collect();
-    let token = rules.kind.is_token().then(|| KeySid::first_token(&rules.account));
+    let token = rules.kind.is_token().then(|| KeySid::first_token(&rules.home.account));
     let current = state.current.as_ref();
     let rotation = state.rotation.as_ref();
     match rotation.and_then(|rotation| Some((rotation, rotation.successor.as_ref()?))) {
@@ -284,17 +287,17 @@ fn words(step: &Step) -> (&'static str, String) {
 
 fn show(report: &Report, now: Timestamp) {
     for account in &report.accounts {
+        let home = Home { account: account.account.clone(), region: account.region.clone() };
         match (&account.problem, account.keys) {
             (None, Some(keys)) => {
                 let foreign = keys.saturating_sub(account.ours);
                 out::line(&format!(
-                    "account {}: {keys} keys, {} ours, {foreign} not ours and left alone",
-                    account.account, account.ours
+                    "account {home}: {keys} keys, {} ours, {foreign} not ours and left alone",
+                    account.ours
                 ));
             }
             (problem, _) => out::line(&format!(
-                "account {}: the keys can not be listed: {}",
-                account.account,
+                "account {home}: the keys can not be listed: {}",
                 problem.as_deref().unwrap_or("no answer")
             )),
         }

@@ -94,7 +94,7 @@ async fn with_member(policy: &Policy, text: &str) -> Result<Policy, CliError> {
     };
     let (journal, _) = visit(&policy).await?;
     let row = state(&*journal, &name).await?;
-    Ok(remembered(&policy, row.iter().map(|row| (&row.name, &row.account, &row.state))))
+    Ok(remembered(&policy, row.iter().map(|row| (&row.name, &row.home, &row.state))))
 }
 
 fn known(policy: &Policy, text: &str) -> Result<CredentialName, CliError> {

@@ -4,6 +4,7 @@ use super::assemble::chain;
 use super::run::Signals;
 use super::{CliError, Kind, load, out};
 use crate::adapters::secrets;
+use crate::model::home::Region;
 use crate::model::key::{AccountSid, KeySid};
 use crate::model::policy::SecretSource;
 use crate::model::secret::Secret;
@@ -58,6 +59,9 @@ pub(super) struct Args {
     /// Calls that one account may have under way.
     #[arg(long, value_name = "NUMBER")]
     concurrency: Option<u32>,
+    /// Another region, with keys of its own, at an address of its own; may be given several times.
+    #[arg(long = "region", value_name = "REGION=ADDRESS", value_parser = door)]
+    regions: Vec<(Region, SocketAddr)>,
 }
 
 pub(super) fn account(text: &str) -> Result<AccountSid, String> {
@@ -66,6 +70,18 @@ pub(super) fn account(text: &str) -> Result<AccountSid, String> {
 
 pub(super) fn key(text: &str) -> Result<KeySid, String> {
     KeySid::new(text).map_err(|error| format!("accepted is {error}"))
+}
+
+fn door(text: &str) -> Result<(Region, SocketAddr), String> {
+    let accepted = || "accepted is a region and an address, such as ie1=127.0.0.1:9701".to_owned();
+    let (name, address) = text.split_once('=').ok_or_else(accepted)?;
+    let address = address.parse().map_err(|_| accepted())?;
+    let region = region(name)?;
+    if region == Region::us1() { Err("us1 is where --listen says".to_owned()) } else { Ok((region, address)) }
+}
+
+pub(super) fn region(text: &str) -> Result<Region, String> {
+    Region::new(text).map_err(|error| format!("accepted is {error}"))
 }
 
 pub(super) async fn run(args: Args) -> Result<(), CliError> {
@@ -89,11 +105,22 @@ pub(super) async fn run(args: Args) -> Result<(), CliError> {
     };
     let customers = usize::from(args.subaccounts);
     let (listen, seed) = (args.listen, args.seed);
-    let options = Options { listen, seed, account_sid, main_key, customers, faults, ..Options::default() };
+    let regions = args.regions.into_iter().collect();
+    let options = Options { listen, seed, account_sid, main_key, customers, regions, faults, ..Options::default() };
     let sandbox = Sandbox::start(options).await.map_err(|error| CliError::failed(chain(&error)))?;
     let (sid, secret) = sandbox.main_key();
     out::line(&format!("a sandbox of Twilio listens on {}", sandbox.url()));
     out::line(&format!("account {}, Main key {sid}", sandbox.account_sid()));
+    for (region, url, (sid, secret)) in sandbox.regions() {
+        out::line(&format!("region {region} listens on {url}, Main key {sid}"));
+        if let Some(dir) = &args.dir {
+            let file = dir.join(format!("main_key_{region}"));
+            std::fs::create_dir_all(dir)
+                .and_then(|()| write_private(&file, secret.expose()))
+                .map_err(CliError::failed)?;
+            out::line(&format!("the secret of {sid} is in {}", file.display()));
+        }
+    }
     match &args.dir {
         Some(dir) => {
             let policy = match there {

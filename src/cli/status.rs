@@ -5,6 +5,8 @@ use super::{CliError, Kind, load, out};
 use crate::adapters::clock::SystemClock;
 use crate::config::{remembered, whole};
 use crate::decide::plan;
+use crate::model::home::{Home, Region};
+use crate::model::key::AccountSid;
 use crate::model::names::CredentialName;
 use crate::model::policy::Policy;
 use crate::model::reason::Breaker;
@@ -32,7 +34,8 @@ pub(super) struct Args {
 #[derive(Serialize)]
 struct Line {
     credential: String,
-    account: String,
+    account: AccountSid,
+    region: Region,
     phase: &'static str,
     in_policy: bool,
     key: Option<String>,
@@ -90,7 +93,8 @@ struct Report {
 
 #[derive(Serialize)]
 struct BreakerLine {
-    account: String,
+    account: AccountSid,
+    region: Region,
     breaker: &'static str,
     meaning: &'static str,
 }
@@ -101,7 +105,7 @@ pub(super) async fn run(config: &Path, args: &Args) -> Result<(), CliError> {
     let rows = journal.rows().await.map_err(CliError::journal)?;
     // Who has left a fleet is never looked at again.
     let followed = rows.iter().filter(|row| row.wake.is_some() || row.state.halted.is_some());
-    let policy = remembered(&policy, followed.map(|row| (&row.name, &row.account, &row.state)));
+    let policy = remembered(&policy, followed.map(|row| (&row.name, &row.home, &row.state)));
     let breakers = journal.breakers().await.map_err(CliError::journal)?;
     let mut rows: BTreeMap<CredentialName, Row> = rows.into_iter().map(|row| (row.name.clone(), row)).collect();
     for rules in policy.credentials.values() {
@@ -117,8 +121,9 @@ pub(super) async fn run(config: &Path, args: &Args) -> Result<(), CliError> {
     let credentials: Vec<Line> = rows.values().map(|row| line(&policy, row, now)).collect();
     let halted = credentials.iter().filter(|line| line.halted.is_some()).count();
     let refused = breakers.iter().any(|(_, breaker)| *breaker == Breaker::MainKeyRefused);
-    let breakers = breakers.into_iter().map(|(account, breaker)| BreakerLine {
-        account: account.to_string(),
+    let breakers = breakers.into_iter().map(|(home, breaker)| BreakerLine {
+        account: home.account,
+        region: home.region,
         breaker: breaker.word(),
         meaning: breaker.meaning(),
     });
@@ -137,7 +142,7 @@ pub(super) async fn run(config: &Path, args: &Args) -> Result<(), CliError> {
 fn untouched(rules: &crate::model::policy::Rules) -> Row {
     Row {
         name: rules.name.clone(),
-        account: rules.account.clone(),
+        home: rules.home.clone(),
         seq: 0,
         state: State::default(),
         wake: None,
@@ -164,7 +169,8 @@ fn line(policy: &Policy, row: &Row, now: Timestamp) -> Line {
     });
     Line {
         credential: row.name.to_string(),
-        account: row.account.to_string(),
+        account: row.home.account.clone(),
+        region: row.home.region.clone(),
         phase: state.word(),
         in_policy: rules.is_some(),
         key: current.map(|current| current.sid.to_string()),
@@ -229,6 +235,7 @@ fn show(report: &Report, now: Timestamp) {
             None => line.waiting_for.clone(),
         };
         let key = line.key.clone().unwrap_or_else(|| "-".into());
+        let key = if line.region == Region::us1() { key } else { format!("{key} in {}", line.region) };
         let age = line.key_age_seconds.map_or("-".to_owned(), |s| span(s.unsigned_abs()));
         table.add_row([line.credential.clone(), line.phase.to_owned(), key, age, next, waiting]);
     }
@@ -238,8 +245,9 @@ fn show(report: &Report, now: Timestamp) {
             out::error(&format!("hint: {}: {}", line.credential, halted.hint.replace("NAME", &line.credential)));
         }
     }
-    for BreakerLine { account, breaker, meaning } in &report.breakers {
-        out::error(&format!("breaker open in {account}: {breaker}: {meaning}"));
+    for BreakerLine { account, region, breaker, meaning } in &report.breakers {
+        let home = Home { account: account.clone(), region: region.clone() };
+        out::error(&format!("breaker open in {home}: {breaker}: {meaning}"));
     }
     if !report.daemon_running {
         out::error("note: no daemon has this journal open; nothing moves until `rekeyd run` is started");

@@ -189,7 +189,7 @@ async fn show(policy: &Policy, landlord: &dyn Landlord, account: &Listed) {
         Err(failure) => out::line(&format!("its API keys can not be listed: {failure}")),
     }
     let used =
-        policy.credentials.values().filter(|rules| rules.account == *sid).map(|rules| format!("`{}`", rules.name));
+        policy.credentials.values().filter(|rules| rules.home.account == *sid).map(|rules| format!("`{}`", rules.name));
     let used: Vec<String> = used.collect();
     if !used.is_empty() {
         out::line(&format!("the policy has credentials there: {}", used.join(", ")));

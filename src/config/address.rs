@@ -1,6 +1,7 @@
 //! Addresses of Twilio and of sinks: where the daemon may send a request at all (protocol, S15).
 
 use super::reader::Field;
+use crate::model::home::Region;
 use url::{Host, Url};
 
 /// Twilio's API: the fixed hosts, or a sandbox on this machine.
@@ -76,8 +77,18 @@ fn is_twilio(host: &str) -> bool {
     let labels: Vec<_> = host.split('.').collect();
     match labels.as_slice() {
         ["api", "twilio", "com"] | ["api", "us1", "twilio", "com"] => true,
-        ["api", edge, region, "twilio", "com"] => !edge.is_empty() && !region.is_empty(),
+        ["api", edge, region, "twilio", "com"] => !edge.is_empty() && Region::new(region).is_ok(),
         _ => false,
+    }
+}
+
+/// The region that an address of Twilio's leads to; that of a sandbox is not in it.
+pub(super) fn region_of(url: &Url) -> Option<Region> {
+    let labels: Vec<_> = url.domain().unwrap_or_default().split('.').collect();
+    match labels.as_slice() {
+        ["api", _, region, "twilio", "com"] => Region::new(region).ok(),
+        ["api", ..] => Some(Region::us1()),
+        _ => None,
     }
 }
 

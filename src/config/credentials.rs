@@ -2,13 +2,16 @@
 
 use super::cadence::{Calendar, cadence};
 use super::duration::{DAY, SECOND, Short};
+use super::homes::{Homes, Seat};
 use super::kind::{Nature, kind};
 use super::members::{of_api_keys, of_kind};
 use super::places::Taken;
 use super::reader::{Field, Table};
+use super::regions::region;
 use super::timing::Floors;
-use super::twilio::{Homes, account_sid, key_sid, public_key_sid};
+use super::twilio::{account_sid, key_sid, public_key_sid};
 use crate::model::document::Members;
+use crate::model::home::Region;
 use crate::model::key::{AccountSid, KeySid, LABEL_LIMIT, Label};
 use crate::model::names::{CredentialName, Instance};
 use crate::model::policy::{Allow, Cadence, KeyKind, Rules, Verify};
@@ -121,7 +124,8 @@ impl Reader<'_, '_> {
         let name = table.need("name", CredentialName::ACCEPTS, |field| self.name(field));
         let account = table.maybe("account_sid", |field| ground.account(field));
         let account = account.and_then(|own| own.or(ground.account.clone()));
-        let wanted = ground.wanted(&table, account.as_ref());
+        let seat = ground.seat(&table, account.as_ref());
+        let wanted = ground.wanted(&table, account.as_ref(), seat.as_ref().map(|(_, seat)| *seat));
         if let (Some(Wanted { kind: KeyKind::Restricted(Allow::LikeKey(like)), .. }), Some(field)) =
             (&wanted, table.field("clone_policy_of"))
         {
@@ -138,7 +142,7 @@ impl Reader<'_, '_> {
         let Wanted { cadence, grace, verify, kind, verify_url, members } = wanted?;
         Some(Rules {
             name: name?,
-            account: account?,
+            home: ground.homes.home(&account?, seat?.0.as_ref())?,
             cadence,
             grace,
             verify,
@@ -219,10 +223,31 @@ pub(super) struct Wanted {
 }
 
 impl Ground<'_> {
+    /// Reads `region`: where the keys live, and how they are managed there. What belongs to another region is no use.
+    pub(super) fn seat(&self, table: &Table<'_>, account: Option<&AccountSid>) -> Option<(Option<Region>, &Seat)> {
+        let said = table.maybe("region", |field| Some((region(field)?.0, field)))?;
+        let Some((region, field)) = said else { return Some((None, self.homes.of(account, None)?)) };
+        let seat = self.homes.of(account, Some(&region));
+        if seat.is_none() && self.homes.whole() {
+            let whose = account.map_or("of these accounts".to_owned(), |account| format!("of {account}"));
+            let message =
+                format!("keys belong to one region, and it is not said what manages those {whose} in {region}");
+            let own =
+                account.map(|account| format!("`[accounts.\"{account}\".regions.{region}]` or ")).unwrap_or_default();
+            field.clashes(message, format!("{own}`[twilio.regions.{region}]`, with a Main key of that region"));
+        }
+        Some((Some(region), seat?))
+    }
+
     /// Reads it; for a fleet there is no one account.
-    pub(super) fn wanted(&self, table: &Table<'_>, account: Option<&AccountSid>) -> Option<Wanted> {
+    pub(super) fn wanted(
+        &self,
+        table: &Table<'_>,
+        account: Option<&AccountSid>,
+        seat: Option<&Seat>,
+    ) -> Option<Wanted> {
         let defaults = &self.defaults;
-        let nature = kind(table, self.homes.of(account), account, self.floors);
+        let nature = kind(table, seat.unwrap_or(&Seat::default()), account, self.floors);
         let times = self.times(table, nature.as_ref().and_then(|nature| nature.tokens));
         let verify = table.maybe("verify", |field| verify(field, defaults.verify.as_ref(), self.floors));
         let standard = KeyKind::Standard;

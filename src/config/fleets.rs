@@ -42,7 +42,8 @@ fn fleet(
     let name = table.need("name", FleetName::ACCEPTS, |field| name(field, ground, names));
     let choice = table.need("accounts", ACCOUNTS, choice);
     let waves = table.or("waves", usual(), |field| waves(field, ground.floors.short));
-    let wanted = ground.wanted(&table, None);
+    let seat = ground.seat(&table, None);
+    let wanted = ground.wanted(&table, None, seat.as_ref().map(|(_, seat)| *seat));
     let places = taken.templates(&table);
     table.finish();
     let Wanted { cadence, grace, verify, kind, verify_url, members } = wanted?;
@@ -60,10 +61,10 @@ fn fleet(
         field.clashes("that key belongs to one account, and a fleet has many", "`allow`, with what its keys may do");
         return None;
     }
-    let name = name?;
+    let (name, (region, _)) = (name?, seat?);
     let each = Rules {
         name: CredentialName::new(name.as_str()).ok()?,
-        account: ground.account.clone()?,
+        home: ground.homes.home(ground.account.as_ref()?, region.as_ref())?,
         cadence,
         grace,
         verify,
@@ -74,7 +75,7 @@ fn fleet(
         places: places?,
         member: None,
     };
-    Some(Fleet { name, choice: choice?, waves: waves?, each, reserved: taken.own() })
+    Some(Fleet { name, region, choice: choice?, waves: waves?, each, reserved: taken.own() })
 }
 
 fn name(field: Field<'_>, ground: &Ground<'_>, names: &mut HashMap<FleetName, usize>) -> Option<FleetName> {

@@ -2,9 +2,11 @@
 //! are proven.
 
 use super::address::{self, is_loopback};
+use super::homes::Seat;
 use super::reader::{Field, Table};
 use super::timing::Floors;
-use super::twilio::{Home, key_sid};
+use super::twilio::key_sid;
+use crate::model::home::Region;
 use crate::model::key::AccountSid;
 use crate::model::permission::{MOST, Permission, Permissions};
 use crate::model::policy::{Allow, KeyKind, Pkcv};
@@ -41,7 +43,7 @@ pub(super) struct Nature {
 }
 
 /// Reads it; `home` is where the account's keys are managed. A fleet has many accounts, and none is given.
-pub(super) fn kind(table: &Table<'_>, home: &Home, account: Option<&AccountSid>, floors: Floors) -> Option<Nature> {
+pub(super) fn kind(table: &Table<'_>, home: &Seat, account: Option<&AccountSid>, floors: Floors) -> Option<Nature> {
     let of = table.or("kind", Of::ApiKey, |field| {
         field.choice(&[("api-key", Of::ApiKey), ("key-pair", Of::KeyPair), ("auth-token", Of::AuthToken)])
     });
@@ -81,7 +83,7 @@ pub(super) fn kind(table: &Table<'_>, home: &Home, account: Option<&AccountSid>,
 }
 
 /// What a Restricted key may do, if there can be one.
-fn restricted(table: &Table<'_>, listed: Option<Allow>, cloned: Option<Allow>, home: &Home) -> Option<Allow> {
+fn restricted(table: &Table<'_>, listed: Option<Allow>, cloned: Option<Allow>, home: &Seat) -> Option<Allow> {
     if listed.is_none() && cloned.is_none() {
         table.missing("allow", "it is not said what a Restricted key may do", "`allow` or `clone_policy_of`");
         return None;
@@ -95,11 +97,11 @@ fn restricted(table: &Table<'_>, listed: Option<Allow>, cloned: Option<Allow>, h
         field.clashes("Restricted keys can not sign Access Tokens", "no such line, or an ordinary key");
         return None;
     }
-    if let (Some(url), Some(field)) = (&home.address, table.field("type"))
-        && !(is_loopback(url) || matches!(url.domain(), Some("api.twilio.com" | "api.us1.twilio.com")))
+    if let (Some(region), Some(field)) = (&home.region, table.field("type"))
+        && *region != Region::us1()
     {
         // Twilio changelog, 2025-12-10.
-        field.clashes("there are Restricted keys in the region us1 only", "an ordinary key, or an account in us1");
+        field.clashes("there are Restricted keys in the region us1 only", "an ordinary key, or `region = \"us1\"`");
         return None;
     }
     listed.or(cloned)
@@ -107,7 +109,7 @@ fn restricted(table: &Table<'_>, listed: Option<Allow>, cloned: Option<Allow>, h
 
 /// A key pair is proven by a request that it signs, so the account has to take such; and its public half belongs to the
 /// account that registers it, so what manages the account has to be a key of its own.
-fn key_pair(table: &Table<'_>, home: &Home, account: Option<&AccountSid>) -> Option<KeyKind> {
+fn key_pair(table: &Table<'_>, home: &Seat, account: Option<&AccountSid>) -> Option<KeyKind> {
     of_api_keys(table, "a key pair is none")?;
     let (Some(account), Some(field)) = (account, table.field("kind")) else { return Some(KeyKind::KeyPair) };
     match &home.admin {
@@ -134,7 +136,7 @@ fn of_api_keys(table: &Table<'_>, why: &str) -> Option<()> {
 
 /// An auth token opens the whole account, so that it is rotated has to be said twice. It manages itself, and what rekeyd
 /// signs in with must not end with it.
-fn auth_token(table: &Table<'_>, home: &Home, account: Option<&AccountSid>, quiet: bool) -> Option<KeyKind> {
+fn auth_token(table: &Table<'_>, home: &Seat, account: Option<&AccountSid>, quiet: bool) -> Option<KeyKind> {
     of_api_keys(table, "an auth token is none")?;
     let (Some(account), Some(field)) = (account, table.field("kind")) else {
         return Some(KeyKind::AuthToken { quiet });

@@ -7,6 +7,7 @@ use super::credentials::MOST;
 use super::places::fit;
 use super::sinks::{Kind, identity};
 use crate::model::fleet::{ACCOUNT_NAME, ACCOUNT_SID, Choice, Fleet, Listed, Membership};
+use crate::model::home::Home;
 use crate::model::key::AccountSid;
 use crate::model::names::{CredentialName, Place};
 use crate::model::policy::{Policy, Rules, SinkPolicy};
@@ -41,18 +42,18 @@ pub fn whole(policy: &Policy, listed: Option<&[Listed]>) -> Whole {
 }
 
 /// A credential as the journal has it.
-pub type Remembered<'r> = (&'r CredentialName, &'r AccountSid, &'r State);
+pub type Remembered<'r> = (&'r CredentialName, &'r Home, &'r State);
 
 /// Takes in what the journal knows: for those who look on, and have not asked Twilio.
 pub fn remembered<'r>(policy: &Policy, rows: impl IntoIterator<Item = Remembered<'r>>) -> Policy {
     let mut policy = policy.clone();
-    for (name, account, state) in rows {
-        let fleet = policy.fleets.iter().find(|fleet| fleet.member(account).as_ref() == Some(name));
+    for (name, home, state) in rows {
+        let fleet = policy.fleets.iter().find(|fleet| fleet.member(&home.account).as_ref() == Some(name));
         let Some(fleet) = fleet else { continue };
-        let (name, account) = (name.clone(), account.clone());
+        let (name, home) = (name.clone(), home.clone());
         let places = state.places().cloned().collect();
         let member = Some(Membership { fleet: fleet.name.clone(), canary: false });
-        let rules = Rules { name: name.clone(), account, places, member, ..fleet.each.clone() };
+        let rules = Rules { name: name.clone(), home, places, member, ..fleet.each.clone() };
         policy.credentials.entry(name).or_insert(rules);
     }
     policy
@@ -67,7 +68,7 @@ fn chosen<'l>(fleet: &'l Fleet, listed: &'l [Listed]) -> Vec<(&'l AccountSid, Op
             sids.iter().filter_map(|sid| found.get(sid).copied()).collect()
         }
         Choice::Named(pattern) => {
-            let own = &fleet.each.account;
+            let own = &fleet.each.home.account;
             let mut named: Vec<_> =
                 listed.iter().filter(|account| account.sid != *own && pattern.fits(&account.name)).collect();
             named.sort_by(|a, b| (a.created, &a.sid).cmp(&(b.created, &b.sid)));
@@ -114,9 +115,9 @@ impl Building {
     ) -> Result<(), String> {
         let name = fleet.member(account).ok_or("no name can be made for it")?;
         if let Some(first) = self.policy.credentials.get(&name) {
-            let message = format!("a credential `{name}` is there already, of {}", first.account);
+            let message = format!("a credential `{name}` is there already, of {}", first.home);
             let theirs = first.member.as_ref().is_some_and(|member| member.fleet == fleet.name);
-            if theirs && first.account != *account {
+            if theirs && first.home.account != *account {
                 self.policy.credentials.remove(&name);
                 self.doubled.insert(name);
             }
@@ -136,7 +137,7 @@ impl Building {
         self.taken.extend(mine);
         let rules = Rules {
             name: name.clone(),
-            account: account.clone(),
+            home: self.home(fleet, account),
             verify_url: fleet.each.verify_url.as_ref().map(|url| address(url, account)),
             places: places.into_iter().map(|(_, place)| place).collect(),
             member: Some(Membership { fleet: fleet.name.clone(), canary }),
@@ -144,6 +145,12 @@ impl Building {
         };
         self.policy.credentials.insert(name, rules);
         Ok(())
+    }
+
+    /// Where the keys of a member live.
+    fn home(&self, fleet: &Fleet, account: &AccountSid) -> Home {
+        let usual = self.policy.twilio.home(account);
+        Home { region: fleet.region.clone().unwrap_or(usual.region), ..usual }
     }
 
     /// The place of a member, with the store it is in.

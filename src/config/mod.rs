@@ -2,7 +2,7 @@
 //!
 //! A [`Policy`] cannot be invalid, so nothing behind this module checks it again. Each fault names file, line, column,
 //! key, and what would be accepted, and none of them shows a secret (see `mask`). Reading order: this file, then one
-//! for each part of the policy (`daemon`, `twilio`, `sinks`, `timing`, `credentials` with `cadence` and `places`, `fleets`); all of
+//! for each part of the policy (`daemon`, `twilio` with `regions` and `homes`, `sinks`, `timing`, `credentials` with `cadence` and `places`, `fleets`); all of
 //! them use `reader`.
 
 mod address;
@@ -13,6 +13,7 @@ mod diagnostic;
 mod duration;
 mod fault;
 mod fleets;
+mod homes;
 mod kind;
 mod mask;
 mod members;
@@ -20,6 +21,7 @@ mod membership;
 mod path;
 mod places;
 mod reader;
+mod regions;
 mod sinks;
 mod state;
 mod suggest;
@@ -111,8 +113,8 @@ fn read(root: &Table<'_>) -> Option<Policy> {
     let sinks_table = sinks_field.as_ref().and_then(sinks::table);
     let sinks = sinks::sinks(sinks_table.as_ref());
     let twilio = twilio::twilio(root, &sinks);
-    let accounts = twilio::accounts(root, &twilio, &sinks);
-    let floors = timing::floors(root, twilio::is_loopback(&twilio, accounts.as_ref()));
+    let own = twilio::accounts(root, &twilio, &sinks);
+    let floors = timing::floors(root, twilio::is_loopback(&twilio, own.as_ref()));
     let timing = timing::timing(root, floors);
     let limits = timing::limits(root);
 
@@ -123,25 +125,25 @@ fn read(root: &Table<'_>) -> Option<Policy> {
     let ground = credentials::Ground {
         instance: daemon.instance.clone(),
         account: twilio.account.clone(),
-        roots: twilio::roots(&twilio, accounts.as_ref()),
-        homes: twilio::Homes::new(&twilio, accounts.as_ref()),
+        roots: twilio::roots(&twilio, own.as_ref()),
+        homes: homes::Homes::new(&twilio, own.as_ref()),
         floors,
         defaults,
         calendar: &calendar,
     };
-    let accesses = accounts.iter().flat_map(|accounts| accounts.values()).chain(&twilio.access);
-    let own = own_files(&daemon, accesses.clone(), &sinks);
+    let accesses = twilio.accesses(own.as_ref());
+    let files = own_files(&daemon, accesses.clone(), &sinks);
     let credentials_field = root.field("credentials");
-    let mut taken = places::Taken::new(&sinks, own, accesses.filter_map(|access| access.admin.secret.place()));
+    let mut taken = places::Taken::new(&sinks, files, accesses.filter_map(|access| access.admin.secret.place()));
     let credentials = credentials::credentials(credentials_field, &ground, &mut taken);
     let fleets = fleets::fleets(root.field("fleets"), &ground, &taken);
     let subaccounts = places::subaccounts(root.field("subaccounts"), &taken);
     root.finish();
     warnings::unused(&sinks);
 
-    let (credentials, mut twilio) = (credentials?, twilio.policy(accounts)?);
+    let (credentials, mut twilio) = (credentials?, twilio.policy(own)?);
     let pairs = credentials.values().filter(|rules| rules.kind == KeyKind::KeyPair);
-    twilio.key_pairs = pairs.map(|rules| rules.account.clone()).collect();
+    twilio.key_pairs = pairs.map(|rules| rules.home.clone()).collect();
     let policy = Policy {
         instance: daemon.instance?,
         state: daemon.state?,
@@ -156,6 +158,7 @@ fn read(root: &Table<'_>) -> Option<Policy> {
     };
     warnings::limits(&policy, root.field("limits"), credentials_field);
     warnings::accounts(&policy, root.field("accounts"));
+    warnings::regions(&policy, root.field("twilio"));
     if policy.credentials.is_empty() && policy.fleets.is_empty() && policy.subaccounts.is_empty() {
         root.doubt("there is nothing to rotate", "tables `[[credentials]]` or `[[fleets]]`");
     }

@@ -3,7 +3,7 @@
 use super::duration::{HOUR, Short};
 use super::reader::Field;
 use super::sinks::Sinks;
-use crate::model::key::AccountSid;
+use crate::model::home::Home;
 use crate::model::policy::{AccountDeletes, Limits, Policy};
 use std::collections::BTreeMap;
 
@@ -18,12 +18,25 @@ pub(super) fn unused(sinks: &Sinks<'_>) {
 pub(super) fn accounts(policy: &Policy, field: Option<Field<'_>>) {
     let Some(field) = field.filter(|_| policy.fleets.is_empty()) else { return };
     for account in policy.twilio.accounts.keys() {
-        if !policy.credentials.values().any(|rules| rules.account == *account) {
+        if !policy.credentials.values().any(|rules| rules.home.account == *account) {
             field.doubt(
                 format!("no credential is in the account {account}"),
                 "one with this `account_sid`, or no such table",
             );
         }
+    }
+}
+
+/// Tells about regions that no keys are rotated in, though it is said what manages them there.
+pub(super) fn regions(policy: &Policy, field: Option<Field<'_>>) {
+    let Some(field) = field.filter(|_| policy.fleets.is_empty()) else { return };
+    let (twilio, rules) = (&policy.twilio, || policy.credentials.values());
+    let unused = twilio.regions.keys().filter(|region| !rules().any(|rules| rules.home.region == **region));
+    let told = unused.map(|region| (format!("in {region}"), format!("`region = \"{region}\"`")));
+    let homes = twilio.homes.keys().filter(|home| !rules().any(|rules| rules.home == **home));
+    let homes = homes.map(|home| (format!("of {home}"), format!("this account and `region = \"{}\"`", home.region)));
+    for (where_, with) in told.chain(homes) {
+        field.doubt(format!("no credential has keys {where_}"), format!("one with {with}, or no such table"));
     }
 }
 
@@ -42,10 +55,10 @@ pub(super) fn limits(policy: &Policy, field: Option<Field<'_>>, credentials: Opt
         }
     }
     if let AccountDeletes::AtMost(limit) = account_deletes_per_hour {
-        for (account, rate) in deletes(policy).into_iter().filter(|(_, rate)| *rate > f64::from(*limit)) {
+        for (home, rate) in deletes(policy).into_iter().filter(|(_, rate)| *rate > f64::from(*limit)) {
             let needed = rate.ceil();
             let message = format!(
-                "the credentials of {account} need {needed} deletes in an hour, and `account_deletes_per_hour` \
+                "the credentials of {home} need {needed} deletes in an hour, and `account_deletes_per_hour` \
                  allows {limit}"
             );
             at.doubt(message, format!("\"auto\", or at least {needed}"));
@@ -54,10 +67,10 @@ pub(super) fn limits(policy: &Policy, field: Option<Field<'_>>, credentials: Opt
 }
 
 /// How many old keys of each account fall due in an hour, on average.
-fn deletes(policy: &Policy) -> BTreeMap<AccountSid, f64> {
+fn deletes(policy: &Policy) -> BTreeMap<Home, f64> {
     let mut rates = BTreeMap::new();
     for rules in policy.credentials.values() {
-        *rates.entry(rules.account.clone()).or_default() +=
+        *rates.entry(rules.home.clone()).or_default() +=
             HOUR.as_secs_f64() / rules.cadence.shortest().as_secs_f64().max(1.0);
     }
     rates

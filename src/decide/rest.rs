@@ -93,7 +93,7 @@ pub(super) fn start(view: &View<'_>, reason: Reason) -> Result<Step, Step> {
     let targets = view.rules.places.iter();
     let bases = targets.filter_map(|place| Some((place.clone(), view.seen(place, FRESH)?.version.clone())));
     Ok(Step::Issue(Box::new(Intent {
-        account: view.rules.account.clone(),
+        home: view.rules.home.clone(),
         attempt: view.fresh,
         reason,
         bases: bases.collect(),
@@ -192,8 +192,8 @@ fn allowance(view: &View<'_>) -> Result<(), Step> {
 fn adopt(view: &View<'_>) -> Result<Step, Step> {
     if view.rules.kind.is_token() {
         // What the places hold need not be known: whatever token is the primary one is replaced.
-        let (account, sid) = (view.rules.account.clone(), KeySid::first_token(&view.rules.account));
-        return Ok(Step::Record(Event::Adopted { account, sid, created_at: None }));
+        let (home, sid) = (view.rules.home.clone(), KeySid::first_token(&view.rules.home.account));
+        return Ok(Step::Record(Event::Adopted { home, sid, created_at: None }));
     }
     let Some(sid) = &view.rules.adopt else { return Err(halt(Halt::Guard, "nothing to adopt")) };
     if sid.may_be_among(view.roots) {
@@ -205,9 +205,9 @@ fn adopt(view: &View<'_>) -> Result<Step, Step> {
             let other = &view.sight.owners[sid];
             Err(halt(Halt::AdoptTaken, format!("{sid} is a key of `{other}`, which rekeyd rotates already")))
         }
-        Some(None) => Err(halt(Halt::AdoptMissing, format!("{sid} does not exist in {}", view.rules.account))),
+        Some(None) => Err(halt(Halt::AdoptMissing, format!("{sid} does not exist in {}", view.rules.home))),
         Some(Some(facts)) => Ok(Step::Record(Event::Adopted {
-            account: view.rules.account.clone(),
+            home: view.rules.home.clone(),
             sid: sid.clone(),
             created_at: Some(facts.created_at),
         })),

@@ -52,8 +52,8 @@ fn held(view: &View<'_>) -> Option<Step> {
     if let Some(halted) = &state.halted {
         return Some(Step::Wait { wait: None, why: format!("halted: {}", halted.detail) });
     }
-    if state.account.as_ref().is_some_and(|account| account != &view.rules.account) {
-        let detail = format!("its keys belong to another account than {}", view.rules.account);
+    if let Some(home) = state.home.as_ref().filter(|home| **home != view.rules.home) {
+        let detail = format!("its keys belong to {home}, and the policy says {}", view.rules.home);
         return Some(halt(Halt::AccountChanged, detail));
     }
     if state.has_tokens().is_some_and(|tokens| tokens != view.rules.kind.is_token()) {

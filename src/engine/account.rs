@@ -1,4 +1,4 @@
-//! What the engine knows of each account: open breakers, standing, and the one list of keys that everybody shares.
+//! What the engine knows of each account, in each region that it is used in: open breakers, standing, and the one list of keys that everybody shares.
 
 use super::Engine;
 use super::pace::Pace;
@@ -6,7 +6,8 @@ use super::weather::Told;
 use crate::decide::Weather;
 use crate::decide::breaker::over_a_fifth;
 use crate::model::fault::{Failure, Fault, Outcome};
-use crate::model::key::{AccountSid, AttemptId, KeyFacts, KeySid, Label};
+use crate::model::home::Home;
+use crate::model::key::{AttemptId, KeyFacts, KeySid, Label};
 use crate::model::names::CredentialName;
 use crate::model::policy::Policy;
 use crate::model::reason::{Breaker, Halt};
@@ -18,12 +19,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// The accounts of the policy.
-pub(super) struct Accounts(BTreeMap<AccountSid, Account>);
+pub(super) struct Accounts(BTreeMap<Home, Account>);
 
-/// One account.
+/// One account, in one region: there the keys are one set, managed with one thing.
 pub(super) struct Account {
-    /// Its SID.
-    pub(super) sid: AccountSid,
+    /// Which.
+    pub(super) home: Home,
     /// Calls to Twilio at the same time.
     pub(super) pace: Pace,
     /// What the journal said of it lately.
@@ -87,35 +88,35 @@ impl Listing {
 
 impl Accounts {
     pub(super) fn new(policy: &Policy) -> Self {
-        let mut sizes: BTreeMap<AccountSid, usize> = BTreeMap::new();
+        let mut sizes: BTreeMap<Home, usize> = BTreeMap::new();
         for rules in policy.credentials.values() {
-            *sizes.entry(rules.account.clone()).or_default() += 1;
+            *sizes.entry(rules.home.clone()).or_default() += 1;
         }
-        let account = |(sid, deletes): (AccountSid, u32)| {
+        let account = |(home, deletes): (Home, u32)| {
             let notes = Notes {
                 breakers: BTreeSet::from([Breaker::Unlisted]),
                 standing: Standing::Active,
                 deletes,
-                credentials: sizes.get(&sid).copied().unwrap_or_default(),
+                credentials: sizes.get(&home).copied().unwrap_or_default(),
                 refused: BTreeSet::new(),
                 drifting: BTreeSet::new(),
                 missed: BTreeSet::new(),
                 sweep: Sweep { at: Uptime(0), failures: 0, running: false },
             };
             let account = Account {
-                sid: sid.clone(),
+                home: home.clone(),
                 pace: Pace::new(policy.limits.account_calls),
                 told: tokio::sync::Mutex::new(None),
                 listing: tokio::sync::Mutex::new(None),
                 notes: Mutex::new(notes),
             };
-            (sid, account)
+            (home, account)
         };
         Self(policy.delete_budgets().into_iter().map(account).collect())
     }
 
-    pub(super) fn get(&self, sid: &AccountSid) -> Option<&Account> {
-        self.0.get(sid)
+    pub(super) fn get(&self, home: &Home) -> Option<&Account> {
+        self.0.get(home)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Account> {
@@ -142,8 +143,8 @@ impl Account {
     }
 
     /// The breakers that are open, with the account.
-    pub(super) fn open(&self) -> Vec<(AccountSid, Breaker)> {
-        self.weather().breakers.into_iter().map(|breaker| (self.sid.clone(), breaker)).collect()
+    pub(super) fn open(&self) -> Vec<(Home, Breaker)> {
+        self.weather().breakers.into_iter().map(|breaker| (self.home.clone(), breaker)).collect()
     }
 
     /// Keeps count of the credentials that are halted for a reason that concerns the whole account.
@@ -214,7 +215,7 @@ impl Engine {
         }
         *last = None;
         let started = self.local();
-        let outcome = self.twilio(account, "list", self.ports.issuer.list(&account.sid)).await;
+        let outcome = self.twilio(account, "list", self.ports.issuer.list(&account.home)).await;
         let listing = Arc::new(Listing::new(started, self.judge(account, outcome)?));
         *last = Some(listing.clone());
         Ok(listing)
@@ -243,7 +244,7 @@ impl Engine {
     /// Opens or closes a breaker, and says so if that is news.
     pub(super) fn set_breaker(&self, account: &Account, breaker: Breaker, open: bool) {
         if account.set(breaker, open) {
-            self.ports.observer.breaker(&account.sid, breaker, open);
+            self.ports.observer.breaker(&account.home, breaker, open);
         }
     }
 }

@@ -83,7 +83,7 @@ impl Engine {
     pub(super) async fn advance(&self, claim: Claim) {
         let name = claim.name.clone();
         let rules = self.rules(&name);
-        let ended = match rules.and_then(|rules| Some((rules, self.accounts.get(&rules.account)?))) {
+        let ended = match rules.and_then(|rules| Some((rules, self.accounts.get(&rules.home)?))) {
             Some((rules, account)) => self.work(rules, account, claim).await,
             None => {
                 // Another process, which works by another policy, has enrolled it.

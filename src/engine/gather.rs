@@ -32,7 +32,7 @@ impl Engine {
             if sid.is_auth_token() {
                 return self.fetch_token(rules, account, work, sid).await;
             }
-            let outcome = self.twilio(account, "fetch", self.ports.issuer.fetch(&account.sid, &sid)).await;
+            let outcome = self.twilio(account, "fetch", self.ports.issuer.fetch(&account.home, &sid)).await;
             let facts = self.judge(account, outcome)?;
             self.owner(rules, work, &sid).await?;
             work.sight.keys.insert(sid, (facts, self.local()));
@@ -53,7 +53,7 @@ impl Engine {
     /// Asks what a key may do, and says so if a new one may do something else than it shall.
     async fn permissions(&self, rules: &Rules, account: &Account, work: &mut Work, sid: KeySid) -> Result<(), Failure> {
         // Not judged as calls of the Main key are: this one is about one key only.
-        let granted = self.ports.issuer.permissions(&account.sid, &sid);
+        let granted = self.ports.issuer.permissions(&account.home, &sid);
         let granted = self.twilio(account, "permissions", granted).await.answer()?;
         let odd = match (&granted, wanted(&work.claim.state, &sid)) {
             (Granted::Only(found), Some(wanted)) => {
@@ -127,7 +127,7 @@ impl Engine {
             };
             let known = tried.iter().any(|(other, same)| other == &sid && same.expose() == secret.expose());
             if !known {
-                let probe = self.ports.issuer.probe(&rules.account, &sid, secret, rules.verify_url.as_ref());
+                let probe = self.ports.issuer.probe(&rules.home, &sid, secret, rules.verify_url.as_ref());
                 match self.twilio(account, "probe", probe).await.answer()? {
                     Verdict::Works => tried.push((sid.clone(), secret.duplicate())),
                     Verdict::Refused => {
@@ -146,7 +146,7 @@ impl Engine {
     async fn find(&self, rules: &Rules, account: &Account, work: &mut Work, attempt: AttemptId) -> Result<(), Failure> {
         let listing = self.listing(account).await?;
         let key = self.ports.journal.label_key();
-        let label = Label::new(&key, &rules.account, &self.policy.instance, &rules.name, attempt).to_string();
+        let label = Label::new(&key, &rules.home, &self.policy.instance, &rules.name, attempt).to_string();
         let mut found = listing.labelled(attempt);
         found.retain(|key| key.label.as_deref() == Some(&label));
         work.sight.labelled.insert(attempt, found);
@@ -179,7 +179,7 @@ impl Engine {
         let Some((sid, secret)) = rotation.successor.clone().zip(secret) else {
             return Err(Failure::new(Fault::PairRefused, &format!("{place} has the new key without its secret")));
         };
-        let probe = self.ports.issuer.probe(&rules.account, &sid, &secret, rules.verify_url.as_ref());
+        let probe = self.ports.issuer.probe(&rules.home, &sid, &secret, rules.verify_url.as_ref());
         match self.twilio(account, "probe", probe).await.answer()? {
             Verdict::Works => (work.held.secret, work.held.recalled) = (Some((rotation.attempt, secret)), true),
             Verdict::Refused => {
@@ -200,7 +200,7 @@ impl Engine {
             // Whatever was not answered is asked again; what can not be told is told to people.
             return works.err().filter(|failure| failure.fault == Fault::Refused).map_or(Ok(()), Err);
         }
-        let probe = self.ports.issuer.probe(&rules.account, &sid, secret, rules.verify_url.as_ref());
+        let probe = self.ports.issuer.probe(&rules.home, &sid, secret, rules.verify_url.as_ref());
         let outcome = self.twilio(account, "probe", probe).await.answer();
         if let Err(failure) = &outcome {
             tracing::info!(credential = %rules.name, key = %sid, %failure, "a trial of the new key was not answered");

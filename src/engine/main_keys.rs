@@ -6,31 +6,32 @@
 use super::Engine;
 use super::account::{Account, Listing};
 use crate::model::fault::{Fault, Outcome};
-use crate::model::key::{AccountSid, KeySid};
+use crate::model::home::Home;
+use crate::model::key::KeySid;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-/// The Main keys, and the account of each.
+/// The Main keys, and where each lives.
 pub(super) struct MainKeys {
-    all: BTreeMap<KeySid, AccountSid>,
+    all: BTreeMap<KeySid, Home>,
     /// Those whose age is not known and that nobody asks for just now.
-    undated: Mutex<BTreeMap<KeySid, AccountSid>>,
+    undated: Mutex<BTreeMap<KeySid, Home>>,
 }
 
 impl MainKeys {
-    pub(super) fn new(all: BTreeMap<KeySid, AccountSid>) -> Self {
+    pub(super) fn new(all: BTreeMap<KeySid, Home>) -> Self {
         Self { undated: Mutex::new(all.clone()), all }
     }
 
     /// Takes those out that fit, so that nobody else asks for them.
-    fn take(&self, fits: impl Fn(&AccountSid) -> bool) -> BTreeMap<KeySid, AccountSid> {
+    fn take(&self, fits: impl Fn(&Home) -> bool) -> BTreeMap<KeySid, Home> {
         let mut undated = self.undated.lock().unwrap_or_else(PoisonError::into_inner);
         let (taken, left) = std::mem::take(&mut *undated).into_iter().partition(|(_, home)| fits(home));
         *undated = left;
         taken
     }
 
-    fn put_back(&self, sid: KeySid, home: AccountSid) {
+    fn put_back(&self, sid: KeySid, home: Home) {
         self.undated.lock().unwrap_or_else(PoisonError::into_inner).insert(sid, home);
     }
 }
@@ -43,9 +44,9 @@ impl Engine {
 
     /// Learns the age of the Main keys of this account, and of those whose own account nobody sweeps.
     pub(super) async fn date_main_keys(&self, account: &Account, listing: &Listing) {
-        let fits = |home: &AccountSid| *home == account.sid || self.accounts.get(home).is_none();
+        let fits = |home: &Home| *home == account.home || self.accounts.get(home).is_none();
         for (sid, home) in self.main_keys.take(fits) {
-            match listing.keys.iter().find(|key| home == account.sid && key.sid.may_be(&sid)) {
+            match listing.keys.iter().find(|key| home == account.home && key.sid.may_be(&sid)) {
                 Some(listed) => self.ports.observer.main_key(&home, &sid, Some(listed.created_at)),
                 None => self.date_by_sid(account, sid, home).await,
             }
@@ -53,7 +54,7 @@ impl Engine {
     }
 
     /// Asks for the key itself. What that says of the key is no verdict on the account.
-    async fn date_by_sid(&self, account: &Account, sid: KeySid, home: AccountSid) {
+    async fn date_by_sid(&self, account: &Account, sid: KeySid, home: Home) {
         let outcome = self.twilio(account, "fetch", self.ports.issuer.fetch(&home, &sid)).await;
         match outcome {
             Outcome::Done(Some(facts)) => self.ports.observer.main_key(&home, &sid, Some(facts.created_at)),

@@ -6,7 +6,7 @@ use super::advance::{Held, Lost, Work};
 use super::{AT_ONCE, Engine};
 use crate::decide::{Sight, backoff, plan};
 use crate::model::event::Event;
-use crate::model::key::AccountSid;
+use crate::model::home::Home;
 use crate::model::names::CredentialName;
 use crate::model::policy::Rules;
 use crate::model::reason::Breaker;
@@ -32,7 +32,7 @@ const MANY: usize = 500;
 pub(super) struct Memory {
     last: Option<(Moment, Duration)>,
     noted: Option<Duration>,
-    breakers: Option<Vec<(AccountSid, Breaker)>>,
+    breakers: Option<Vec<(Home, Breaker)>>,
 }
 
 impl Engine {
@@ -71,11 +71,11 @@ impl Engine {
 
     fn enrolled(&self, rules: &Rules, state: &State, wake: Option<Timestamp>, seq: u64, now: Moment) -> Enrolled {
         let wake = self.first_wake(rules, state, wake, now);
-        if let Some(account) = self.accounts.get(&rules.account) {
+        if let Some(account) = self.accounts.get(&rules.home) {
             account.note(&rules.name, state);
         }
         self.ports.observer.released(&rules.name, state, wake, "starting");
-        Enrolled { name: rules.name.clone(), account: rules.account.clone(), wake, seq }
+        Enrolled { name: rules.name.clone(), home: rules.home.clone(), wake, seq }
     }
 
     /// Work in flight at once; what is at rest when its rotation is due, or when its turn comes to be looked at.
@@ -136,7 +136,7 @@ impl Engine {
     /// A request is answered by an entry in the credential's journal; while a task works on it, it has to wait.
     async fn answer(&self, number: i64, request: Request) -> Result<(), JournalError> {
         let name = request.credential.clone();
-        let account = self.rules(&name).and_then(|rules| self.accounts.get(&rules.account));
+        let account = self.rules(&name).and_then(|rules| self.accounts.get(&rules.home));
         let Some(account) = account else {
             tracing::warn!(credential = %name, "a request for a credential that is not in the policy was dropped");
             return self.ports.journal.answered(number).await;
@@ -171,8 +171,8 @@ impl Engine {
     fn sweep_what_is_due(self: &Arc<Self>, now: Moment) {
         for account in self.accounts.iter() {
             if account.begin_sweep(now.uptime) {
-                let (engine, sid) = (self.clone(), account.sid.clone());
-                self.tasks.spawn(async move { engine.sweep(&sid).await });
+                let (engine, home) = (self.clone(), account.home.clone());
+                self.tasks.spawn(async move { engine.sweep(&home).await });
             }
         }
     }
@@ -181,7 +181,7 @@ impl Engine {
         let names = self.busy();
         let free = AT_ONCE.saturating_sub(names.len());
         let untouched = self.accounts.iter().filter(|account| account.untouched());
-        let but = PassOver { names, accounts: untouched.map(|account| account.sid.clone()).collect() };
+        let but = PassOver { names, homes: untouched.map(|account| account.home.clone()).collect() };
         let due = match self.ports.journal.take_due(now.wall, free, &but).await {
             Ok(due) => due,
             Err(error) => {

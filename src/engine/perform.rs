@@ -42,10 +42,10 @@ impl Engine {
         attempt: AttemptId,
     ) -> Result<Option<Event>, Lost> {
         let key = self.ports.journal.label_key();
-        let label = Label::new(&key, &rules.account, &self.policy.instance, &rules.name, attempt);
+        let label = Label::new(&key, &rules.home, &self.policy.instance, &rules.name, attempt);
         let turn = account.pace.turn().await;
         self.hold(work).await?;
-        let create = self.ports.issuer.create(&rules.account, &label, make(rules, work));
+        let create = self.ports.issuer.create(&rules.home, &label, make(rules, work));
         let outcome = self.twilio_in_turn(account, "create", create).await;
         drop(turn);
         work.changed();
@@ -129,7 +129,7 @@ impl Engine {
             return None;
         }
         Some(Pair {
-            account: rules.account.clone(),
+            account: rules.home.account.clone(),
             sid,
             secret: secret.duplicate(),
             stamp: Stamp {
@@ -187,7 +187,7 @@ impl Engine {
         if sid.is_auth_token() {
             return Ok(self.settle_token(rules, account, work, sid).await);
         }
-        let outcome = self.twilio_in_turn(account, "delete", self.ports.issuer.delete(&rules.account, sid)).await;
+        let outcome = self.twilio_in_turn(account, "delete", self.ports.issuer.delete(&rules.home, sid)).await;
         work.changed();
         let failure = self.judge(account, outcome).err();
         Ok(failure.map(|failure| failed(StepName::Delete, failure)))

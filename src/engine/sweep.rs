@@ -10,7 +10,8 @@ use crate::decide::{Sight, backoff};
 use crate::model::apply::apply;
 use crate::model::event::{Entry, Event};
 use crate::model::fault::Failure;
-use crate::model::key::{AccountSid, AttemptId, KeyFacts, KeySid, Label};
+use crate::model::home::Home;
+use crate::model::key::{AttemptId, KeyFacts, KeySid, Label};
 use crate::model::names::CredentialName;
 use crate::model::reason::Breaker;
 use crate::model::rotation::DAY;
@@ -41,8 +42,8 @@ impl From<JournalError> for Broken {
 
 impl Engine {
     /// Sweeps one account and sets the time of the next sweep; after a failure it comes sooner.
-    pub(super) async fn sweep(&self, sid: &AccountSid) {
-        let Some(account) = self.accounts.get(sid) else { return };
+    pub(super) async fn sweep(&self, home: &Home) {
+        let Some(account) = self.accounts.get(home) else { return };
         // A sweep only reads, but for what it notes, and that may be cut anywhere: it does not hold up the end.
         let broken = tokio::select! {
             biased;
@@ -50,15 +51,15 @@ impl Engine {
             swept = self.sweep_in_turn(account) => swept.err(),
         };
         match &broken {
-            Some(Broken::Twilio(failure)) => tracing::warn!(account = %sid, %failure, "the keys could not be listed"),
-            Some(Broken::Journal(error)) => tracing::error!(account = %sid, %error, "the sweep was broken off"),
+            Some(Broken::Twilio(failure)) => tracing::warn!(account = %home, %failure, "the keys could not be listed"),
+            Some(Broken::Journal(error)) => tracing::error!(account = %home, %error, "the sweep was broken off"),
             None => {}
         }
         self.forget_listing(account).await;
         let every = self.policy.timing.sweep;
         account.end_sweep(self.now().uptime, broken.is_some(), |failures| match failures {
             0 => every,
-            n => backoff::delay(n, sid.as_str()).min(every),
+            n => backoff::delay(n, &home.to_string()).min(every),
         });
         // Credentials may have waited for the first sweep of their account.
         self.wake();
@@ -70,14 +71,14 @@ impl Engine {
     }
 
     async fn sweep_once(&self, account: &Account) -> Result<(), Broken> {
-        let standing = self.twilio(account, "standing", self.ports.issuer.standing(&account.sid)).await;
+        let standing = self.twilio(account, "standing", self.ports.issuer.standing(&account.home)).await;
         match standing.answer() {
             Ok(standing) => account.set_standing(standing),
             // Not every credential may read its account: silence is no verdict.
-            Err(failure) => tracing::debug!(account = %account.sid, %failure, "the account's standing was not told"),
+            Err(failure) => tracing::debug!(account = %account.home, %failure, "the account's standing was not told"),
         }
         let listing = self.listing(account).await?;
-        let mut known = self.ports.journal.keys(&account.sid).await?;
+        let mut known = self.ports.journal.keys(&account.home).await?;
         // Twilio lists no auth tokens, and shows none by a name.
         known.retain(|key| !key.sid.is_auth_token());
         self.missing(account, &listing, &known).await?;
@@ -93,7 +94,7 @@ impl Engine {
         let mut missing = BTreeSet::new();
         for key in known.iter().filter(|key| !listed.contains(&key.sid)) {
             let gone = if Rule::FetchNotList.holds() {
-                let outcome = self.twilio(account, "fetch", self.ports.issuer.fetch(&account.sid, &key.sid)).await;
+                let outcome = self.twilio(account, "fetch", self.ports.issuer.fetch(&account.home, &key.sid)).await;
                 self.judge(account, outcome)?.is_none()
             } else {
                 true
@@ -130,7 +131,7 @@ impl Engine {
                 unexplained += self.explain(account, attempt, &keys).await?;
             }
         }
-        self.ports.observer.unexplained(&account.sid, unexplained);
+        self.ports.observer.unexplained(&account.home, unexplained);
         Ok(())
     }
 
@@ -142,7 +143,7 @@ impl Engine {
     fn is_label_of_ours(&self, account: &Account, key: &KeyFacts) -> bool {
         let label = key.label.as_deref().and_then(Label::parse);
         label.is_some_and(|label| {
-            label.instance == self.policy.instance && label.proven(&self.ports.journal.label_key(), &account.sid)
+            label.instance == self.policy.instance && label.proven(&self.ports.journal.label_key(), &account.home)
         })
     }
 
@@ -150,7 +151,7 @@ impl Engine {
     async fn explain(&self, account: &Account, attempt: AttemptId, keys: &[KeyFacts]) -> Result<usize, Broken> {
         let Some(decided) = self.ports.journal.attempt(attempt).await? else {
             // Proven to be ours, and the journal has never heard of it: the journal is not what it was.
-            tracing::error!(account = %account.sid, %attempt, "a key of ours is unknown to the journal: was it restored?");
+            tracing::error!(account = %account.home, %attempt, "a key of ours is unknown to the journal: was it restored?");
             let evidence = format!("unknown attempt {attempt}");
             self.ports.journal.hold_deletes(&evidence, self.now().uptime.plus(DAY)).await?;
             self.untold(account).await;
@@ -177,7 +178,7 @@ impl Engine {
         if !gone || !keys.iter().any(|key| &key.sid == sid) {
             return Ok(None);
         }
-        let outcome = self.twilio(account, "fetch", self.ports.issuer.fetch(&account.sid, sid)).await;
+        let outcome = self.twilio(account, "fetch", self.ports.issuer.fetch(&account.home, sid)).await;
         Ok(self.judge(account, outcome)?.map(|facts| facts.sid))
     }
 

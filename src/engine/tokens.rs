@@ -59,7 +59,7 @@ impl Engine {
             Some(token) => Some(self.place_of(account, token).await?),
             None => {
                 // Nothing can be known of tokens; but Twilio tells its date.
-                let _ = self.twilio(account, "standing", self.ports.issuer.standing(&account.sid)).await;
+                let _ = self.twilio(account, "standing", self.ports.issuer.standing(&account.home)).await;
                 None
             }
         };
@@ -100,7 +100,7 @@ impl Engine {
     }
 
     async fn place_of(&self, account: &Account, token: &Secret) -> Result<TokenPlace, Failure> {
-        let place = self.ports.issuer.token_place(&account.sid, token);
+        let place = self.ports.issuer.token_place(&account.home, token);
         self.twilio(account, "token_place", place).await.answer()
     }
 
@@ -133,13 +133,13 @@ impl Engine {
     /// Ends a token: an old one by promoting the one that is served, one that was given up by deleting the secondary.
     async fn end_token(&self, rules: &Rules, account: &Account, work: &mut Work, sid: &KeySid) -> Result<(), Failure> {
         if is_stray(&work.claim.state, sid) {
-            let discard = self.ports.issuer.discard(&account.sid, owner(work), quiet(rules));
+            let discard = self.ports.issuer.discard(&account.home, owner(work), quiet(rules));
             return self.twilio_in_turn(account, "discard", discard).await.answer();
         }
         let Some(token) = served(work, in_use(&work.claim.state)) else {
             return Err(Failure::new(Fault::Local, "no place was read to serve a token"));
         };
-        let promote = self.ports.issuer.promote(&account.sid, token, quiet(rules));
+        let promote = self.ports.issuer.promote(&account.home, token, quiet(rules));
         self.twilio_in_turn(account, "promote", promote).await.answer()
     }
 }

@@ -78,11 +78,11 @@ impl Engine {
 
     async fn ask(&self, account: &Account, now: Uptime) -> Result<Told, JournalError> {
         let (journal, at, hour_ago) = (&self.ports.journal, self.local(), now.minus(HOUR));
-        let attempts = journal.attempts_since(&account.sid, hour_ago).await?;
+        let attempts = journal.attempts_since(&account.home, hour_ago).await?;
         let abandons = breaker::abandons(attempts, self.policy.limits.abandons_per_hour);
         self.set_breaker(account, Breaker::Abandons, abandons);
         let held = journal.deletes_held_until().await?;
-        let deletes = journal.deletes_since(&account.sid, hour_ago, None).await?;
+        let deletes = journal.deletes_since(&account.home, hour_ago, None).await?;
         Ok(Told { at, held, deletes })
     }
 

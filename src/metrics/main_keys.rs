@@ -1,7 +1,8 @@
 //! What the daemon signs in with, and since when there is such a key: only a person can replace a Main key.
 
 use super::{register, short};
-use crate::model::key::{AccountSid, KeySid};
+use crate::model::home::Home;
+use crate::model::key::KeySid;
 use jiff::Timestamp;
 use prometheus::{IntGaugeVec, Opts, Registry};
 
@@ -18,15 +19,16 @@ pub(super) struct MainKeys {
 
 impl MainKeys {
     pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let gauge = |name, help| register(registry, IntGaugeVec::new(Opts::new(name, help), &["account", "key"]));
+        let gauge =
+            |name, help| register(registry, IntGaugeVec::new(Opts::new(name, help), &["account", "region", "key"]));
         Ok(Self {
             info: gauge(INFO, "Always 1; the Main keys that are signed in with.")?,
             created: gauge(CREATED, "When Twilio made the Main key; no series where Twilio does not tell.")?,
         })
     }
 
-    pub(super) fn note(&self, account: &AccountSid, key: &KeySid, created: Option<Timestamp>) {
-        let labels = labels(account, key);
+    pub(super) fn note(&self, home: &Home, key: &KeySid, created: Option<Timestamp>) {
+        let labels = labels(home, key);
         self.info.with_label_values(&labels).set(1);
         if let Some(created) = created {
             self.created.with_label_values(&labels).set(created.as_second());
@@ -34,13 +36,13 @@ impl MainKeys {
     }
 }
 
-fn labels(account: &AccountSid, key: &KeySid) -> [String; 2] {
-    [short(account.as_str()), short(key.as_str())]
+fn labels(home: &Home, key: &KeySid) -> [String; 3] {
+    [short(home.account.as_str()), home.region.to_string(), short(key.as_str())]
 }
 
 /// Whether these metrics, in their text form, are of a daemon that signs in with this key.
-pub fn signs_in_with(metrics: &str, account: &AccountSid, key: &KeySid) -> bool {
-    let [account, key] = labels(account, key);
-    let series = format!("{INFO}{{account=\"{account}\",key=\"{key}\"}} ");
+pub fn signs_in_with(metrics: &str, home: &Home, key: &KeySid) -> bool {
+    let [account, region, key] = labels(home, key);
+    let series = format!("{INFO}{{account=\"{account}\",key=\"{key}\",region=\"{region}\"}} ");
     metrics.lines().any(|line| line.starts_with(&series))
 }

@@ -68,7 +68,7 @@ fn fits(state: &mut State, entry: &Entry) -> Option<()> {
     let at = entry.at;
     (state.halted.is_none() || entry.event.passes_a_halt()).then_some(())?;
     match &entry.event {
-        Event::Adopted { account, sid, created_at } => issue::adopted(state, account, sid, *created_at, at),
+        Event::Adopted { home, sid, created_at } => issue::adopted(state, home, sid, *created_at, at),
         Event::Requested { by } => requested(state, by, at),
         Event::Intended(intent) => issue::intended(state, intent, at),
         Event::CreateRefused { failure } => issue::create_refused(state, failure, at),

@@ -2,7 +2,8 @@
 
 use super::document::Members;
 use super::fault::Failure;
-use super::key::{AccountSid, AttemptId, KeySid};
+use super::home::Home;
+use super::key::{AttemptId, KeySid};
 use super::names::{Place, Version};
 use super::permission::Permissions;
 use super::reason::{Cause, Halt, Reason, StepName};
@@ -30,8 +31,9 @@ pub struct Entry {
 pub enum Event {
     /// The operator's statement, from the policy, that this hand-made key is to be replaced and is no Main key.
     Adopted {
-        /// The account it belongs to.
-        account: AccountSid,
+        /// Where it lives.
+        #[serde(rename = "account")]
+        home: Home,
         /// The key.
         sid: KeySid,
         /// When Twilio made it; of an auth token nobody knows.
@@ -192,8 +194,9 @@ pub enum Event {
 /// The decision to create a successor, with everything that the attempt will rest on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intent {
-    /// The account.
-    pub account: AccountSid,
+    /// Where the new key shall live.
+    #[serde(rename = "account")]
+    pub home: Home,
     /// The attempt.
     pub attempt: AttemptId,
     /// Why.

@@ -1,5 +1,6 @@
 //! Fleets: the same credential in many subaccounts, and the accounts that Twilio shows.
 
+use super::home::Region;
 use super::key::AccountSid;
 use super::names::{CredentialName, name, slug};
 use super::policy::Rules;
@@ -28,6 +29,8 @@ const DIGITS: usize = 10;
 pub struct Fleet {
     /// Its name.
     pub name: FleetName,
+    /// In which region; in the usual one of each account, if none is named.
+    pub region: Option<Region>,
     /// In which accounts.
     pub choice: Choice,
     /// How many members are rotated at a time.

@@ -1,5 +1,6 @@
 //! One Twilio API key: its SID, and the label that ties it to the attempt that made it.
 
+use super::home::Home;
 use super::names::{CredentialName, Instance, name};
 use aws_lc_rs::hmac;
 use base64::Engine as _;
@@ -139,12 +140,12 @@ impl Label {
     /// The name for a new key.
     pub fn new(
         key: &LabelKey,
-        account: &AccountSid,
+        home: &Home,
         instance: &Instance,
         credential: &CredentialName,
         attempt: AttemptId,
     ) -> Self {
-        let proof = key.prove(account, instance, credential, attempt);
+        let proof = key.prove(home, instance, credential, attempt);
         Self { instance: instance.clone(), credential: credential.clone(), attempt, proof }
     }
 
@@ -170,9 +171,9 @@ impl Label {
         })
     }
 
-    /// Whether this installation made the name, for a key of that account.
-    pub fn proven(&self, key: &LabelKey, account: &AccountSid) -> bool {
-        self.proof == key.prove(account, &self.instance, &self.credential, self.attempt)
+    /// Whether this installation made the name, for a key that lives there.
+    pub fn proven(&self, key: &LabelKey, home: &Home) -> bool {
+        self.proof == key.prove(home, &self.instance, &self.credential, self.attempt)
     }
 }
 
@@ -200,16 +201,10 @@ impl LabelKey {
         &self.0
     }
 
-    fn prove(
-        &self,
-        account: &AccountSid,
-        instance: &Instance,
-        credential: &CredentialName,
-        attempt: AttemptId,
-    ) -> [u8; PROOF] {
+    fn prove(&self, home: &Home, instance: &Instance, credential: &CredentialName, attempt: AttemptId) -> [u8; PROOF] {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
         let mut context = hmac::Context::with_key(&key);
-        for part in [account.as_str(), instance.as_str(), credential.as_str()] {
+        for part in [home.to_string().as_str(), instance.as_str(), credential.as_str()] {
             context.update(part.as_bytes());
             context.update(b":");
         }
@@ -223,16 +218,17 @@ impl LabelKey {
 
 #[cfg(test)]
 mod tests {
+    use super::super::home::Region;
     use super::*;
 
-    fn account() -> AccountSid {
-        AccountSid::new("AC00000000000000000000000000000001").unwrap()
+    fn home() -> Home {
+        Home::us1(AccountSid::new("AC00000000000000000000000000000001").unwrap())
     }
 
     fn label() -> (LabelKey, Label) {
         let key = LabelKey::new([7; 32]);
         let (instance, name) = (Instance::new("prod").unwrap(), CredentialName::new("billing-sms").unwrap());
-        let label = Label::new(&key, &account(), &instance, &name, AttemptId(Uuid::from_u128(42)));
+        let label = Label::new(&key, &home(), &instance, &name, AttemptId(Uuid::from_u128(42)));
         (key, label)
     }
 
@@ -241,17 +237,18 @@ mod tests {
         let (key, label) = label();
         let read = Label::parse(&label.to_string()).unwrap();
         assert_eq!(read, label);
-        assert!(read.proven(&key, &account()));
-        assert!(!read.proven(&LabelKey::new([8; 32]), &account()));
+        assert!(read.proven(&key, &home()));
+        assert!(!read.proven(&LabelKey::new([8; 32]), &home()));
         let elsewhere = AccountSid::new("AC00000000000000000000000000000002").unwrap();
-        assert!(!read.proven(&key, &elsewhere));
+        assert!(!read.proven(&key, &Home::us1(elsewhere)));
+        assert!(!read.proven(&key, &Home { region: Region::new("ie1").unwrap(), ..home() }));
     }
 
     #[test]
     fn a_changed_credential_in_a_label_is_not_proven() {
         let (key, label) = label();
         let forged = label.to_string().replace("billing-sms", "billing-all");
-        assert!(!Label::parse(&forged).unwrap().proven(&key, &account()));
+        assert!(!Label::parse(&forged).unwrap().proven(&key, &home()));
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod document;
 pub mod event;
 pub mod fault;
 pub mod fleet;
+pub mod home;
 pub mod key;
 pub mod kind;
 pub mod names;

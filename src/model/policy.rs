@@ -2,6 +2,7 @@
 
 use super::document::Members;
 use super::fleet::{Fleet, Membership};
+use super::home::{Home, Region};
 use super::key::{AccountSid, KeySid, PublicKeySid};
 pub use super::kind::{Allow, KeyKind};
 use super::names::{CredentialName, Instance, Place, SinkName};
@@ -73,21 +74,40 @@ pub struct TwilioPolicy {
     pub access: Access,
     /// Accounts with rules of their own.
     pub accounts: BTreeMap<AccountSid, Access>,
-    /// Accounts of which key pairs are rotated.
-    pub key_pairs: BTreeSet<AccountSid>,
+    /// The other regions of every account that says nothing of its own about one.
+    pub regions: BTreeMap<Region, Access>,
+    /// The other regions of accounts that do.
+    pub homes: BTreeMap<Home, Access>,
+    /// Where key pairs are rotated.
+    pub key_pairs: BTreeSet<Home>,
 }
 
 impl TwilioPolicy {
     /// How the keys of any account are managed.
     pub fn accesses(&self) -> impl Iterator<Item = &Access> {
-        self.accounts.values().chain([&self.access])
+        self.accounts.values().chain([&self.access]).chain(self.regions.values()).chain(self.homes.values())
+    }
+
+    /// Where the keys of an account live, unless a credential says otherwise.
+    pub fn home(&self, account: &AccountSid) -> Home {
+        let access = self.accounts.get(account).unwrap_or(&self.access);
+        Home { account: account.clone(), region: access.region.clone() }
+    }
+
+    /// How the keys that live there are managed; nothing if that is not said. What belongs to another region is no use there.
+    pub fn access_to(&self, home: &Home) -> Option<&Access> {
+        let here = |access: &&Access| access.region == home.region;
+        let own = || self.accounts.get(&home.account).filter(here).or_else(|| self.homes.get(home));
+        own().or(Some(&self.access).filter(here)).or_else(|| self.regions.get(&home.region))
     }
 }
 
 /// How the keys of an account are managed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Access {
-    /// Where the API is: keys belong to one region.
+    /// The region that the keys belong to.
+    pub region: Region,
+    /// Where its API is.
     pub base_url: Url,
     /// With what.
     pub admin: Admin,
@@ -255,8 +275,8 @@ pub enum AccountDeletes {
 pub struct Rules {
     /// Its name.
     pub name: CredentialName,
-    /// The account its keys belong to.
-    pub account: AccountSid,
+    /// Where its keys live.
+    pub home: Home,
     /// When it is rotated.
     pub cadence: Cadence,
     /// How long the old key lives on.
@@ -317,11 +337,11 @@ impl Cadence {
 }
 
 impl Policy {
-    /// Every account, and its budget of deletes per hour.
-    pub fn delete_budgets(&self) -> BTreeMap<AccountSid, u32> {
-        let mut budgets: BTreeMap<AccountSid, (f64, f64)> = BTreeMap::new();
+    /// Every account, in each region that it is used in, and its budget of deletes per hour.
+    pub fn delete_budgets(&self) -> BTreeMap<Home, u32> {
+        let mut budgets: BTreeMap<Home, (f64, f64)> = BTreeMap::new();
         for rules in self.credentials.values() {
-            let (keys, rate) = budgets.entry(rules.account.clone()).or_default();
+            let (keys, rate) = budgets.entry(rules.home.clone()).or_default();
             *keys += 1.0;
             *rate += 3600.0 / rules.cadence.shortest().as_secs_f64().max(1.0);
         }
@@ -330,6 +350,6 @@ impl Policy {
             AccountDeletes::AtMost(limit) => limit,
             AccountDeletes::Auto => auto(load),
         };
-        budgets.into_iter().map(|(account, load)| (account, budget(load))).collect()
+        budgets.into_iter().map(|(home, load)| (home, budget(load))).collect()
     }
 }

@@ -133,7 +133,7 @@ pub enum Halt {
     SuccessorGone,
     /// A sink that still may serve the old key is not in the policy any more.
     SinkRemoved,
-    /// The policy names another account than the one the keys belong to.
+    /// The policy names another account, or another region of it, than the keys belong to.
     AccountChanged,
     /// The policy wants auth tokens where there were keys, or the other way round.
     KindChanged,
@@ -207,7 +207,9 @@ impl Halt {
             Halt::SinkRemoved => {
                 "put the sink back into the policy, or, when nothing reads it any more, `rekeyd resume NAME --forget SINK:PATH`"
             }
-            Halt::AccountChanged => "use a new credential name for another account",
+            Halt::AccountChanged => {
+                "name the account and the region of its keys in the policy again, restart and run `rekeyd resume NAME`; keys that live elsewhere need a credential of another name"
+            }
             Halt::KindChanged => "use a new credential name for the auth token",
             Halt::AdoptMissing | Halt::AdoptTaken => {
                 "correct `adopt` in the policy, restart and run `rekeyd resume NAME`"

@@ -2,7 +2,8 @@
 
 use super::document::{Content, Members, Names, Seen};
 use super::fault::Failure;
-use super::key::{AccountSid, AttemptId, KeySid};
+use super::home::Home;
+use super::key::{AttemptId, KeySid};
 use super::names::{Place, Version};
 use super::permission::Permissions;
 pub use super::phase::Phase;
@@ -20,8 +21,9 @@ use std::time::Duration;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct State {
-    /// The account its keys belong to, from the first event on.
-    pub account: Option<AccountSid>,
+    /// Where its keys live, from the first event on.
+    #[serde(rename = "account")]
+    pub home: Option<Home>,
     /// The key that the sinks serve.
     pub current: Option<Current>,
     /// The rotation in flight.

@@ -3,6 +3,7 @@
 //! Twilio shows the secret of a key once and knows no idempotent create. So what is made carries a [`Mark`], and the journal
 //! holds a [`Making`]: a create is noted before it is sent, and so is a delete.
 
+use super::home::Home;
 use super::key::{AccountSid, AttemptId, KeySid, Label, LabelKey, PublicKeySid};
 use super::names::{CredentialName, Instance, Place, name};
 use jiff::Timestamp;
@@ -30,7 +31,7 @@ const PREFIX: &str = "rekeyd-seed";
 impl Mark {
     /// The name for what this attempt makes, in that account; of an account itself, in its parent.
     pub fn new(key: &LabelKey, account: &AccountSid, instance: &Instance, attempt: AttemptId) -> Self {
-        Self(Label::new(key, account, instance, &seed(), attempt))
+        Self(Label::new(key, &whole(account), instance, &seed(), attempt))
     }
 
     /// Reads a friendly name; `None` if it is not of our form.
@@ -41,8 +42,13 @@ impl Mark {
 
     /// Whether this installation made the name, for something in that account.
     pub fn proven(&self, key: &LabelKey, account: &AccountSid) -> bool {
-        self.0.proven(key, account)
+        self.0.proven(key, &whole(account))
     }
+}
+
+/// An account is made as a whole: the region of its first key is not told by the name.
+fn whole(account: &AccountSid) -> Home {
+    Home::us1(account.clone())
 }
 
 impl fmt::Display for Mark {
@@ -164,7 +170,7 @@ mod tests {
         let (key, instance) = (LabelKey::new([7; 32]), Instance::new("prod").unwrap());
         let attempt = AttemptId(Uuid::from_u128(42));
         assert!(Label::parse(&Mark::new(&key, &account(), &instance, attempt).to_string()).is_none());
-        assert!(Mark::parse(&Label::new(&key, &account(), &instance, &seed(), attempt).to_string()).is_none());
+        assert!(Mark::parse(&Label::new(&key, &whole(&account()), &instance, &seed(), attempt).to_string()).is_none());
         for text in ["", "rekeyd-seed", "rekeyd-seed:prod", "rekeyd-seed:prod:short", "customer-1"] {
             assert!(Mark::parse(text).is_none(), "{text}");
         }

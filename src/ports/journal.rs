@@ -2,7 +2,8 @@
 
 use crate::model::apply::Misfit;
 use crate::model::event::{Entry, Event};
-use crate::model::key::{AccountSid, AttemptId, KeySid, LabelKey};
+use crate::model::home::Home;
+use crate::model::key::{AttemptId, KeySid, LabelKey};
 use crate::model::names::{CredentialName, Place};
 use crate::model::reason::Breaker;
 use crate::model::rotation::State;
@@ -57,8 +58,8 @@ pub trait Journal: Send + Sync {
     /// The history of one credential, oldest first.
     async fn history(&self, name: &CredentialName) -> Result<Vec<Entry>, JournalError>;
 
-    /// Every key of the account that the journal believes to be alive.
-    async fn keys(&self, account: &AccountSid) -> Result<Vec<KnownKey>, JournalError>;
+    /// Every key there that the journal believes to be alive.
+    async fn keys(&self, home: &Home) -> Result<Vec<KnownKey>, JournalError>;
 
     /// A key, if it was ever ours.
     async fn key(&self, sid: &KeySid) -> Result<Option<KnownKey>, JournalError>;
@@ -66,16 +67,11 @@ pub trait Journal: Send + Sync {
     /// An attempt, if this journal decided it.
     async fn attempt(&self, attempt: AttemptId) -> Result<Option<KnownAttempt>, JournalError>;
 
-    /// The deletes decided in the account since then, other than of this key.
-    async fn deletes_since(
-        &self,
-        account: &AccountSid,
-        since: Uptime,
-        except: Option<&KeySid>,
-    ) -> Result<u32, JournalError>;
+    /// The deletes decided there since then, other than of this key.
+    async fn deletes_since(&self, home: &Home, since: Uptime, except: Option<&KeySid>) -> Result<u32, JournalError>;
 
-    /// Attempts of the account started, and keys given up for another reason than a restart, since then.
-    async fn attempts_since(&self, account: &AccountSid, since: Uptime) -> Result<Attempts, JournalError>;
+    /// Attempts started there, and keys given up for another reason than a restart, since then.
+    async fn attempts_since(&self, home: &Home, since: Uptime) -> Result<Attempts, JournalError>;
 
     /// Leaves a request for the daemon.
     async fn ask(&self, request: Request) -> Result<(), JournalError>;
@@ -90,10 +86,10 @@ pub trait Journal: Send + Sync {
     async fn checkpoint(&self, running: Duration) -> Result<(), JournalError>;
 
     /// Notes which breakers are open, in place of what was noted before.
-    async fn note_breakers(&self, open: Vec<(AccountSid, Breaker)>) -> Result<(), JournalError>;
+    async fn note_breakers(&self, open: Vec<(Home, Breaker)>) -> Result<(), JournalError>;
 
     /// The breakers that were last noted to be open.
-    async fn breakers(&self) -> Result<Vec<(AccountSid, Breaker)>, JournalError>;
+    async fn breakers(&self) -> Result<Vec<(Home, Breaker)>, JournalError>;
 
     /// Holds deletes until then, because something shows that the journal is older than what it describes. The same
     /// evidence holds them once only: what it tells of does not go away by itself, and must not stop deletes for ever.
@@ -105,8 +101,8 @@ pub trait Journal: Send + Sync {
 pub struct Claim {
     /// The credential.
     pub name: CredentialName,
-    /// The account, as enrolled.
-    pub account: AccountSid,
+    /// Where its keys live, as enrolled.
+    pub home: Home,
     /// The last entry's number.
     pub seq: u64,
     /// The state after it.
@@ -131,8 +127,8 @@ pub struct Taken {
 pub struct PassOver {
     /// What tasks of this process have already.
     pub names: BTreeSet<CredentialName>,
-    /// Accounts of which nothing is known yet.
-    pub accounts: BTreeSet<AccountSid>,
+    /// What lives where nothing is known of it yet.
+    pub homes: BTreeSet<Home>,
 }
 
 /// Which rows are wanted.
@@ -151,8 +147,8 @@ pub struct Page<'p> {
 pub struct Row {
     /// The credential.
     pub name: CredentialName,
-    /// The account, as enrolled.
-    pub account: AccountSid,
+    /// Where its keys live, as enrolled.
+    pub home: Home,
     /// The last entry's number.
     pub seq: u64,
     /// The state after it.
@@ -168,8 +164,8 @@ pub struct Row {
 pub struct Enrolled {
     /// The credential.
     pub name: CredentialName,
-    /// The account that the policy says.
-    pub account: AccountSid,
+    /// Where its keys live, as the policy says.
+    pub home: Home,
     /// When to look at it; never, if none.
     pub wake: Option<Timestamp>,
     /// The last entry that this was thought out from. Who writes a later one says himself when to look again, and

@@ -1,7 +1,7 @@
 //! The auth tokens of an account: they have no names, so each call is about the one that it signs in with.
 
 use crate::model::fault::Outcome;
-use crate::model::key::AccountSid;
+use crate::model::home::Home;
 use crate::model::secret::Secret;
 use async_trait::async_trait;
 
@@ -9,15 +9,15 @@ use async_trait::async_trait;
 #[async_trait]
 pub trait Tokens: Send + Sync {
     /// Which of the account's tokens this is, asked with the token itself.
-    async fn token_place(&self, account: &AccountSid, token: &Secret) -> Outcome<TokenPlace>;
+    async fn token_place(&self, home: &Home, token: &Secret) -> Outcome<TokenPlace>;
 
     /// Makes this token the primary one, and ends the one that was. It signs in with the token itself, so that a token
     /// that does not work can not be promoted, and one that is promoted already is left alone.
-    async fn promote(&self, account: &AccountSid, token: &Secret, quiet: bool) -> Outcome<()>;
+    async fn promote(&self, home: &Home, token: &Secret, quiet: bool) -> Outcome<()>;
 
     /// Deletes the secondary token, whichever it is; that there is none counts as deleted. `served` is what signs in, if a
     /// place has it.
-    async fn discard(&self, account: &AccountSid, served: Option<&Secret>, quiet: bool) -> Outcome<()>;
+    async fn discard(&self, home: &Home, served: Option<&Secret>, quiet: bool) -> Outcome<()>;
 }
 
 /// Which of an account's tokens one is.

@@ -9,6 +9,7 @@ use super::faults::Reach;
 use super::keys::KeyKind;
 use super::signature::{Form, Invalid};
 use super::world::World;
+use crate::model::home::{Home, Region};
 use crate::model::key::{AccountSid, KeySid};
 use jiff::Timestamp;
 
@@ -102,13 +103,14 @@ type Denied = (Refusal, Denial);
 
 const WRONG_SECRET: Denied = (Refusal::Authenticate, Denial::WrongSecret);
 const UNKNOWN: Denied = (Refusal::Authenticate, Denial::Unknown);
+const OTHER_REGION: Denied = (Refusal::Authenticate, Denial::OtherRegion);
 const INACTIVE: Denied = (Refusal::Authenticate, Denial::AccountInactive);
 const NOT_PERMITTED: Denied = (Refusal::Authenticate, Denial::NotPermitted);
 
 impl World {
     /// Lets the caller in, and says which account the call is about.
     pub(super) fn admit(&mut self, now: Timestamp, call: &Call) -> Result<Admitted, Denied> {
-        let caller = self.authenticate(now, call.credentials.as_ref())?;
+        let caller = self.authenticate(now, call)?;
         if !self.is_active(&caller.account) {
             return Err(INACTIVE);
         }
@@ -144,15 +146,19 @@ impl World {
         if enforced && caller.means == Means::Token {
             return Err(refused(Invalid::Required));
         }
-        let whose = (&caller.account, caller.sid.as_str());
-        self.check_signature(now, whose, enforced, call.wire.as_ref()).map_err(refused)
+        let home = Home { account: caller.account.clone(), region: call.region.clone() };
+        self.check_signature(now, (&home, caller.sid.as_str()), enforced, call.wire.as_ref()).map_err(refused)
     }
 
-    fn authenticate(&mut self, now: Timestamp, credentials: Option<&Credentials>) -> Result<Caller, Denied> {
-        let Credentials { user, secret } = credentials.ok_or((Refusal::NoCredentials, Denial::Absent))?;
+    /// Keys and tokens of one region mean nothing in another (Twilio docs, "Manage regional API credentials").
+    fn authenticate(&mut self, now: Timestamp, call: &Call) -> Result<Caller, Denied> {
+        let Credentials { user, secret } = call.credentials.as_ref().ok_or((Refusal::NoCredentials, Denial::Absent))?;
         if let Ok(sid) = AccountSid::new(user) {
             let account = self.accounts.get(&sid).ok_or(UNKNOWN)?;
             let second = account.secondary.as_ref().map(|second| second.token.expose());
+            if call.region != Region::us1() {
+                return Err(OTHER_REGION);
+            }
             let matches = [Some(account.token.expose()), second].contains(&Some(secret.expose()));
             return if matches { Ok(Caller::new(sid, user, Means::Token)) } else { Err(WRONG_SECRET) };
         }
@@ -160,6 +166,9 @@ impl World {
         let key = self.keys.get(&sid).ok_or(UNKNOWN)?;
         if key.secret.expose() != secret.expose() {
             return Err(WRONG_SECRET);
+        }
+        if key.region != call.region {
+            return Err(OTHER_REGION);
         }
         let caller = Caller::new(key.account.clone(), user, Means::Key(key.kind));
         self.meet_edge(now, &sid).map_or(Ok(caller), |denial| Err((Refusal::Authenticate, denial)))

@@ -3,6 +3,7 @@
 use super::call::Operation;
 use super::faults::Fault;
 use super::signature::Form;
+use crate::model::home::Region;
 use crate::model::key::{AccountSid, KeySid};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -18,6 +19,8 @@ pub struct Entry {
     pub operation: Operation,
     /// In which account.
     pub account: Option<AccountSid>,
+    /// In which region.
+    pub region: Region,
     /// Which key or account the caller came with; nothing if that was no SID, because it might be a misplaced secret.
     pub user: Option<String>,
     /// The key that was made, shown, changed or deleted.
@@ -50,6 +53,8 @@ pub enum Denial {
     TooNew,
     /// The key was deleted.
     Deleted,
+    /// It is a key of another region, or a token where there are none.
+    OtherRegion,
     /// The account is suspended or closed, or its parent is.
     AccountInactive,
     /// The pair is good, and does not permit this.
@@ -61,7 +66,8 @@ pub enum Denial {
 impl Denial {
     /// Whether a pair that was once handed out, or should have been, did not work: what no consumer must ever see.
     pub fn dead_pair(self) -> bool {
-        matches!(self, Denial::Unknown | Denial::WrongSecret | Denial::TooNew | Denial::Deleted)
+        let unusable = matches!(self, Denial::Unknown | Denial::WrongSecret | Denial::OtherRegion);
+        unusable || matches!(self, Denial::TooNew | Denial::Deleted)
     }
 }
 
@@ -117,6 +123,7 @@ mod tests {
                 at: Timestamp::from_second(second).unwrap(),
                 operation: Operation::ListKeys,
                 account: None,
+                region: Region::us1(),
                 user: None,
                 key: None,
                 status: 200,

@@ -6,6 +6,7 @@ use super::page::{Page, Paging};
 pub use super::refusal::Refusal;
 use super::signature::Wire;
 pub use super::view::{AccountView, KeyView, PublicKeyView, Status, TokenView};
+use crate::model::home::Region;
 use crate::model::key::{AccountSid, KeySid, PublicKeySid};
 use crate::model::secret::Secret;
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,8 @@ pub struct Call {
     pub credentials: Option<Credentials>,
     /// The account that the call names.
     pub account: Option<String>,
+    /// The region whose host it came to.
+    pub region: Region,
     /// What it wants.
     pub request: Request,
     /// How it came over the wire, if there is a signature on it.

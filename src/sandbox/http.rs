@@ -10,6 +10,7 @@ use super::call::{Answer, Call, Credentials, Delivery, Refusal, Reply};
 use super::faults::ErrorStatus;
 use super::signature::{TOKEN, Wire};
 use super::world::{Ticket, World};
+use crate::model::home::Region;
 use crate::model::secret::Secret;
 use answer::{Sent, Written};
 use axum::Router;
@@ -56,11 +57,18 @@ pub struct Handle {
     world: Arc<Mutex<World>>,
     clock: Clock,
     witness: Option<Witness>,
+    /// The region that this door stands for.
+    region: Region,
 }
 
 impl Handle {
     pub(super) fn new(world: World, clock: Clock, witness: Option<Witness>) -> Self {
-        Self { world: Arc::new(Mutex::new(world)), clock, witness }
+        Self { world: Arc::new(Mutex::new(world)), clock, witness, region: Region::us1() }
+    }
+
+    /// The door of another region.
+    pub(super) fn in_region(&self, region: Region) -> Self {
+        Self { region, ..self.clone() }
     }
 
     /// The world, for as long as the guard is held; nobody is served meanwhile.
@@ -100,7 +108,8 @@ async fn twilio(State(world): State<Handle>, ConnectInfo(cutter): ConnectInfo<Cu
     }
     // Only a signature asks how a request came over the wire.
     let wire = parts.headers.contains_key(TOKEN).then(|| wire_of(&parts, &body));
-    let call = Call { credentials: credentials(&parts.headers), account, request, wire };
+    let region = world.region.clone();
+    let call = Call { credentials: credentials(&parts.headers), account, region, request, wire };
     // A task of its own, so that the work is done even if the caller hangs up while waiting: as Twilio would.
     let Ok(served) = tokio::spawn(work(world.clone(), call)).await else {
         cutter.cut(); // The process is ending.

@@ -4,6 +4,7 @@ use super::access::Caller;
 use super::call::{Answer, KeyView, Refusal};
 use super::page::Paging;
 use super::world::World;
+use crate::model::home::{Home, Region};
 use crate::model::key::{AccountSid, KeySid, LABEL_LIMIT};
 use crate::model::permission::{MOST, Permission};
 use crate::model::secret::Secret;
@@ -21,6 +22,8 @@ pub struct Key {
     pub secret: Secret,
     /// The account it belongs to.
     pub account: AccountSid,
+    /// The region it belongs to.
+    pub region: Region,
     /// What it may do.
     pub kind: KeyKind,
     /// Its friendly name.
@@ -82,8 +85,12 @@ impl Key {
         }
     }
 
-    fn is_living_in(&self, account: &AccountSid) -> bool {
-        self.account == *account && self.deleted.is_none()
+    fn belongs_to(&self, home: &Home) -> bool {
+        self.account == home.account && self.region == home.region
+    }
+
+    fn is_living_in(&self, home: &Home) -> bool {
+        self.belongs_to(home) && self.deleted.is_none()
     }
 
     /// Whether it was there at that time.
@@ -108,7 +115,12 @@ pub struct NewKey {
 impl World {
     /// A human makes a key. It works at once: people make keys long before they use them.
     pub fn make_by_hand(&mut self, now: Timestamp, new: NewKey) -> KeySid {
-        let sid = self.insert(now, now, CONSOLE, new).sid.clone();
+        self.make_by_hand_in(now, Region::us1(), new)
+    }
+
+    /// The same in another region.
+    pub fn make_by_hand_in(&mut self, now: Timestamp, region: Region, new: NewKey) -> KeySid {
+        let sid = self.insert(now, now, CONSOLE, region, new).sid.clone();
         self.remember_by_hand(now, "created", &sid);
         sid
     }
@@ -123,7 +135,7 @@ impl World {
         buried
     }
 
-    fn insert(&mut self, now: Timestamp, works_from: Timestamp, by: &str, new: NewKey) -> &Key {
+    fn insert(&mut self, now: Timestamp, works_from: Timestamp, by: &str, region: Region, new: NewKey) -> &Key {
         let NewKey { account, kind, name, pair } = new;
         let (sid, secret) = pair.unwrap_or_else(|| (self.chance.key_sid(), self.chance.key_secret()));
         let (serial, made_by, created) = (self.keys.len() as u64, by.to_owned(), self.twilio_time(now));
@@ -132,6 +144,7 @@ impl World {
             sid,
             secret,
             account,
+            region,
             kind,
             name,
             serial,
@@ -160,7 +173,7 @@ impl World {
         &mut self,
         now: Timestamp,
         caller: &Caller,
-        account: &AccountSid,
+        home: &Home,
         name: Option<&str>,
         policy: Option<&str>,
     ) -> Result<Answer, Refusal> {
@@ -169,14 +182,15 @@ impl World {
         if self.faults.restricted_may_not_exceed && caller.is_restricted() && allow.is_none() {
             return Err(Refusal::Exceeds);
         }
-        let alive = |world: &Self| world.keys.values().filter(|key| key.is_living_in(account)).count();
+        let alive = |world: &Self| world.keys.values().filter(|key| key.is_living_in(home)).count();
         if self.faults.key_quota.is_some_and(|most| alive(self) >= most as usize) {
             return Err(Refusal::Quota);
         }
         let works_from = later(now, Duration::from_millis(self.faults.key_delay_ms));
         let kind = if allow.is_some() { KeyKind::Restricted } else { KeyKind::Standard };
-        let (account, name) = (account.clone(), name.map(str::to_owned));
-        let sid = self.insert(now, works_from, &caller.sid, NewKey { account, kind, name, pair: None }).sid.clone();
+        let (Home { account, region }, name) = (home.clone(), name.map(str::to_owned));
+        let new = NewKey { account, kind, name, pair: None };
+        let sid = self.insert(now, works_from, &caller.sid, region, new).sid.clone();
         let widened = self.faults.widen_policies;
         let key = self.keys.get_mut(&sid).ok_or(Refusal::NotFound)?;
         key.allow = allow.unwrap_or_default();
@@ -190,17 +204,17 @@ impl World {
 
     /// Lists the keys as they were a while ago, if lists lag: newest first by the second that Twilio shows (the direction
     /// is that of its published example), and those of one second in the order they were made, newest first.
-    pub(super) fn list_keys(&self, now: Timestamp, account: &AccountSid, paging: &Paging) -> Result<Answer, Refusal> {
+    pub(super) fn list_keys(&self, now: Timestamp, home: &Home, paging: &Paging) -> Result<Answer, Refusal> {
         let lag = Duration::from_millis(self.faults.list_lag_ms);
         let then = now.checked_sub(lag).unwrap_or(Timestamp::MIN);
-        let shown = |key: &&Key| key.account == *account && key.existed(then) && self.shows(key);
+        let shown = |key: &&Key| key.belongs_to(home) && key.existed(then) && self.shows(key);
         let mut keys: Vec<&Key> = self.keys.values().filter(shown).collect();
         keys.sort_by_key(|key| Reverse((key.updated.as_second(), key.serial)));
         paging.cut(keys.into_iter().map(Key::view).collect()).map(Answer::Keys)
     }
 
-    pub(super) fn fetch_key(&mut self, account: &AccountSid, sid: &str) -> Result<Answer, Refusal> {
-        let sid = self.living(account, sid)?.sid.clone();
+    pub(super) fn fetch_key(&mut self, home: &Home, sid: &str) -> Result<Answer, Refusal> {
+        let sid = self.living(home, sid)?.sid.clone();
         let key = self.keys.get(&sid).filter(|key| self.shows(key)).ok_or(Refusal::NotFound)?;
         Ok(Answer::Key(key.view()))
     }
@@ -212,13 +226,13 @@ impl World {
     pub(super) fn update_key(
         &mut self,
         now: Timestamp,
-        account: &AccountSid,
+        home: &Home,
         sid: &str,
         name: Option<&str>,
         policy: Option<&str>,
     ) -> Result<Answer, Refusal> {
         let updated = self.twilio_time(now);
-        let key = self.living(account, sid)?;
+        let key = self.living(home, sid)?;
         fits(name)?;
         // It replaces the whole policy (Twilio docs, "Key resource v1").
         match policy.map(read_policy).transpose()? {
@@ -235,18 +249,18 @@ impl World {
         &mut self,
         now: Timestamp,
         caller: &Caller,
-        account: &AccountSid,
+        home: &Home,
         sid: &str,
     ) -> Result<Answer, Refusal> {
-        let sid = self.living(account, sid)?.sid.clone();
+        let sid = self.living(home, sid)?.sid.clone();
         self.bury(now, &sid, &caller.sid);
         Ok(Answer::Deleted(sid))
     }
 
-    /// A living key of the account: keys of other accounts do not exist for the caller.
-    fn living(&mut self, account: &AccountSid, sid: &str) -> Result<&mut Key, Refusal> {
+    /// A living key of the account: keys of other accounts and regions do not exist for the caller.
+    fn living(&mut self, home: &Home, sid: &str) -> Result<&mut Key, Refusal> {
         let sid = KeySid::new(sid).map_err(|_| Refusal::WrongSid)?;
-        let key = self.keys.get_mut(&sid).filter(|key| key.is_living_in(account));
+        let key = self.keys.get_mut(&sid).filter(|key| key.is_living_in(home));
         key.ok_or(Refusal::NotFound)
     }
 }

@@ -50,9 +50,12 @@ pub use signature::{Form, Invalid, Wire};
 pub use tokens::Secondary;
 pub use world::{Ticket, World};
 
+use crate::model::home::Region;
 use crate::model::key::{AccountSid, KeySid};
 use crate::model::secret::Secret;
+use futures_util::future::join_all;
 use jiff::Timestamp;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -75,6 +78,8 @@ pub struct Options {
     pub subaccounts: Vec<AccountSid>,
     /// So many more, called `customer-0001` and on.
     pub customers: usize,
+    /// Other regions, each with an address of its own: the accounts are the same there, the keys are not.
+    pub regions: BTreeMap<Region, SocketAddr>,
     /// How mean it is at first.
     pub faults: Faults,
     /// Tells the time; without one, the machine does.
@@ -92,6 +97,7 @@ impl Default for Options {
             main_key: None,
             subaccounts: Vec::new(),
             customers: 0,
+            regions: BTreeMap::new(),
             faults: Faults::default(),
             clock: None,
             witness: None,
@@ -147,7 +153,8 @@ pub struct Sandbox {
     seed: u64,
     account: AccountSid,
     main_key: KeySid,
-    server: JoinHandle<io::Result<()>>,
+    regions: BTreeMap<Region, (SocketAddr, KeySid)>,
+    servers: Vec<JoinHandle<io::Result<()>>>,
     stop: DropGuard,
 }
 
@@ -157,25 +164,37 @@ const PATIENCE: Duration = Duration::from_secs(2);
 impl Sandbox {
     /// Starts to listen and to serve.
     pub async fn start(options: Options) -> Result<Self, StartError> {
-        let listen = options.listen;
-        if !listen.ip().is_loopback() {
-            return Err(StartError::NotLoopback(listen));
+        let (listen, elsewhere) = (options.listen, options.regions.clone());
+        if let Some(listen) = elsewhere.values().chain([&listen]).find(|listen| !listen.ip().is_loopback()) {
+            return Err(StartError::NotLoopback(*listen));
         }
         let clock = options.clock.clone().unwrap_or_else(|| Arc::new(machine_time));
         let witness = options.witness.clone();
         let seed = options.seed.unwrap_or_else(chosen_seed);
         let (world, account, main_key) = options.world(clock(), seed)?;
-        let failed = |source| StartError::Listen { addr: listen, source };
-        let listener = TcpListener::bind(listen).await.map_err(failed)?;
-        let addr = listener.local_addr().map_err(failed)?;
+        let (listener, addr) = bind(listen).await?;
         let (world, stop) = (Handle::new(world, clock, witness), CancellationToken::new());
-        let server = tokio::spawn(http::serve(listener, world.clone(), stop.clone()));
-        Ok(Self { world, addr, seed, account, main_key, server, stop: stop.drop_guard() })
+        let mut servers = vec![tokio::spawn(http::serve(listener, world.clone(), stop.clone()))];
+        let mut regions = BTreeMap::new();
+        for (region, listen) in elsewhere {
+            let (listener, addr) = bind(listen).await?;
+            let name = Some(format!("Main key of {region}"));
+            let new = NewKey { account: account.clone(), kind: KeyKind::Main, name, pair: None };
+            let main_key = world.lock().make_by_hand_in(world.now(), region.clone(), new);
+            servers.push(tokio::spawn(http::serve(listener, world.in_region(region.clone()), stop.clone())));
+            regions.insert(region, (addr, main_key));
+        }
+        Ok(Self { world, addr, seed, account, main_key, regions, servers, stop: stop.drop_guard() })
     }
 
     /// Where it is: what to write into `base_url`.
     pub fn url(&self) -> String {
         format!("http://{}", self.addr)
+    }
+
+    /// The other regions: where each is, and its Main key.
+    pub fn regions(&self) -> impl Iterator<Item = (&Region, String, (KeySid, Secret))> {
+        self.regions.iter().map(|(region, (addr, main_key))| (region, format!("http://{addr}"), self.pair(main_key)))
     }
 
     /// The seed: with it, and the same calls in the same order, a run can be repeated.
@@ -196,8 +215,12 @@ impl Sandbox {
 
     /// The pair of the account's Main key.
     pub fn main_key(&self) -> (KeySid, Secret) {
+        self.pair(&self.main_key)
+    }
+
+    fn pair(&self, sid: &KeySid) -> (KeySid, Secret) {
         let world = self.world.lock();
-        let key = world.key(&self.main_key).expect("a key stays in the world, even when it is deleted");
+        let key = world.key(sid).expect("a key stays in the world, even when it is deleted");
         (key.sid.clone(), key.secret.duplicate())
     }
 
@@ -210,8 +233,15 @@ impl Sandbox {
     pub async fn stop(self) {
         drop(self.stop);
         // A call that takes longer is left behind; it ends with the process.
-        tokio::time::timeout(PATIENCE, self.server).await.ok();
+        tokio::time::timeout(PATIENCE, join_all(self.servers)).await.ok();
     }
+}
+
+async fn bind(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen { addr, source };
+    let listener = TcpListener::bind(addr).await.map_err(failed)?;
+    let addr = listener.local_addr().map_err(failed)?;
+    Ok((listener, addr))
 }
 
 #[expect(clippy::disallowed_methods, reason = "the sandbox is a world of its own; this is where its time comes from")]

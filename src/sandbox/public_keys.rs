@@ -4,6 +4,7 @@ use super::call::{Answer, PublicKeyView, Refusal};
 use super::keys::fits;
 use super::page::Paging;
 use super::world::World;
+use crate::model::home::{Home, Region};
 use crate::model::key::{AccountSid, PublicKeySid};
 use aws_lc_rs::rsa::PublicEncryptingKey;
 use base64::Engine as _;
@@ -17,6 +18,8 @@ pub struct PublicKey {
     pub sid: PublicKeySid,
     /// The account it belongs to.
     pub account: AccountSid,
+    /// The region it belongs to.
+    pub region: Region,
     /// Its friendly name.
     pub name: Option<String>,
     /// X.509 SubjectPublicKeyInfo.
@@ -65,10 +68,22 @@ impl World {
         name: Option<&str>,
         pem: &str,
     ) -> Result<PublicKeySid, BadKey> {
+        self.register_in(now, &Home::us1(account.clone()), name, pem)
+    }
+
+    /// The same in another region.
+    pub fn register_in(
+        &mut self,
+        now: Timestamp,
+        home: &Home,
+        name: Option<&str>,
+        pem: &str,
+    ) -> Result<PublicKeySid, BadKey> {
         let der = read(pem)?;
         let (sid, serial) = (self.chance.public_key_sid(), self.public_keys.len() as u64);
-        let (created, name, account) = (self.twilio_time(now), name.map(str::to_owned), account.clone());
-        let key = PublicKey { sid: sid.clone(), account, name, der, serial, created, updated: created, deleted: false };
+        let (created, name, Home { account, region }) = (self.twilio_time(now), name.map(str::to_owned), home.clone());
+        let (updated, deleted, id) = (created, false, sid.clone());
+        let key = PublicKey { sid: id, account, region, name, der, serial, created, updated, deleted };
         self.public_keys.insert(sid.clone(), key);
         Ok(sid)
     }
@@ -76,58 +91,59 @@ impl World {
     pub(super) fn create_public_key(
         &mut self,
         now: Timestamp,
-        account: &AccountSid,
+        home: &Home,
         name: Option<&str>,
         pem: Option<&str>,
     ) -> Result<Answer, Refusal> {
         fits(name)?;
-        let sid = self.register(now, account, name, pem.ok_or(Refusal::Constraint)?).map_err(Refusal::PublicKey)?;
+        let sid = self.register_in(now, home, name, pem.ok_or(Refusal::Constraint)?).map_err(Refusal::PublicKey)?;
         let key = self.public_keys.get(&sid).ok_or(Refusal::NotFound)?;
         Ok(Answer::PublicKeyMade(key.view()))
     }
 
-    pub(super) fn list_public_keys(&self, account: &AccountSid, paging: &Paging) -> Result<Answer, Refusal> {
-        let known = |key: &&PublicKey| self.is_shown(key, account);
+    pub(super) fn list_public_keys(&self, home: &Home, paging: &Paging) -> Result<Answer, Refusal> {
+        let known = |key: &&PublicKey| self.is_shown(key, home);
         let mut keys: Vec<_> = self.public_keys.values().filter(known).collect();
         keys.sort_by_key(|key| Reverse((key.created.as_second(), key.serial)));
         paging.cut(keys.into_iter().map(PublicKey::view).collect()).map(Answer::PublicKeys)
     }
 
-    pub(super) fn fetch_public_key(&mut self, account: &AccountSid, sid: &str) -> Result<Answer, Refusal> {
-        self.known_public_key(account, sid).map(|key| Answer::PublicKey(key.view()))
+    pub(super) fn fetch_public_key(&mut self, home: &Home, sid: &str) -> Result<Answer, Refusal> {
+        self.known_public_key(home, sid).map(|key| Answer::PublicKey(key.view()))
     }
 
     pub(super) fn update_public_key(
         &mut self,
         now: Timestamp,
-        account: &AccountSid,
+        home: &Home,
         sid: &str,
         name: Option<&str>,
     ) -> Result<Answer, Refusal> {
         let updated = self.twilio_time(now);
-        let key = self.known_public_key(account, sid)?;
+        let key = self.known_public_key(home, sid)?;
         fits(name)?;
         key.updated = updated;
         key.name = name.map(str::to_owned).or(key.name.take());
         Ok(Answer::PublicKey(key.view()))
     }
 
-    pub(super) fn delete_public_key(&mut self, account: &AccountSid, sid: &str) -> Result<Answer, Refusal> {
-        let key = self.known_public_key(account, sid)?;
+    pub(super) fn delete_public_key(&mut self, home: &Home, sid: &str) -> Result<Answer, Refusal> {
+        let key = self.known_public_key(home, sid)?;
         key.deleted = true;
         Ok(Answer::PublicKeyDeleted(key.sid.clone()))
     }
 
-    fn known_public_key(&mut self, account: &AccountSid, sid: &str) -> Result<&mut PublicKey, Refusal> {
+    fn known_public_key(&mut self, home: &Home, sid: &str) -> Result<&mut PublicKey, Refusal> {
         let sid = PublicKeySid::new(sid).map_err(|_| Refusal::NotFound)?;
-        let shown = self.public_keys.get(&sid).is_some_and(|key| self.is_shown(key, account));
+        let shown = self.public_keys.get(&sid).is_some_and(|key| self.is_shown(key, home));
         self.public_keys.get_mut(&sid).filter(|_| shown).ok_or(Refusal::NotFound)
     }
 
-    /// Whether it is there, and of the account or of a subaccount.
-    fn is_shown(&self, key: &PublicKey, account: &AccountSid) -> bool {
+    /// Whether it is there, in this region, and of the account or of a subaccount.
+    fn is_shown(&self, key: &PublicKey, home: &Home) -> bool {
+        let account = &home.account;
         let childs = !self.faults.hide_public_keys_of_subaccounts && self.parent_of(&key.account) == Some(account);
-        (key.account == *account || childs) && !key.deleted
+        (key.account == *account || childs) && key.region == home.region && !key.deleted
     }
 
     /// Every public key that ever was.

@@ -7,7 +7,8 @@
 
 use super::public_keys::PublicKey;
 use super::world::World;
-use crate::model::key::{AccountSid, PublicKeySid};
+use crate::model::home::Home;
+use crate::model::key::PublicKeySid;
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{
     RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256, UnparsedPublicKey, VerificationAlgorithm,
@@ -124,7 +125,7 @@ impl World {
     pub(super) fn check_signature(
         &self,
         now: Timestamp,
-        (account, user): (&AccountSid, &str),
+        (home, user): (&Home, &str),
         enforced: bool,
         wire: Option<&Wire>,
     ) -> Result<Option<Form>, Invalid> {
@@ -133,18 +134,11 @@ impl World {
             (false, None) => Ok(None),
             (false, Some(_)) => Err(Invalid::NotEnabled),
             (true, None) => Err(Invalid::Required),
-            (true, Some((wire, token))) => self.verify(now, account, user, wire, &token).map(Some),
+            (true, Some((wire, token))) => self.verify(now, home, user, wire, &token).map(Some),
         }
     }
 
-    fn verify(
-        &self,
-        now: Timestamp,
-        account: &AccountSid,
-        user: &str,
-        wire: &Wire,
-        token: &str,
-    ) -> Result<Form, Invalid> {
+    fn verify(&self, now: Timestamp, home: &Home, user: &str, wire: &Wire, token: &str) -> Result<Form, Invalid> {
         let (signed, signature) = token.rsplit_once('.').ok_or(Invalid::Token)?;
         let (header, claims) = signed.split_once('.').ok_or(Invalid::Token)?;
         let bytes = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| Invalid::Token);
@@ -152,8 +146,8 @@ impl World {
         let header: Header = serde_json::from_slice(&header).map_err(|_| Invalid::Header)?;
         let claims: Claims = serde_json::from_slice(&claims).map_err(|_| Invalid::Claims)?;
         let algorithm = algorithm(&header)?;
-        let key = self.public_key(header.kid.as_deref(), account).ok_or(Invalid::UnknownKey)?;
-        if claims.iss.as_deref() != Some(user) || claims.sub.as_deref() != Some(account.as_str()) {
+        let key = self.public_key(header.kid.as_deref(), home).ok_or(Invalid::UnknownKey)?;
+        if claims.iss.as_deref() != Some(user) || claims.sub.as_deref() != Some(home.account.as_str()) {
             return Err(Invalid::Issuer);
         }
         let (Some(names), Some(hash)) = (&claims.hrh, &claims.rqh) else { return Err(Invalid::Claims) };
@@ -173,9 +167,11 @@ impl World {
         form.copied().ok_or(Invalid::Request)
     }
 
-    /// A public key of the account or of its parent.
-    fn public_key(&self, kid: Option<&str>, account: &AccountSid) -> Option<&PublicKey> {
-        let key = self.public_keys.get(&PublicKeySid::new(kid?).ok()?).filter(|key| !key.deleted)?;
+    /// A public key of the account or of its parent, in that region.
+    fn public_key(&self, kid: Option<&str>, home: &Home) -> Option<&PublicKey> {
+        let key = self.public_keys.get(&PublicKeySid::new(kid?).ok()?)?;
+        let key = Some(key).filter(|key| !key.deleted && key.region == home.region)?;
+        let account = &home.account;
         (key.account == *account || self.parent_of(account) == Some(&key.account)).then_some(key)
     }
 }

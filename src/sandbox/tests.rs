@@ -4,6 +4,7 @@ mod rights;
 
 use super::call::{Answer, Call, Credentials, Delivery, KeyView, Operation, Refusal, Reply, Request};
 use super::*;
+use crate::model::home::Region;
 use crate::model::key::{AccountSid, KeySid};
 use crate::model::secret::Secret;
 use jiff::Timestamp;
@@ -46,7 +47,13 @@ impl Bench {
 
     fn call(&self, pair: &Pair, account: &AccountSid, request: Request) -> Call {
         let credentials = Credentials { user: pair.0.clone(), secret: Secret::new(pair.1.clone()) };
-        Call { credentials: Some(credentials), account: Some(account.to_string()), request, wire: None }
+        Call {
+            credentials: Some(credentials),
+            account: Some(account.to_string()),
+            region: Region::us1(),
+            request,
+            wire: None,
+        }
     }
 
     fn reply(&mut self, ms: i64, call: Call) -> Reply {

@@ -15,6 +15,7 @@ use super::keys::Key;
 use super::public_keys::PublicKey;
 use super::script::Script;
 use super::signature::Form;
+use crate::model::home::Home;
 use crate::model::key::{AccountSid, KeySid, PublicKeySid};
 use crate::model::time::later;
 use jiff::{SignedDuration, Timestamp};
@@ -147,7 +148,8 @@ impl World {
         let (result, seen) = match self.admit(now, call) {
             Ok((caller, account, signed)) => {
                 let before = self.look(&account, &call.request);
-                let result = self.carry_out(now, &caller, &account, &call.request);
+                let home = Home { account: account.clone(), region: call.region.clone() };
+                let result = self.carry_out(now, &caller, &home, &call.request);
                 if let Ok(answer) = &result {
                     self.remember(now, (&caller, &account), &call.request, answer, before);
                 }
@@ -163,19 +165,20 @@ impl World {
         &mut self,
         now: Timestamp,
         caller: &Caller,
-        account: &AccountSid,
+        home: &Home,
         request: &Request,
     ) -> Result<Answer, Refusal> {
+        let account = &home.account;
         match request {
             Request::CreateKey { name, policy } => {
-                self.create_key(now, caller, account, name.as_deref(), policy.as_deref())
+                self.create_key(now, caller, home, name.as_deref(), policy.as_deref())
             }
-            Request::ListKeys(paging) => self.list_keys(now, account, paging),
-            Request::FetchKey { sid } => self.fetch_key(account, sid),
+            Request::ListKeys(paging) => self.list_keys(now, home, paging),
+            Request::FetchKey { sid } => self.fetch_key(home, sid),
             Request::UpdateKey { sid, name, policy } => {
-                self.update_key(now, account, sid, name.as_deref(), policy.as_deref())
+                self.update_key(now, home, sid, name.as_deref(), policy.as_deref())
             }
-            Request::DeleteKey { sid } => self.delete_key(now, caller, account, sid),
+            Request::DeleteKey { sid } => self.delete_key(now, caller, home, sid),
             Request::CreateAccount { name } => self.create_account(now, caller, name.as_deref()),
             Request::FetchAccount => self.fetch_account(caller, account),
             Request::UpdateAccount { name, status } => {
@@ -187,12 +190,12 @@ impl World {
             Request::ListNumbers(paging) => self.list_numbers(account, paging),
             Request::ListMessages(paging) => self.list_messages(account, paging),
             Request::CreatePublicKey { name, pem } => {
-                self.create_public_key(now, account, name.as_deref(), pem.as_deref())
+                self.create_public_key(now, home, name.as_deref(), pem.as_deref())
             }
-            Request::ListPublicKeys(paging) => self.list_public_keys(account, paging),
-            Request::FetchPublicKey { sid } => self.fetch_public_key(account, sid),
-            Request::UpdatePublicKey { sid, name } => self.update_public_key(now, account, sid, name.as_deref()),
-            Request::DeletePublicKey { sid } => self.delete_public_key(account, sid),
+            Request::ListPublicKeys(paging) => self.list_public_keys(home, paging),
+            Request::FetchPublicKey { sid } => self.fetch_public_key(home, sid),
+            Request::UpdatePublicKey { sid, name } => self.update_public_key(now, home, sid, name.as_deref()),
+            Request::DeletePublicKey { sid } => self.delete_public_key(home, sid),
             Request::CreateSecondaryToken { quiet } => self.create_secondary_token(now, account, quiet.as_deref()),
             Request::DeleteSecondaryToken { quiet } => self.delete_secondary_token(account, quiet.as_deref()),
             Request::PromoteToken { quiet } => self.promote_token(now, account, quiet.as_deref()),
@@ -217,7 +220,8 @@ impl World {
         let (operation, account) = (call.request.operation(), self.account_of(call));
         let key = result.as_ref().ok().and_then(Answer::key).cloned();
         let Seen { denied, signed } = seen;
-        self.audit.note(Entry { at, operation, account, user, key, status, code, denied, fault, signed });
+        let region = call.region.clone();
+        self.audit.note(Entry { at, operation, account, region, user, key, status, code, denied, fault, signed });
     }
 
     /// The account that a call is about, before anything about it was checked.

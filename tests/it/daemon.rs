@@ -13,5 +13,6 @@ mod main_job;
 mod main_key;
 mod memory;
 mod moves;
+mod regions;
 pub mod rig;
 mod stored;

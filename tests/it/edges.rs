@@ -154,7 +154,7 @@ impl Scene {
 fn intended(n: u32, base: &str) -> Event {
     let policy = policy_with(&["billing"], |_| {});
     Event::Intended(Box::new(Intent {
-        account: policy.twilio.account,
+        home: policy.twilio.home(&policy.twilio.account),
         attempt: attempt(n.into()),
         reason: Reason::Aged,
         bases: BTreeMap::from([(place(), Version(base.into()))]),

@@ -11,6 +11,7 @@ use rekeyd::adapters::journal::{Access, SqliteJournal};
 use rekeyd::model::document::Members;
 use rekeyd::model::event::{Event, Evidence, Intent};
 use rekeyd::model::fault::{Failure, Fault};
+use rekeyd::model::home::Home;
 use rekeyd::model::key::{AccountSid, AttemptId, KeySid};
 use rekeyd::model::names::{CredentialName, Instance, Place, SinkName, Version};
 use rekeyd::model::reason::{Breaker, Cause, Reason, StepName};
@@ -25,8 +26,8 @@ fn name(text: &str) -> CredentialName {
     CredentialName::new(text).unwrap()
 }
 
-fn account() -> AccountSid {
-    AccountSid::new(&format!("AC{:032x}", 1)).unwrap()
+fn home() -> Home {
+    Home::us1(AccountSid::new(&format!("AC{:032x}", 1)).unwrap())
 }
 
 fn sid(n: u32) -> KeySid {
@@ -43,7 +44,7 @@ fn place() -> Place {
 
 fn intended(n: u128) -> Event {
     Event::Intended(Box::new(Intent {
-        account: account(),
+        home: home(),
         attempt: AttemptId(Uuid::from_u128(n)),
         reason: Reason::First,
         bases: BTreeMap::from([(place(), Version("0".into()))]),
@@ -66,7 +67,7 @@ async fn on_all<F: Future<Output = ()>>(case: impl Fn(Arc<dyn Journal>) -> F) {
 
 /// As at a first start.
 fn enrolment(credential: &str, wake: Option<Timestamp>) -> Enrolled {
-    Enrolled { name: name(credential), account: account(), wake, seq: 0 }
+    Enrolled { name: name(credential), home: home(), wake, seq: 0 }
 }
 
 async fn enrolled(journal: &dyn Journal) -> Claim {
@@ -85,7 +86,7 @@ async fn append_all(journal: &dyn Journal, claim: Claim, events: Vec<Event>) -> 
 fn copy(claim: &Claim) -> Claim {
     Claim {
         name: claim.name.clone(),
-        account: claim.account.clone(),
+        home: claim.home.clone(),
         seq: claim.seq,
         state: claim.state.clone(),
         token: claim.token,
@@ -203,22 +204,22 @@ async fn keys_attempts_and_deletes_are_found_without_the_history() {
         let known = journal.attempt(attempt).await.unwrap().unwrap();
         assert_eq!((known.credential.as_str(), known.sid), ("billing", Some(sid(1))));
         assert!(journal.attempt(AttemptId(Uuid::from_u128(99))).await.unwrap().is_none());
-        assert_eq!(journal.keys(&account()).await.unwrap().len(), 1);
+        assert_eq!(journal.keys(&home()).await.unwrap().len(), 1);
         assert!(!journal.key(&sid(1)).await.unwrap().unwrap().gone);
         assert!(journal.key(&sid(99)).await.unwrap().is_none());
-        let attempts = journal.attempts_since(&account(), Uptime(999)).await.unwrap();
+        let attempts = journal.attempts_since(&home(), Uptime(999)).await.unwrap();
         assert_eq!(attempts, Attempts { started: 1, abandoned: 0 });
 
         let condemned = Event::Condemned { sid: sid(1), evidence };
         let claim = append_all(&*journal, claim, vec![abandoned, fencing, condemned]).await;
-        assert_eq!(journal.deletes_since(&account(), Uptime(999), None).await.unwrap(), 1);
-        assert_eq!(journal.deletes_since(&account(), Uptime(1000), None).await.unwrap(), 0);
-        assert_eq!(journal.deletes_since(&account(), Uptime(0), Some(&sid(1))).await.unwrap(), 0);
-        let attempts = journal.attempts_since(&account(), Uptime(999)).await.unwrap();
+        assert_eq!(journal.deletes_since(&home(), Uptime(999), None).await.unwrap(), 1);
+        assert_eq!(journal.deletes_since(&home(), Uptime(1000), None).await.unwrap(), 0);
+        assert_eq!(journal.deletes_since(&home(), Uptime(0), Some(&sid(1))).await.unwrap(), 0);
+        let attempts = journal.attempts_since(&home(), Uptime(999)).await.unwrap();
         assert_eq!(attempts, Attempts { started: 1, abandoned: 1 });
 
         append_all(&*journal, claim, vec![Event::Removed { sid: sid(1) }]).await;
-        assert!(journal.keys(&account()).await.unwrap().is_empty());
+        assert!(journal.keys(&home()).await.unwrap().is_empty());
         assert!(journal.key(&sid(1)).await.unwrap().unwrap().gone, "a key that was ours is never forgotten");
     })
     .await;
@@ -230,7 +231,7 @@ async fn a_create_that_was_refused_for_certain_is_no_attempt() {
         let claim = enrolled(&*journal).await;
         let failure = Failure { fault: Fault::Throttled, detail: "429".into() };
         append_all(&*journal, claim, vec![intended(1), Event::CreateRefused { failure }]).await;
-        let attempts = journal.attempts_since(&account(), Uptime(0)).await.unwrap();
+        let attempts = journal.attempts_since(&home(), Uptime(0)).await.unwrap();
         assert_eq!(attempts, Attempts::default());
     })
     .await;
@@ -255,7 +256,7 @@ async fn requests_wait_until_they_are_answered() {
 #[tokio::test]
 async fn the_breakers_last_noted_are_the_ones_that_are_open() {
     on_all(|journal| async move {
-        let refused = vec![(account(), Breaker::Clock), (account(), Breaker::MainKeyRefused)];
+        let refused = vec![(home(), Breaker::Clock), (home(), Breaker::MainKeyRefused)];
         journal.note_breakers(refused.clone()).await.unwrap();
         assert_eq!(journal.breakers().await.unwrap(), refused);
         journal.note_breakers(Vec::new()).await.unwrap();

@@ -1,7 +1,8 @@
 //! The life of a credential in the fake world, from nothing through four rotations, and what people do to it meanwhile.
 
 use crate::support::world::{Daemon, Fate, World, policy, policy_with};
-use rekeyd::model::key::KeySid;
+use rekeyd::model::home::{Home, Region};
+use rekeyd::model::key::{AccountSid, KeySid};
 use rekeyd::model::names::{Place, SinkName};
 use rekeyd::model::policy::{AccountDeletes, Policy};
 use rekeyd::model::reason::Halt;
@@ -479,8 +480,50 @@ async fn renamed_members_take_effect_with_the_next_rotation() {
 #[tokio::test(start_paused = true)]
 async fn a_changed_account_halts() {
     let (_world, mut daemon) = settled().await;
-    let elsewhere = rekeyd::model::key::AccountSid::new("AC00000000000000000000000000000002").unwrap();
-    daemon.policy = Arc::new(policy_with(&["billing"], move |rules| rules.account = elsewhere.clone()));
+    let elsewhere = Home::us1(AccountSid::new("AC00000000000000000000000000000002").unwrap());
+    daemon.policy = Arc::new(policy_with(&["billing"], move |rules| rules.home = elsewhere.clone()));
     daemon.live(26 * HOUR).await;
     assert_eq!(halt_of(&daemon), Some(Halt::AccountChanged));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_region_halts_and_nothing_of_the_old_one_is_touched_until_it_is_changed_back() {
+    let (world, mut daemon) = settled().await;
+    let (before, served) = (daemon.policy.clone(), world.truth(|truth| (truth.ours(), truth.serves(&place("one")))));
+    daemon.policy = Arc::new(policy_with(&["billing"], |rules| rules.home.region = Region::new("ie1").unwrap()));
+    daemon.ask("billing", Ask::Rotate);
+    daemon.live(26 * HOUR).await;
+    assert_eq!(halt_of(&daemon), Some(Halt::AccountChanged));
+    assert_eq!(world.truth(|truth| (truth.ours(), truth.serves(&place("one")))), served);
+    daemon.policy = before;
+    daemon.ask("billing", resume());
+    daemon.live(3 * HOUR).await;
+    daemon.converged();
+    assert_ne!(world.truth(|truth| truth.serves(&place("one"))), served.1, "it was rotated as was asked");
+    unbroken(&world);
+}
+
+#[tokio::test(start_paused = true)]
+async fn credentials_of_one_account_in_two_regions_have_nothing_to_do_with_each_other() {
+    let world = World::new();
+    let ireland = Region::new("ie1").unwrap();
+    let mut policy = policy_with(&["billing", "ireland"], |_| {});
+    let abroad = policy.credentials.values_mut().find(|rules| rules.name.as_str() == "ireland").unwrap();
+    abroad.home.region = ireland.clone();
+    let daemon = Daemon::new(&world, policy);
+    for _ in 0..3 {
+        daemon.live(26 * HOUR).await;
+    }
+    daemon.converged();
+    let living = |region: &Region| {
+        world.truth(|truth| truth.keys.values().filter(|made| made.live && made.home.region == *region).count())
+    };
+    assert_eq!((living(&Region::us1()), living(&ireland)), (1, 1));
+    // In the other region its key is unknown, and so is what vanishes there.
+    let theirs = daemon.state("ireland").current.unwrap().sid;
+    world.truth(|truth| truth.human_deletes(&theirs));
+    daemon.live(26 * HOUR).await;
+    assert!(daemon.words("ireland").contains(&"missing") && !daemon.words("billing").contains(&"missing"));
+    daemon.converged();
+    unbroken(&world);
 }

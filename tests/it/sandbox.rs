@@ -4,6 +4,7 @@ mod control;
 mod events;
 mod faults;
 mod refusals;
+mod regions;
 mod resources;
 mod sdk;
 mod tokens;

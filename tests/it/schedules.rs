@@ -9,9 +9,10 @@ use crate::support::counted::counted;
 use crate::support::dice::Dice;
 use crate::support::world::{Daemon, Fate, World};
 use rekeyd::model::document::Members;
+use rekeyd::model::home::{Home, Region};
 use rekeyd::model::names::{CredentialName, Place, SinkName};
 use rekeyd::model::permission::{Permission, Permissions};
-use rekeyd::model::policy::{Allow, KeyKind, Policy, SinkPolicy};
+use rekeyd::model::policy::{Allow, KeyKind, Policy, Rules, SinkPolicy};
 use rekeyd::model::reason::Halt;
 use rekeyd::ports::Ask;
 use std::collections::BTreeSet;
@@ -19,6 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 const YEAR: i64 = 365 * 86_400;
+const IRELAND: &str = "ireland";
 
 fn any_policy(dice: &mut Dice) -> Policy {
     let mut policy = quiet();
@@ -168,6 +170,15 @@ fn people_look_after_tokens(daemon: &Daemon) {
     }
 }
 
+/// In one schedule of five a second credential has its keys in another region of the account.
+fn in_another_region(seed: u64, policy: &mut Policy) {
+    let Some(billing) = policy.credentials.values().next().filter(|_| seed % 5 == 4).cloned() else { return };
+    let name = CredentialName::new(IRELAND).unwrap();
+    let home = Home { region: Region::new("ie1").unwrap(), ..billing.home.clone() };
+    let places = billing.places.iter().map(|place| Place::new(place.sink.clone(), IRELAND)).collect();
+    policy.credentials.insert(name.clone(), Rules { name, home, places, ..billing });
+}
+
 /// Plays one schedule; the daemon at the end of it, how many faults there were, and what the clocks did.
 async fn schedule(seed: u64) -> (Daemon, u64, Clocks) {
     let mut dice = Dice::new(seed);
@@ -188,6 +199,8 @@ async fn schedule(seed: u64) -> (Daemon, u64, Clocks) {
         policy.timing.sweep = HOUR / 4;
     }
     of_a_kind(seed, &world, &mut policy);
+    in_another_region(seed, &mut policy);
+    let abroad = policy.credentials.len() > 1;
     let daemon = Daemon::new(&world, policy);
     let replicas = dice.pick(&[0, 0, 1, 2, 3]);
     let daemon = if replicas == 0 { daemon } else { daemon.replicated(replicas) };
@@ -225,6 +238,9 @@ async fn schedule(seed: u64) -> (Daemon, u64, Clocks) {
             }
             // Another rotation, so that there is something to disturb.
             daemon.ask("billing", Ask::Rotate);
+            if abroad {
+                daemon.ask(IRELAND, Ask::Rotate);
+            }
         }
     }
     let happened = u64::from(faults - world.faults_left());

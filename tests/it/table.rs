@@ -5,6 +5,7 @@ use rekeyd::model::apply::apply;
 use rekeyd::model::document::Members;
 use rekeyd::model::event::{Entry, Event, Evidence, Intent};
 use rekeyd::model::fault::{Failure, Fault};
+use rekeyd::model::home::Home;
 use rekeyd::model::key::{AccountSid, AttemptId, KeySid};
 use rekeyd::model::names::{Place, SinkName, Version};
 use rekeyd::model::reason::{Cause, Halt, Reason, StepName};
@@ -45,7 +46,7 @@ fn after(state: State, events: impl IntoIterator<Item = Event>) -> State {
 
 fn intended(n: u128) -> Event {
     Event::Intended(Box::new(Intent {
-        account: AccountSid::new(&format!("AC{:032x}", 1)).unwrap(),
+        home: Home::us1(AccountSid::new(&format!("AC{:032x}", 1)).unwrap()),
         attempt: attempt(n),
         reason: Reason::Aged,
         bases: versions(n as u32),
@@ -103,9 +104,9 @@ fn states() -> Vec<(&'static str, State)> {
 /// One of each event, as it would come in a second rotation.
 fn events() -> Vec<Event> {
     let failure = Failure { fault: Fault::Timeout, detail: "no answer".into() };
-    let account = AccountSid::new(&format!("AC{:032x}", 1)).unwrap();
+    let home = Home::us1(AccountSid::new(&format!("AC{:032x}", 1)).unwrap());
     let mut events = vec![
-        Event::Adopted { account, sid: sid(9), created_at: Some(Timestamp::UNIX_EPOCH) },
+        Event::Adopted { home, sid: sid(9), created_at: Some(Timestamp::UNIX_EPOCH) },
         Event::Requested { by: "ada".into() },
     ];
     events.extend(rotation(2));

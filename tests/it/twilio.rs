@@ -5,6 +5,7 @@ mod create;
 mod every_call;
 mod keys;
 mod pairs_and_accounts;
+mod regions;
 mod requests;
 mod signed;
 mod tokens;
@@ -15,6 +16,7 @@ use rekeyd::adapters::clock::SystemClock;
 use rekeyd::adapters::http::Deadlines;
 use rekeyd::adapters::twilio::TwilioClient;
 use rekeyd::model::fault::Outcome;
+use rekeyd::model::home::{Home, Region};
 use rekeyd::model::key::{AccountSid, AttemptId, KeyFacts, KeySid, Label, LabelKey};
 use rekeyd::model::names::{CredentialName, Instance};
 use rekeyd::model::policy::{Access, Admin, SecretSource, TwilioPolicy};
@@ -45,21 +47,32 @@ pub(crate) fn account() -> AccountSid {
     AccountSid::new(ACCOUNT).unwrap()
 }
 
+pub(crate) fn home() -> Home {
+    Home::us1(account())
+}
+
 pub(crate) fn key() -> KeySid {
     KeySid::new(KEY).unwrap()
 }
 
 pub(crate) fn label() -> Label {
     let (instance, name) = (Instance::new("prod").unwrap(), CredentialName::new("billing-sms").unwrap());
-    Label::new(&LabelKey::new([7; 32]), &account(), &instance, &name, AttemptId(Uuid::from_u128(42)))
+    Label::new(&LabelKey::new([7; 32]), &home(), &instance, &name, AttemptId(Uuid::from_u128(42)))
 }
 
 pub(crate) fn client_with(base_url: Url, deadlines: Deadlines) -> TwilioClient {
     let account = AccountSid::new(MAIN_ACCOUNT).unwrap();
     let (key, secret) = (Some(KeySid::new(MAIN_KEY).unwrap()), SecretSource::Env("UNUSED".to_owned()));
     let admin = Admin { account: account.clone(), key, secret, pkcv: None };
-    let access = Access { base_url, admin, pkcv: None };
-    let policy = TwilioPolicy { account, access, accounts: BTreeMap::new(), key_pairs: BTreeSet::new() };
+    let access = Access { region: Region::us1(), base_url, admin, pkcv: None };
+    let policy = TwilioPolicy {
+        account,
+        access,
+        accounts: BTreeMap::new(),
+        regions: BTreeMap::new(),
+        homes: BTreeMap::new(),
+        key_pairs: BTreeSet::new(),
+    };
     let read = |_: &SecretSource| Ok(Secret::new(MAIN_SECRET.to_owned()));
     TwilioClient::with_deadlines(&policy, &read, Arc::new(SystemClock::new()), deadlines).unwrap()
 }
@@ -85,24 +98,25 @@ impl Call {
 
     /// Makes the call and puts its outcome into words.
     pub(crate) async fn make(self, client: &TwilioClient) -> String {
-        let (account, key) = (account(), key());
+        self.make_in(client, &home()).await
+    }
+
+    /// The same for keys that live there.
+    pub(crate) async fn make_in(self, client: &TwilioClient, home: &Home) -> String {
+        let key = key();
         match self {
-            Call::Create => words(client.create(&account, &label(), Make::Standard).await, |new| {
+            Call::Create => words(client.create(home, &label(), Make::Standard).await, |new| {
                 assert_eq!(new.secret.expose(), NEW_SECRET);
                 facts(&new.facts)
             }),
-            Call::List => {
-                words(client.list(&account).await, |keys| keys.iter().map(facts).collect::<Vec<_>>().join(", "))
-            }
-            Call::Fetch => {
-                words(client.fetch(&account, &key).await, |key| key.as_ref().map_or("none".to_owned(), facts))
-            }
-            Call::Delete => words(client.delete(&account, &key).await, |()| "deleted".to_owned()),
+            Call::List => words(client.list(home).await, |keys| keys.iter().map(facts).collect::<Vec<_>>().join(", ")),
+            Call::Fetch => words(client.fetch(home, &key).await, |key| key.as_ref().map_or("none".to_owned(), facts)),
+            Call::Delete => words(client.delete(home, &key).await, |()| "deleted".to_owned()),
             Call::Probe => {
                 let secret = Secret::new(PAIR_SECRET.to_owned());
-                words(client.probe(&account, &key, &secret, None).await, |verdict| format!("{verdict:?}"))
+                words(client.probe(home, &key, &secret, None).await, |verdict| format!("{verdict:?}"))
             }
-            Call::Standing => words(client.standing(&account).await, |standing| format!("{standing:?}")),
+            Call::Standing => words(client.standing(home).await, |standing| format!("{standing:?}")),
         }
     }
 }

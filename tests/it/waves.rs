@@ -39,7 +39,7 @@ fn fleet(seed: u64) -> Policy {
     let each = policy.credentials.values().next().unwrap().clone();
     let waves = Waves { canary: 1, hold: HOLD, batch: BATCH, tolerate: 6 };
     let choice = Choice::Named(Pattern("*".to_owned()));
-    policy.fleets = vec![Fleet { name, choice, waves, each, reserved: Default::default() }];
+    policy.fleets = vec![Fleet { name, region: None, choice, waves, each, reserved: Default::default() }];
     policy
 }
 

@@ -2,7 +2,8 @@
 
 use super::index::{Note, notes};
 use crate::model::event::{Entry, Event};
-use crate::model::key::{AccountSid, KeySid};
+use crate::model::home::Home;
+use crate::model::key::KeySid;
 use crate::model::names::CredentialName;
 use crate::model::rotation::{HOUR, State};
 use crate::model::time::{Moment, Uptime};
@@ -11,7 +12,7 @@ use crate::ports::{Claim, JournalError};
 /// An entry ready to be written: the state after it, and what to note beside it.
 pub(super) struct Append {
     pub(super) name: CredentialName,
-    pub(super) account: AccountSid,
+    pub(super) home: Home,
     pub(super) seq: u64,
     pub(super) at: Moment,
     pub(super) moment: String,
@@ -47,7 +48,7 @@ impl Append {
         let text = |error: serde_json::Error| JournalError::Unavailable(error.to_string());
         Ok(Self {
             name: claim.name.clone(),
-            account: claim.account.clone(),
+            home: claim.home.clone(),
             seq: entry.seq,
             at: entry.at,
             moment: serde_json::to_string(&entry.at).map_err(text)?,

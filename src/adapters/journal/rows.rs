@@ -2,7 +2,8 @@
 
 use super::index::unbroken;
 use crate::model::event::Entry;
-use crate::model::key::{AccountSid, AttemptId, KeySid};
+use crate::model::home::Home;
+use crate::model::key::{AttemptId, KeySid};
 use crate::model::names::CredentialName;
 use crate::model::reason::Breaker;
 use crate::model::rotation::State;
@@ -53,7 +54,7 @@ columns!(PgRow);
 pub(super) fn credential(row: &impl Columns) -> Result<CredentialRow, JournalError> {
     Ok(CredentialRow {
         name: name(row.text(0))?,
-        account: account_sid(&row.text(1))?,
+        home: home(&row.text(1))?,
         seq: count(row.number(2)),
         state: json::<State>(&row.text(3))?,
         wake: row.maybe_number(4).and_then(|ms| Timestamp::from_millisecond(ms).ok()),
@@ -115,14 +116,14 @@ pub(super) fn named_making(row: &impl Columns) -> Result<(SubaccountName, Making
     Ok((name, json(&row.text(1))?))
 }
 
-pub(super) fn open_breaker(row: &impl Columns) -> Result<(AccountSid, Breaker), JournalError> {
+pub(super) fn open_breaker(row: &impl Columns) -> Result<(Home, Breaker), JournalError> {
     let word = row.text(1);
     let breaker = Breaker::ALL.into_iter().find(|breaker| breaker.word() == word);
-    Ok((account_sid(&row.text(0))?, breaker.ok_or_else(|| corrupt("a breaker is not known"))?))
+    Ok((home(&row.text(0))?, breaker.ok_or_else(|| corrupt("a breaker is not known"))?))
 }
 
-fn account_sid(text: &str) -> Result<AccountSid, JournalError> {
-    AccountSid::new(text).map_err(|error| JournalError::Corrupt(error.to_string()))
+fn home(text: &str) -> Result<Home, JournalError> {
+    Home::parse(text).map_err(|error| JournalError::Corrupt(error.to_string()))
 }
 
 fn name(text: String) -> Result<CredentialName, JournalError> {

@@ -3,7 +3,7 @@
 
 use super::AnyJournal;
 use crate::model::event::Entry;
-use crate::model::key::AccountSid;
+use crate::model::home::Home;
 use crate::model::names::{CredentialName, Instance};
 use crate::model::rotation::{DAY, State};
 use crate::model::subaccount::{Making, SubaccountName};
@@ -50,7 +50,8 @@ struct Installation {
 #[serde(deny_unknown_fields)]
 struct Credential {
     name: CredentialName,
-    account: AccountSid,
+    #[serde(rename = "account")]
+    home: Home,
     state: State,
     wake: Option<Timestamp>,
     waiting: String,
@@ -132,8 +133,8 @@ pub async fn export(journal: &AnyJournal, instance: &Instance, to: &mut impl Wri
         let entries = port.history(&row.name).await?;
         moved.credentials += 1;
         moved.entries += entries.len();
-        let (name, account, state) = (row.name, row.account, row.state);
-        let line = Credential { name, account, state, wake: row.wake, waiting: row.waiting, entries };
+        let (name, home, state) = (row.name, row.home, row.state);
+        let line = Credential { name, home, state, wake: row.wake, waiting: row.waiting, entries };
         put(to, &Line::Credential(Box::new(line)))?;
     }
     for (_, request) in port.requests().await? {
@@ -213,7 +214,7 @@ impl Text {
         if there > 0 {
             return Err(TransferError::NotEmpty(there));
         }
-        let named = |c: &Credential| Enrolled { name: c.name.clone(), account: c.account.clone(), wake: None, seq: 0 };
+        let named = |c: &Credential| Enrolled { name: c.name.clone(), home: c.home.clone(), wake: None, seq: 0 };
         port.enrol(self.credentials.iter().map(named).collect()).await?;
         let entries = self.credentials.iter().map(|credential| credential.entries.len()).sum();
         let (requests, subaccounts) = (self.requests.len(), self.subaccounts.len());

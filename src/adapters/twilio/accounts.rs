@@ -6,6 +6,7 @@ use super::keys::date;
 use crate::adapters::http::Miss;
 use crate::adapters::json::Object;
 use crate::model::fleet::Listed;
+use crate::model::home::Home;
 use crate::model::key::AccountSid;
 use crate::ports::Standing;
 use jiff::Timestamp;
@@ -71,7 +72,7 @@ pub(super) struct Page {
 impl TwilioClient {
     /// All pages, each account once.
     pub(super) async fn list_accounts(&self) -> Result<Vec<Listed>, Miss> {
-        let reach = &self.usual;
+        let reach = self.usual();
         let mut accounts = BTreeMap::new();
         let read = |answer: &Answer<'_>| {
             let page: Page = answer.parse(&[200], "a page of accounts")?;
@@ -83,8 +84,8 @@ impl TwilioClient {
     }
 
     /// Reads the account; a Main key may be refused this for a subaccount, which tells nothing about it.
-    pub(super) async fn fetch_standing(&self, account: &AccountSid) -> Result<Standing, Miss> {
-        let reach = self.reach(account);
+    pub(super) async fn fetch_standing(&self, home: &Home) -> Result<Standing, Miss> {
+        let (reach, account) = (self.reach(home)?, &home.account);
         let url = reach.base.at(["2010-04-01", "Accounts", &format!("{account}.json")]);
         let answer = self.call(reach, reach.kept.get(url), reach.admin()).await?;
         let found: Account = answer.parse(&[200], "an account with a status")?;

@@ -12,6 +12,7 @@ use super::public_keys::{PRODUCT, date};
 use super::reach::Reach;
 use crate::adapters::http::Miss;
 use crate::model::fault::{Failure, Fault};
+use crate::model::home::Home;
 use crate::model::key::{AccountSid, KeyFacts, KeySid, Label};
 use crate::model::secret::Secret;
 use crate::ports::{NewKey, TokenPlace};
@@ -53,12 +54,12 @@ impl TwilioClient {
     /// Asks for a secondary token: with one POST, and with another only after the first was refused for who signed it.
     pub(super) async fn create_token(
         &self,
-        account: &AccountSid,
+        home: &Home,
         label: &Label,
         served: Option<&Secret>,
         quiet: bool,
     ) -> Result<NewKey, Miss> {
-        let reach = self.reach_of_token(account)?;
+        let (reach, account) = (self.reach_of_token(home)?, &home.account);
         let answer = self.as_owner(account, reach, served, |reach| post(reach, &SECONDARY, quiet)).await?;
         match (answer.status, answer.complaint().map(|complaint| complaint.code)) {
             (400, Some(EXISTS)) => return Err(refused("70002: the account has a secondary token already")),
@@ -78,8 +79,8 @@ impl TwilioClient {
     }
 
     /// Asks an account what its primary token is, with a token of it.
-    pub(super) async fn place_of_token(&self, account: &AccountSid, token: &Secret) -> Result<TokenPlace, Miss> {
-        let reach = self.reach(account);
+    pub(super) async fn place_of_token(&self, home: &Home, token: &Secret) -> Result<TokenPlace, Miss> {
+        let (reach, account) = (self.reach(home)?, &home.account);
         let url = reach.base.at(["2010-04-01", "Accounts", &format!("{account}.json")]);
         let answer = self.call(reach, reach.fresh.get(url), token_of(account, token)).await?;
         if answer.status == 401 && answer.complaint().is_some() {
@@ -95,8 +96,8 @@ impl TwilioClient {
     }
 
     /// Promotes the token that signs in. That there is no secondary one means that this is the primary one.
-    pub(super) async fn promote_token(&self, account: &AccountSid, token: &Secret, quiet: bool) -> Result<(), Miss> {
-        let reach = self.reach_of_token(account)?;
+    pub(super) async fn promote_token(&self, home: &Home, token: &Secret, quiet: bool) -> Result<(), Miss> {
+        let (reach, account) = (self.reach_of_token(home)?, &home.account);
         let answer = self.call(reach, post(reach, &PROMOTE, quiet), token_of(account, token)).await?;
         if answer.says_gone() {
             return Ok(());
@@ -107,13 +108,8 @@ impl TwilioClient {
     }
 
     /// Deletes the secondary token.
-    pub(super) async fn discard_token(
-        &self,
-        account: &AccountSid,
-        served: Option<&Secret>,
-        quiet: bool,
-    ) -> Result<(), Miss> {
-        let reach = self.reach_of_token(account)?;
+    pub(super) async fn discard_token(&self, home: &Home, served: Option<&Secret>, quiet: bool) -> Result<(), Miss> {
+        let (reach, account) = (self.reach_of_token(home)?, &home.account);
         let delete = |reach: &Reach| {
             let mut url = address(reach, &SECONDARY);
             if quiet {
@@ -155,12 +151,11 @@ impl TwilioClient {
     }
 
     /// The way to the account, unless what rekeyd signs in with would end with its token (protocol, S11).
-    fn reach_of_token(&self, account: &AccountSid) -> Result<&Reach, Miss> {
-        let ways = || self.accounts.values().chain([&self.usual]);
-        if ways().any(|reach| !reach.is_key() && reach.admin().account == account) {
+    fn reach_of_token(&self, home: &Home) -> Result<&Reach, Miss> {
+        if self.reaches.all().any(|reach| !reach.is_key() && *reach.admin().account == home.account) {
             return Err(refused("rekeyd itself signs in with an auth token of this account"));
         }
-        Ok(self.reach(account))
+        self.reach(home)
     }
 }
 

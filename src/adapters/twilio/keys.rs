@@ -7,6 +7,7 @@ use super::pair::usable;
 use super::reach::Reach;
 use crate::adapters::http::Miss;
 use crate::adapters::json::Object;
+use crate::model::home::Home;
 use crate::model::key::{AccountSid, KeyFacts, KeySid};
 use crate::model::secret::Secret;
 use crate::ports::NewKey;
@@ -57,12 +58,12 @@ impl From<Shown> for KeyFacts {
 
 impl TwilioClient {
     /// Sends exactly one POST, on a connection of its own.
-    pub(super) async fn create_key(&self, account: &AccountSid, label: &str) -> Result<NewKey, Miss> {
-        let reach = self.reach(account);
-        let request = reach.fresh.post(reach.address(account, ["Keys.json"])).form(&[("FriendlyName", label)]);
+    pub(super) async fn create_key(&self, home: &Home, label: &str) -> Result<NewKey, Miss> {
+        let reach = self.reach(home)?;
+        let request = reach.fresh.post(reach.address(&home.account, ["Keys.json"])).form(&[("FriendlyName", label)]);
         let answer = self.call(reach, request, reach.admin()).await?;
         let key: Created<'_> = answer.parse(&[201, 200], "a new key")?;
-        self.accept(&answer, key, account, label)
+        self.accept(&answer, key, &home.account, label)
     }
 
     /// A new key must be what was asked for; otherwise nobody knows what was made.
@@ -91,25 +92,25 @@ impl TwilioClient {
     }
 
     /// All pages, each key once: a key that moves while pages are read may be seen twice, or not at all.
-    pub(super) async fn list_keys(&self, account: &AccountSid) -> Result<Vec<KeyFacts>, Miss> {
-        let reach = self.reach(account);
+    pub(super) async fn list_keys(&self, home: &Home) -> Result<Vec<KeyFacts>, Miss> {
+        let reach = self.reach(home)?;
         let mut keys = BTreeMap::new();
         let read = |answer: &Answer<'_>| {
             let page: Page = answer.parse(&[200], "a page of keys")?;
-            if page.keys.iter().any(|Object(key)| is_foreign(key.account_sid.as_ref(), account)) {
+            if page.keys.iter().any(|Object(key)| is_foreign(key.account_sid.as_ref(), &home.account)) {
                 return Err(answer.malformed("the list holds a key of another account"));
             }
             keys.extend(page.keys.into_iter().map(|Object(key)| (key.sid.clone(), KeyFacts::from(key))));
             Ok(page.next_page_uri)
         };
-        self.pages(reach, reach.address(account, ["Keys.json"]), read).await?;
+        self.pages(reach, reach.address(&home.account, ["Keys.json"]), read).await?;
         Ok(keys.into_values().collect())
     }
 
     /// The one read that is a fact: whether the key exists now.
-    pub(super) async fn fetch_key(&self, account: &AccountSid, sid: &KeySid) -> Result<Option<KeyFacts>, Miss> {
-        let reach = self.reach(account);
-        let request = reach.kept.get(key(reach, account, sid));
+    pub(super) async fn fetch_key(&self, home: &Home, sid: &KeySid) -> Result<Option<KeyFacts>, Miss> {
+        let reach = self.reach(home)?;
+        let request = reach.kept.get(key(reach, &home.account, sid));
         let answer = self.call(reach, request, reach.admin()).await?;
         if answer.says_gone() {
             return Ok(None);
@@ -117,16 +118,18 @@ impl TwilioClient {
         let key: Shown = answer.parse(&[200], "a key")?;
         match key {
             key if key.sid != *sid => Err(answer.malformed("it shows another key")),
-            key if is_foreign(key.account_sid.as_ref(), account) => Err(answer.malformed("it is of another account")),
+            key if is_foreign(key.account_sid.as_ref(), &home.account) => {
+                Err(answer.malformed("it is of another account"))
+            }
             key => Ok(Some(key.into())),
         }
     }
 
     /// Deletes through the path of the account, so that a wrong account cannot be hit (protocol, b.4).
-    pub(super) async fn delete_key(&self, account: &AccountSid, sid: &KeySid) -> Result<(), Miss> {
+    pub(super) async fn delete_key(&self, home: &Home, sid: &KeySid) -> Result<(), Miss> {
         self.spare_roots(sid)?;
-        let reach = self.reach(account);
-        let request = reach.kept.delete(key(reach, account, sid));
+        let reach = self.reach(home)?;
+        let request = reach.kept.delete(key(reach, &home.account, sid));
         let answer = self.call(reach, request, reach.admin()).await?;
         if answer.succeeded() || answer.says_gone() { Ok(()) } else { Err(answer.miss()) }
     }

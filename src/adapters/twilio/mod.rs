@@ -23,6 +23,7 @@ mod subaccounts;
 use super::http::{self, Deadlines};
 use crate::model::fault::{Failure, Fault, Outcome};
 use crate::model::fleet::Listed;
+use crate::model::home::Home;
 use crate::model::key::{AccountSid, KeyFacts, KeySid, Label};
 use crate::model::permission::Granted;
 use crate::model::policy::TwilioPolicy;
@@ -32,7 +33,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 pub use key_pair::key_pair;
 pub use pkcv::SignerError;
-use reach::Reach;
+use reach::{Reach, Reaches};
 pub use reach::{Read, TwilioError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -41,12 +42,11 @@ use url::Url;
 
 /// Twilio: each account, managed with what the policy says.
 pub struct TwilioClient {
-    usual: Reach,
-    accounts: BTreeMap<AccountSid, Reach>,
-    /// Whose public keys are listed too.
-    key_pairs: BTreeSet<AccountSid>,
-    /// The keys that manage others, what signs their calls, and whose they are.
-    roots: BTreeMap<KeySid, AccountSid>,
+    reaches: Reaches,
+    /// Where public keys are listed too.
+    key_pairs: BTreeSet<Home>,
+    /// The keys that manage others, what signs their calls, and where they live.
+    roots: BTreeMap<KeySid, Home>,
     clock: Arc<dyn Clock>,
     date: Mutex<Option<(Timestamp, Duration)>>,
 }
@@ -64,10 +64,9 @@ impl TwilioClient {
         clock: Arc<dyn Clock>,
         deadlines: Deadlines,
     ) -> Result<Self, TwilioError> {
-        let (usual, accounts) = reach::reaches(policy, read, deadlines)?;
-        let roots = accounts.values().chain([&usual]).flat_map(Reach::roots).collect();
-        let key_pairs = policy.key_pairs.clone();
-        Ok(Self { usual, accounts, key_pairs, roots, clock, date: Mutex::default() })
+        let reaches = Reaches::new(policy, read, deadlines)?;
+        let (roots, key_pairs) = (reaches.roots(), policy.key_pairs.clone());
+        Ok(Self { reaches, key_pairs, roots, clock, date: Mutex::default() })
     }
 
     /// Every account that the main one may see: itself, and its subaccounts.
@@ -75,19 +74,22 @@ impl TwilioClient {
         http::outcome(self.list_accounts().await)
     }
 
-    /// Every key of the account; its public keys too, where some of them are rotated.
-    async fn list_all(&self, account: &AccountSid) -> Result<Vec<KeyFacts>, http::Miss> {
-        let mut keys = self.list_keys(account).await?;
-        if self.key_pairs.contains(account) {
-            keys.extend(self.list_public_keys(account).await?);
+    /// Every key that lives there; the public keys too, where some of them are rotated.
+    async fn list_all(&self, home: &Home) -> Result<Vec<KeyFacts>, http::Miss> {
+        let mut keys = self.list_keys(home).await?;
+        if self.key_pairs.contains(home) {
+            keys.extend(self.list_public_keys(home).await?);
         }
         Ok(keys)
     }
 
     /// Whether what manages the keys of an account works where any key does: one that may not manage keys is told from one
     /// that is wrong.
-    pub async fn works(&self, account: &AccountSid) -> Outcome<Verdict> {
-        http::outcome(self.probe_pair(account, self.reach(account).admin()).await)
+    pub async fn works(&self, home: &Home) -> Outcome<Verdict> {
+        http::outcome(match self.reach(home) {
+            Ok(reach) => self.probe_pair(home, reach.admin()).await,
+            Err(miss) => Err(miss),
+        })
     }
 
     /// The last door before the wire (protocol, S11): the decision was checked long before.
@@ -99,82 +101,94 @@ impl TwilioClient {
         }
     }
 
-    /// How an account is reached.
-    fn reach(&self, account: &AccountSid) -> &Reach {
-        self.accounts.get(account).unwrap_or(&self.usual)
+    /// The way to the keys that live there. There is none by what belongs to another region: it would be refused there.
+    fn reach(&self, home: &Home) -> Result<&Reach, http::Miss> {
+        let unnamed = || Failure::new(Fault::Local, &format!("nothing is named that manages the keys of {home}"));
+        self.reaches.to(home).ok_or_else(|| http::Miss::NotDone(unnamed()))
+    }
+
+    /// The way to the main account, where its keys live if nothing else is said.
+    fn usual(&self) -> &Reach {
+        self.reaches.usual()
+    }
+
+    /// The way to the keys of an account where they live if nothing else is said.
+    fn usual_of(&self, account: &AccountSid) -> Result<&Reach, http::Miss> {
+        self.reach(&self.reaches.home(account))
     }
 }
 
 #[async_trait]
 impl Tokens for TwilioClient {
-    async fn token_place(&self, account: &AccountSid, token: &Secret) -> Outcome<TokenPlace> {
-        http::outcome(self.place_of_token(account, token).await)
+    async fn token_place(&self, home: &Home, token: &Secret) -> Outcome<TokenPlace> {
+        http::outcome(self.place_of_token(home, token).await)
     }
 
-    async fn promote(&self, account: &AccountSid, token: &Secret, quiet: bool) -> Outcome<()> {
-        http::outcome(self.promote_token(account, token, quiet).await)
+    async fn promote(&self, home: &Home, token: &Secret, quiet: bool) -> Outcome<()> {
+        http::outcome(self.promote_token(home, token, quiet).await)
     }
 
-    async fn discard(&self, account: &AccountSid, served: Option<&Secret>, quiet: bool) -> Outcome<()> {
-        http::outcome(self.discard_token(account, served, quiet).await)
+    async fn discard(&self, home: &Home, served: Option<&Secret>, quiet: bool) -> Outcome<()> {
+        http::outcome(self.discard_token(home, served, quiet).await)
     }
 }
 
 #[async_trait]
 impl Issuer for TwilioClient {
-    async fn create(&self, account: &AccountSid, label: &Label, make: Make<'_>) -> Outcome<NewKey> {
+    async fn create(&self, home: &Home, label: &Label, make: Make<'_>) -> Outcome<NewKey> {
         let name = label.to_string();
         http::outcome(match make {
-            Make::Standard => self.create_key(account, &name).await,
-            Make::Restricted(permissions) => self.create_restricted_key(account, &name, permissions).await,
-            Make::KeyPair => self.create_key_pair(account, &name).await,
-            Make::AuthToken { served, quiet } => self.create_token(account, label, served, quiet).await,
+            Make::Standard => self.create_key(home, &name).await,
+            Make::Restricted(permissions) => self.create_restricted_key(home, &name, permissions).await,
+            Make::KeyPair => self.create_key_pair(home, &name).await,
+            Make::AuthToken { served, quiet } => self.create_token(home, label, served, quiet).await,
         })
     }
 
-    async fn permissions(&self, account: &AccountSid, sid: &KeySid) -> Outcome<Granted> {
-        http::outcome(self.fetch_permissions(account, sid).await)
+    async fn permissions(&self, home: &Home, sid: &KeySid) -> Outcome<Granted> {
+        http::outcome(self.fetch_permissions(home, sid).await)
     }
 
-    async fn list(&self, account: &AccountSid) -> Outcome<Vec<KeyFacts>> {
-        http::outcome(self.list_all(account).await)
+    async fn list(&self, home: &Home) -> Outcome<Vec<KeyFacts>> {
+        http::outcome(self.list_all(home).await)
     }
 
-    async fn fetch(&self, account: &AccountSid, sid: &KeySid) -> Outcome<Option<KeyFacts>> {
+    async fn fetch(&self, home: &Home, sid: &KeySid) -> Outcome<Option<KeyFacts>> {
         http::outcome(match sid.is_public_key() {
             _ if sid.is_auth_token() => Err(auth_tokens::nameless()),
-            false => self.fetch_key(account, sid).await,
-            true => self.fetch_public_key(account, sid).await,
+            false => self.fetch_key(home, sid).await,
+            true => self.fetch_public_key(home, sid).await,
         })
     }
 
-    async fn delete(&self, account: &AccountSid, sid: &KeySid) -> Outcome<()> {
+    async fn delete(&self, home: &Home, sid: &KeySid) -> Outcome<()> {
         http::outcome(match sid.is_public_key() {
             _ if sid.is_auth_token() => Err(auth_tokens::nameless()),
-            false => self.delete_key(account, sid).await,
-            true => self.delete_public_key(account, sid).await,
+            false => self.delete_key(home, sid).await,
+            true => self.delete_public_key(home, sid).await,
         })
     }
 
-    async fn probe(&self, account: &AccountSid, sid: &KeySid, secret: &Secret, at: Option<&Url>) -> Outcome<Verdict> {
+    async fn probe(&self, home: &Home, sid: &KeySid, secret: &Secret, at: Option<&Url>) -> Outcome<Verdict> {
         if sid.is_public_key() {
-            return http::outcome(self.probe_key_pair(account, sid, secret).await);
+            return http::outcome(self.probe_key_pair(home, sid, secret).await);
         }
         if sid.is_auth_token() {
-            return http::outcome(self.probe_pair(account, auth_tokens::token_of(account, secret)).await);
+            return http::outcome(self.probe_pair(home, auth_tokens::token_of(&home.account, secret)).await);
         }
-        let pair = self.reach(account).consumer(account, sid, secret);
-        http::outcome(match at {
-            None => self.probe_pair(account, pair).await,
-            Some(url) => self.probe_at(account, pair, url).await,
+        let pair = self.reach(home).map(|reach| reach.consumer(&home.account, sid, secret));
+        http::outcome(match (pair, at) {
+            (Err(miss), _) => Err(miss),
+            (Ok(pair), None) => self.probe_pair(home, pair).await,
+            (Ok(pair), Some(url)) => self.probe_at(home, pair, url).await,
         })
     }
 
-    async fn standing(&self, account: &AccountSid) -> Outcome<Standing> {
-        http::outcome(self.fetch_standing(account).await)
+    async fn standing(&self, home: &Home) -> Outcome<Standing> {
+        http::outcome(self.fetch_standing(home).await)
     }
 
-    fn roots(&self) -> BTreeMap<KeySid, AccountSid> {
+    fn roots(&self) -> BTreeMap<KeySid, Home> {
         self.roots.clone()
     }
 

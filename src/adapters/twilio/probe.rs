@@ -6,7 +6,7 @@ use super::TwilioClient;
 use super::answer::{Answer, PERMISSION_MISSING};
 use super::pair::Pair;
 use crate::adapters::http::Miss;
-use crate::model::key::AccountSid;
+use crate::model::home::Home;
 use crate::ports::Verdict;
 use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
@@ -19,11 +19,11 @@ pub(super) const RESOURCES: [&str; 3] = ["IncomingPhoneNumbers.json", "Messages.
 impl TwilioClient {
     /// Asks with the pair. A 404 leads to the next resource. So does the first refusal: that one resource is closed to a
     /// key does not mean that the pair is wrong; the second is believed.
-    pub(super) async fn probe_pair(&self, account: &AccountSid, pair: Pair<'_>) -> Result<Verdict, Miss> {
+    pub(super) async fn probe_pair(&self, home: &Home, pair: Pair<'_>) -> Result<Verdict, Miss> {
         let mut refusals = 0;
         let mut told = None;
         for resource in RESOURCES {
-            let answer = self.ask(account, resource, pair).await?;
+            let answer = self.ask(home, resource, pair).await?;
             match verdict(&answer) {
                 Ok(Verdict::Refused) if refusals == 0 => refusals += 1,
                 Err(miss) if answer.status == 404 => told = Some(miss),
@@ -34,19 +34,14 @@ impl TwilioClient {
     }
 
     /// Asks with the pair at an address that the policy names, and nowhere else.
-    pub(super) async fn probe_at(&self, account: &AccountSid, pair: Pair<'_>, url: &Url) -> Result<Verdict, Miss> {
-        let reach = self.reach(account);
+    pub(super) async fn probe_at(&self, home: &Home, pair: Pair<'_>, url: &Url) -> Result<Verdict, Miss> {
+        let reach = self.reach(home)?;
         verdict(&self.call(reach, reach.fresh.get(url.clone()), pair).await?)
     }
 
-    pub(super) async fn ask<'a>(
-        &'a self,
-        account: &AccountSid,
-        resource: &str,
-        pair: Pair<'a>,
-    ) -> Result<Answer<'a>, Miss> {
-        let reach = self.reach(account);
-        let mut url = reach.address(account, [resource]);
+    pub(super) async fn ask<'a>(&'a self, home: &Home, resource: &str, pair: Pair<'a>) -> Result<Answer<'a>, Miss> {
+        let reach = self.reach(home)?;
+        let mut url = reach.address(&home.account, [resource]);
         url.set_query(Some("PageSize=1"));
         self.call(reach, reach.fresh.get(url), pair).await
     }

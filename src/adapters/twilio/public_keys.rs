@@ -15,6 +15,7 @@ use super::reach::Reach;
 use crate::adapters::http::Miss;
 use crate::adapters::json::Object;
 use crate::model::fault::{Failure, Fault};
+use crate::model::home::Home;
 use crate::model::key::{AccountSid, KeyFacts, KeySid, PublicKeySid};
 use crate::model::secret::Secret;
 use crate::ports::{KeyPair, NewKey, Verdict};
@@ -68,8 +69,8 @@ impl From<Shown> for KeyFacts {
 
 impl TwilioClient {
     /// Makes a key pair and registers its public half, with exactly one POST.
-    pub(super) async fn create_key_pair(&self, account: &AccountSid, label: &str) -> Result<NewKey, Miss> {
-        let reach = self.own_reach(account)?;
+    pub(super) async fn create_key_pair(&self, home: &Home, label: &str) -> Result<NewKey, Miss> {
+        let reach = self.own_reach(home)?;
         // Looking for two large primes takes a good part of a second.
         let made = tokio::task::spawn_blocking(key_pair).await.ok().flatten();
         let unmade = || Miss::NotDone(Failure::new(Fault::Local, "no key pair could be made"));
@@ -83,20 +84,20 @@ impl TwilioClient {
         if key.sid.may_be_among(self.roots.keys()) {
             return Err(answer.malformed("the new public key is said to be the one that signs requests"));
         }
-        fits(&answer, &key, account)?;
+        fits(&answer, &key, &home.account)?;
         Ok(NewKey { facts: key.into(), secret: private })
     }
 
     /// All pages, each key once.
-    pub(super) async fn list_public_keys(&self, account: &AccountSid) -> Result<Vec<KeyFacts>, Miss> {
-        let reach = self.own_reach(account)?;
+    pub(super) async fn list_public_keys(&self, home: &Home) -> Result<Vec<KeyFacts>, Miss> {
+        let reach = self.own_reach(home)?;
         let mut keys = BTreeMap::new();
         let read = |answer: &Answer<'_>| {
             let Page { credentials, meta: Object(meta) } = answer.parse(&[200], "a page of public keys")?;
             // A parent may be shown those of its subaccounts; Twilio's documents do not say.
-            let own = |Object(key): &Object<Shown>| key.account_sid.as_ref().is_none_or(|told| told == account);
+            let own = |Object(key): &Object<Shown>| key.account_sid.as_ref().is_none_or(|told| *told == home.account);
             let credentials: Vec<_> = credentials.into_iter().filter(own).collect();
-            credentials.iter().try_for_each(|Object(key)| fits(answer, key, account))?;
+            credentials.iter().try_for_each(|Object(key)| fits(answer, key, &home.account))?;
             keys.extend(credentials.into_iter().map(|Object(key)| (key.sid.clone(), KeyFacts::from(key))));
             Ok(meta.next_page_url)
         };
@@ -105,8 +106,8 @@ impl TwilioClient {
     }
 
     /// Whether the public key exists now.
-    pub(super) async fn fetch_public_key(&self, account: &AccountSid, sid: &KeySid) -> Result<Option<KeyFacts>, Miss> {
-        let reach = self.own_reach(account)?;
+    pub(super) async fn fetch_public_key(&self, home: &Home, sid: &KeySid) -> Result<Option<KeyFacts>, Miss> {
+        let reach = self.own_reach(home)?;
         let answer = self.call(reach, reach.kept.get(address(reach, Some(sid))), reach.admin()).await?;
         if answer.says_gone() {
             return Ok(None);
@@ -115,13 +116,13 @@ impl TwilioClient {
         if key.sid != *sid {
             return Err(answer.malformed("it shows another key"));
         }
-        fits(&answer, &key, account)?;
+        fits(&answer, &key, &home.account)?;
         Ok(Some(key.into()))
     }
 
     /// Deletes a public key; one that does not exist counts as deleted.
-    pub(super) async fn delete_public_key(&self, account: &AccountSid, sid: &KeySid) -> Result<(), Miss> {
-        let reach = self.own_reach(account)?;
+    pub(super) async fn delete_public_key(&self, home: &Home, sid: &KeySid) -> Result<(), Miss> {
+        let reach = self.own_reach(home)?;
         self.remove_public_key(reach, sid).await
     }
 
@@ -134,24 +135,19 @@ impl TwilioClient {
 
     /// Sends an ordinary request that is signed with the pair, as a consumer would. The key beside it is the one that
     /// manages the account's keys: a refusal of that says nothing of the pair.
-    pub(super) async fn probe_key_pair(
-        &self,
-        account: &AccountSid,
-        sid: &KeySid,
-        private: &Secret,
-    ) -> Result<Verdict, Miss> {
-        let reach = self.own_reach(account)?;
+    pub(super) async fn probe_key_pair(&self, home: &Home, sid: &KeySid, private: &Secret) -> Result<Verdict, Miss> {
+        let reach = self.own_reach(home)?;
         let signer = PublicKeySid::new(sid.as_str()).ok();
         let signer = signer.and_then(|public| Signer::new(&public, reach.algorithm, private).ok());
         let Some(signer) = &signer else { return Ok(Verdict::Refused) };
         let pair = Pair { signer: Some(signer), ..reach.admin() };
-        verdict(&self.ask(account, RESOURCES[0], pair).await?)
+        verdict(&self.ask(home, RESOURCES[0], pair).await?)
     }
 
-    /// The way to the account, if what manages it is an API key of its own.
-    fn own_reach(&self, account: &AccountSid) -> Result<&Reach, Miss> {
-        let reach = self.reach(account);
-        let own = reach.is_key() && reach.admin().account == account;
+    /// The way there, if what manages it is an API key of its own.
+    fn own_reach(&self, home: &Home) -> Result<&Reach, Miss> {
+        let reach = self.reach(home)?;
+        let own = reach.is_key() && *reach.admin().account == home.account;
         let foreign =
             "key pairs are managed with an API key of their own account, and here is another, or an auth token";
         own.then_some(reach).ok_or_else(|| Miss::NotDone(Failure::new(Fault::Refused, foreign)))

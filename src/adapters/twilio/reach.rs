@@ -5,6 +5,7 @@ use super::pair::Pair;
 use super::pkcv::{Signer, SignerError};
 use crate::adapters::http::{self, Base, Connections, Deadlines, HttpError};
 use crate::adapters::secrets::{self, SecretError};
+use crate::model::home::{Home, Region};
 use crate::model::key::{AccountSid, KeySid};
 use crate::model::policy::{Access, Admin, Algorithm, Pkcv, SecretSource, TwilioPolicy};
 use crate::model::secret::Secret;
@@ -34,8 +35,9 @@ pub enum TwilioError {
 /// Reads what a policy names.
 pub type Read<'r> = &'r dyn Fn(&SecretSource) -> Result<Secret, SecretError>;
 
-/// How the keys of an account are managed.
+/// How the keys of an account in one region are managed.
 pub(super) struct Reach {
+    region: Region,
     pub(super) base: Base,
     /// For calls that the admin signs: connections are used again.
     pub(super) kept: reqwest::Client,
@@ -57,7 +59,7 @@ pub(super) struct Reach {
 
 impl Reach {
     fn new(access: &Access, read: Read<'_>, [kept, fresh]: [reqwest::Client; 2]) -> Result<Self, TwilioError> {
-        let Access { base_url, admin, pkcv } = access;
+        let Access { region, base_url, admin, pkcv } = access;
         let unread = |error| TwilioError::Secret(admin.account.clone(), error);
         let read = read(&admin.secret).map_err(unread)?;
         let (key, secret) = match &admin.secret {
@@ -68,6 +70,7 @@ impl Reach {
         let own = admin.pkcv.as_ref().map(signer).transpose()?;
         let prover = if *pkcv == admin.pkcv { own.clone() } else { pkcv.as_ref().map(signer).transpose()? };
         Ok(Self {
+            region: region.clone(),
             base: Base::new(base_url)?,
             kept,
             fresh,
@@ -92,9 +95,10 @@ impl Reach {
         self.key.is_some()
     }
 
-    /// The key that manages the others, if it is one, and what signs its calls; and the account that they belong to.
-    pub(super) fn roots(&self) -> impl Iterator<Item = (KeySid, AccountSid)> {
-        self.key.iter().chain(&self.public_keys).map(|key| (key.clone(), self.admin.clone()))
+    /// The key that manages the others, if it is one, and what signs its calls; and where they live.
+    fn roots(&self) -> impl Iterator<Item = (KeySid, Home)> {
+        let home = Home { account: self.admin.clone(), region: self.region.clone() };
+        self.key.iter().chain(&self.public_keys).map(move |key| (key.clone(), home.clone()))
     }
 
     /// A key of the account, as a consumer has it.
@@ -134,28 +138,72 @@ fn signer(pkcv: &Pkcv) -> Result<Arc<Signer>, TwilioError> {
     Signer::new(&pkcv.public_key, pkcv.algorithm, &pem).map(Arc::new).map_err(failed)
 }
 
-/// The reaches of a policy; accounts at one address share their connections.
-pub(super) fn reaches(
-    policy: &TwilioPolicy,
-    read: Read<'_>,
-    deadlines: Deadlines,
-) -> Result<(Reach, BTreeMap<AccountSid, Reach>), TwilioError> {
-    let mut clients: BTreeMap<Url, [reqwest::Client; 2]> = BTreeMap::new();
-    let mut reach = |access: &Access| {
-        let shared = match clients.get(&access.base_url) {
-            Some(shared) => shared.clone(),
-            None => {
-                let base = Base::new(&access.base_url)?;
-                let client = |connections| http::client(&base, None, deadlines, connections);
-                let made = [client(Connections::Kept)?, client(Connections::Fresh)?];
-                clients.insert(access.base_url.clone(), made.clone());
-                made
-            }
+/// The ways of a policy to all keys.
+pub(super) struct Reaches {
+    /// To the main account, and to every one that nothing else is said of.
+    usual: Reach,
+    /// To the same in other regions.
+    regions: BTreeMap<Region, Reach>,
+    /// To what is said something of its own of.
+    homes: BTreeMap<Home, Reach>,
+    /// Where the keys of such accounts live, unless a credential says otherwise.
+    accounts: BTreeMap<AccountSid, Region>,
+}
+
+impl Reaches {
+    /// Accounts at one address share their connections.
+    pub(super) fn new(policy: &TwilioPolicy, read: Read<'_>, deadlines: Deadlines) -> Result<Self, TwilioError> {
+        let mut clients: BTreeMap<Url, [reqwest::Client; 2]> = BTreeMap::new();
+        let mut reach = |access: &Access| {
+            let shared = match clients.get(&access.base_url) {
+                Some(shared) => shared.clone(),
+                None => {
+                    let base = Base::new(&access.base_url)?;
+                    let client = |connections| http::client(&base, None, deadlines, connections);
+                    let made = [client(Connections::Kept)?, client(Connections::Fresh)?];
+                    clients.insert(access.base_url.clone(), made.clone());
+                    made
+                }
+            };
+            Reach::new(access, read, shared)
         };
-        Reach::new(access, read, shared)
-    };
-    let usual = reach(&policy.access)?;
-    let accounts = policy.accounts.iter().map(|(sid, access)| Ok((sid.clone(), reach(access)?)));
-    let accounts = accounts.collect::<Result<_, TwilioError>>()?;
-    Ok((usual, accounts))
+        let usual = reach(&policy.access)?;
+        let (mut regions, mut homes) = (BTreeMap::new(), BTreeMap::new());
+        for (region, access) in &policy.regions {
+            regions.insert(region.clone(), reach(access)?);
+        }
+        let accounts = policy.accounts.iter().map(|(sid, access)| (policy.home(sid), access));
+        for (home, access) in accounts.chain(policy.homes.iter().map(|(home, access)| (home.clone(), access))) {
+            homes.insert(home, reach(access)?);
+        }
+        let accounts = policy.accounts.iter().map(|(sid, access)| (sid.clone(), access.region.clone())).collect();
+        Ok(Self { usual, regions, homes, accounts })
+    }
+
+    /// The way to the main account.
+    pub(super) fn usual(&self) -> &Reach {
+        &self.usual
+    }
+
+    /// The way to the keys that live there.
+    pub(super) fn to(&self, home: &Home) -> Option<&Reach> {
+        let usual = || Some(&self.usual).filter(|usual| usual.region == home.region);
+        self.homes.get(home).or_else(usual).or_else(|| self.regions.get(&home.region))
+    }
+
+    /// Where the keys of an account live, unless a credential says otherwise.
+    pub(super) fn home(&self, account: &AccountSid) -> Home {
+        let region = self.accounts.get(account).unwrap_or(&self.usual.region);
+        Home { account: account.clone(), region: region.clone() }
+    }
+
+    /// All ways.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Reach> {
+        self.homes.values().chain(self.regions.values()).chain([&self.usual])
+    }
+
+    /// What manages keys, what signs its calls, and where those live.
+    pub(super) fn roots(&self) -> BTreeMap<KeySid, Home> {
+        self.all().flat_map(Reach::roots).collect()
+    }
 }

@@ -5,7 +5,8 @@ use super::TwilioClient;
 use super::keys::Created;
 use crate::adapters::http::Miss;
 use crate::adapters::json::Object;
-use crate::model::key::{AccountSid, KeySid};
+use crate::model::home::Home;
+use crate::model::key::KeySid;
 use crate::model::permission::{Granted, Permission, Permissions};
 use crate::ports::NewKey;
 use serde::Deserialize;
@@ -28,14 +29,14 @@ impl TwilioClient {
     /// Sends exactly one POST, on a connection of its own.
     pub(super) async fn create_restricted_key(
         &self,
-        account: &AccountSid,
+        home: &Home,
         label: &str,
         permissions: &Permissions,
     ) -> Result<NewKey, Miss> {
-        let reach = self.reach(account);
+        let reach = self.reach(home)?;
         let policy = json!({ "allow": permissions }).to_string();
         let form = [
-            ("AccountSid", account.as_str()),
+            ("AccountSid", home.account.as_str()),
             ("FriendlyName", label),
             ("KeyType", "restricted"),
             ("Policy", policy.as_str()),
@@ -43,14 +44,14 @@ impl TwilioClient {
         let request = reach.fresh.post(reach.product("iam", &["v1", "Keys"])).form(&form);
         let answer = self.call(reach, request, reach.admin()).await?;
         let key: Created<'_> = answer.parse(&[201, 200], "a new key")?;
-        self.accept(&answer, key, account, label)
+        self.accept(&answer, key, &home.account, label)
     }
 
     /// What a key may do. The account is named, as other clients do, so that a key of another one is none.
-    pub(super) async fn fetch_permissions(&self, account: &AccountSid, sid: &KeySid) -> Result<Granted, Miss> {
-        let reach = self.reach(account);
+    pub(super) async fn fetch_permissions(&self, home: &Home, sid: &KeySid) -> Result<Granted, Miss> {
+        let reach = self.reach(home)?;
         let mut url = reach.product("iam", &["v1", "Keys", sid.as_str()]);
-        url.query_pairs_mut().append_pair("AccountSid", account.as_str());
+        url.query_pairs_mut().append_pair("AccountSid", home.account.as_str());
         let answer = self.call(reach, reach.kept.get(url), reach.admin()).await?;
         if answer.says_gone() {
             return Ok(Granted::Gone);

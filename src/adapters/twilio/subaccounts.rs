@@ -42,15 +42,15 @@ impl Landlord for TwilioClient {
     }
 
     async fn make_key(&self, account: &AccountSid, name: &str) -> Outcome<NewKey> {
-        http::outcome(self.create_key(account, name).await)
+        http::outcome(self.create_key(&self.reaches.home(account), name).await)
     }
 
     async fn keys(&self, account: &AccountSid) -> Outcome<Vec<KeyFacts>> {
-        http::outcome(self.list_keys(account).await)
+        http::outcome(self.list_keys(&self.reaches.home(account)).await)
     }
 
     async fn delete_key(&self, account: &AccountSid, sid: &KeySid) -> Outcome<()> {
-        http::outcome(TwilioClient::delete_key(self, account, sid).await)
+        http::outcome(TwilioClient::delete_key(self, &self.reaches.home(account), sid).await)
     }
 
     async fn register(&self, account: &AccountSid, name: &str, pem: &str) -> Outcome<PublicKeySid> {
@@ -62,7 +62,10 @@ impl Landlord for TwilioClient {
     }
 
     async fn delete_public_key(&self, account: &AccountSid, sid: &PublicKeySid) -> Outcome<()> {
-        http::outcome(self.remove_public_key(self.reach(account), &KeySid::from(sid)).await)
+        http::outcome(match self.usual_of(account) {
+            Ok(reach) => self.remove_public_key(reach, &KeySid::from(sid)).await,
+            Err(miss) => Err(miss),
+        })
     }
 
     async fn prove(&self, account: &AccountSid, seed: &Seed) -> Outcome<Proof> {
@@ -77,7 +80,7 @@ impl Landlord for TwilioClient {
 impl TwilioClient {
     /// Sends exactly one POST, on a connection of its own.
     async fn open_account(&self, name: &str) -> Result<AccountSid, Miss> {
-        let reach = &self.usual;
+        let reach = self.usual();
         let request = reach.fresh.post(reach.base.at(["2010-04-01", "Accounts.json"])).form(&[("FriendlyName", name)]);
         let answer = self.call(reach, request, reach.admin()).await?;
         let made: Shown = answer.parse(&[201, 200], "a new account")?;
@@ -89,7 +92,7 @@ impl TwilioClient {
 
     /// The filter is for exactly this name (Twilio docs, "Account resource"); an answer that disregards it is no answer.
     async fn accounts_called(&self, name: &str) -> Result<Vec<Listed>, Miss> {
-        let reach = &self.usual;
+        let reach = self.usual();
         let mut url = reach.base.at(["2010-04-01", "Accounts.json"]);
         url.query_pairs_mut().append_pair("FriendlyName", name).append_pair("PageSize", "1000");
         let answer = self.call(reach, reach.kept.get(url), reach.admin()).await?;
@@ -101,7 +104,7 @@ impl TwilioClient {
     }
 
     async fn show_account(&self, account: &AccountSid) -> Result<Listed, Miss> {
-        let reach = &self.usual;
+        let reach = self.usual();
         let url = reach.base.at(["2010-04-01", "Accounts", &format!("{account}.json")]);
         let answer = self.call(reach, reach.kept.get(url), reach.admin()).await?;
         shown(&answer, account)
@@ -109,14 +112,14 @@ impl TwilioClient {
 
     /// As the parent, whatever else manages the keys of the account.
     async fn update_account(&self, account: &AccountSid, change: (&str, &str)) -> Result<Listed, Miss> {
-        let reach = &self.usual;
+        let reach = self.usual();
         let url = reach.base.at(["2010-04-01", "Accounts", &format!("{account}.json")]);
         let answer = self.call(reach, reach.fresh.post(url).form(&[change]), reach.admin()).await?;
         shown(&answer, account)
     }
 
     async fn close_account(&self, account: &AccountSid) -> Result<(), Miss> {
-        if *account == self.usual.admin().account.clone() {
+        if *account == self.usual().admin().account.clone() {
             // The last door before the wire; the command has refused it long before.
             return Err(Miss::NotDone(Failure::new(Fault::Refused, "this is the main account, which is never closed")));
         }
@@ -128,7 +131,7 @@ impl TwilioClient {
 
     /// Sends exactly one POST, on a connection of its own.
     async fn register_public_key(&self, account: &AccountSid, name: &str, pem: &str) -> Result<PublicKeySid, Miss> {
-        let reach = self.reach(account);
+        let reach = self.usual_of(account)?;
         let form = [("AccountSid", account.as_str()), ("FriendlyName", name), ("PublicKey", pem)];
         // An account that is managed with something of its own is the one that asks, and is not named (Twilio docs).
         let form = if reach.admin().account == account { &form[1..] } else { &form[..] };
@@ -145,7 +148,7 @@ impl TwilioClient {
     /// Those of the account among those that the caller is shown: whether a parent is shown those of its subaccounts is
     /// written nowhere.
     async fn public_keys_shown(&self, account: &AccountSid) -> Result<Vec<(PublicKeySid, Option<String>)>, Miss> {
-        let reach = self.reach(account);
+        let reach = self.usual_of(account)?;
         let mut found = BTreeMap::new();
         let read = |answer: &Answer<'_>| {
             let page: public_keys::Page = answer.parse(&[200], "a page of public keys")?;
@@ -161,10 +164,11 @@ impl TwilioClient {
     async fn prove_seed(&self, account: &AccountSid, seed: &Seed) -> Result<Proof, Miss> {
         let unusable = |_| Miss::NotDone(Failure::new(Fault::Local, "the new private key can not sign"));
         let signer = Signer::new(&seed.public_key, Algorithm::Rs256, &seed.private_key).map_err(unusable)?;
+        let home = self.reaches.home(account);
         let pair = Pair { user: seed.key.as_str(), secret: &seed.secret, account, signer: Some(&signer) };
-        let answer = self.ask(account, RESOURCES[0], pair).await?;
+        let answer = self.ask(&home, RESOURCES[0], pair).await?;
         if answer.complaint().is_some_and(|complaint| complaint.code == NOT_SIGNED) {
-            let verdict = self.probe_pair(account, Pair { signer: None, ..pair }).await?;
+            let verdict = self.probe_pair(&home, Pair { signer: None, ..pair }).await?;
             return Ok(if verdict == Verdict::Works { Proof::Unsigned } else { Proof::Refused });
         }
         match answer.status {

@@ -6,6 +6,7 @@ use super::charge::Charge;
 use crate::adapters::secrets;
 use crate::adapters::twilio::{TwilioClient, TwilioError};
 use crate::model::fault::{Failure, Fault};
+use crate::model::home::Home;
 use crate::model::key::{AccountSid, KeyFacts, KeySid};
 use crate::model::policy::{Policy, SecretSource};
 use crate::model::secret::Secret;
@@ -80,7 +81,7 @@ impl Candidate {
             let message = format!("{sid} is adopted by a credential, whose rotation would delete it");
             return Err(CliError::new(Kind::Failed, message));
         }
-        let own = &charge.admin.account;
+        let own = &charge.home();
         if let Err(failure) = client.list(own).await.answer() {
             return Err(refused(&client, &sid, own, &failure).await);
         }
@@ -99,17 +100,16 @@ async fn prove_everywhere(client: &TwilioClient, sid: &KeySid, charge: &Charge<'
         true => Some(client.accounts().await.answer().map_err(unlisted)?),
         false => None,
     };
-    let mut accounts = charge.serves(listed.as_deref());
-    accounts.insert(charge.admin.account.clone());
-    let list = |account: AccountSid| async move { (client.list(&account).await.answer(), account) };
-    let answers: Vec<_> =
-        stream::iter(&accounts).map(|account| list(account.clone())).buffered(AT_ONCE).collect().await;
+    let mut homes = charge.serves(listed.as_deref());
+    homes.insert(charge.home());
+    let list = |home: Home| async move { (client.list(&home).await.answer(), home) };
+    let answers: Vec<_> = stream::iter(&homes).map(|home| list(home.clone())).buffered(AT_ONCE).collect().await;
     let mut worst = None;
-    for (answer, account) in answers {
+    for (answer, home) in answers {
         match answer {
-            Ok(keys) => out::line(&format!("{sid} lists the keys of {account}: {}", keys.len())),
+            Ok(keys) => out::line(&format!("{sid} lists the keys of {home}: {}", keys.len())),
             Err(failure) => {
-                out::error(&format!("error: {sid} does not list the keys of {account}: {failure}"));
+                out::error(&format!("error: {sid} does not list the keys of {home}: {failure}"));
                 worst = Some(kind(&failure)).max(worst);
             }
         }
@@ -120,18 +120,18 @@ async fn prove_everywhere(client: &TwilioClient, sid: &KeySid, charge: &Charge<'
 }
 
 /// Twilio says the same to a Standard key and to a wrong secret; what else the key may do tells them apart.
-async fn refused(client: &TwilioClient, sid: &KeySid, account: &AccountSid, failure: &Failure) -> CliError {
+async fn refused(client: &TwilioClient, sid: &KeySid, home: &Home, failure: &Failure) -> CliError {
     let error = |why: &str| CliError::new(kind(failure), format!("{sid} {why} ({failure}); nothing was changed"));
     if !matches!(failure.fault, Fault::Unauthorized | Fault::Forbidden) {
-        return error(&format!("could not be tried in {account}"));
+        return error(&format!("could not be tried in {home}"));
     }
-    match client.works(account).await.answer() {
-        Ok(Verdict::Works) => error(&format!("works in {account}, and may not manage keys there")).hint(
+    match client.works(home).await.answer() {
+        Ok(Verdict::Works) => error(&format!("works in {home}, and may not manage keys there")).hint(
             "it is a Standard key, or a Restricted one without the permissions; make a Main key in Twilio's Console",
         ),
-        Ok(Verdict::Refused) => error(&format!("is not accepted in {account}"))
-            .hint("its secret is wrong, it was deleted, or it is a key of another account"),
-        Err(_) => error(&format!("may not list the keys of {account}")),
+        Ok(Verdict::Refused) => error(&format!("is not accepted in {home}"))
+            .hint("its secret is wrong, it was deleted, or it is a key of another account or region"),
+        Err(_) => error(&format!("may not list the keys of {home}")),
     }
 }
 

@@ -1,19 +1,20 @@
-//! One place of the policy that says what manages keys, and the accounts whose keys it manages.
+//! One place of the policy that says what manages keys, and the accounts, in one region, whose keys it manages.
 
 use super::super::assemble::no_client;
 use super::super::stored::Stores;
 use super::super::{CliError, Kind};
+use super::Asked;
 use crate::adapters::clock::SystemClock;
 use crate::adapters::http;
 use crate::adapters::secrets;
 use crate::adapters::twilio::{Read, TwilioClient, TwilioError};
 use crate::config::whole;
 use crate::model::fleet::{Fleet, Listed};
-use crate::model::key::AccountSid;
+use crate::model::home::{Home, Region};
 use crate::model::names::Place;
 use crate::model::policy::{Access, Admin, Policy, SecretSource, SinkPolicy, TwilioPolicy};
 use crate::model::secret::Secret;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -26,51 +27,82 @@ pub(super) struct Charge<'p> {
 }
 
 impl<'p> Charge<'p> {
-    /// All of a policy: that of `[twilio]`, and of each account that has one of its own.
+    /// All of a policy: that of `[twilio]`, of each account that has one of its own, and of other regions.
     pub(super) fn all(policy: &'p Policy) -> Vec<Self> {
-        let usual = &policy.twilio.access;
-        let own = policy.twilio.accounts.values().filter(|access| access.admin != usual.admin);
-        std::iter::once(usual).chain(own).map(|access| Self { admin: &access.admin, access, policy }).collect()
+        let mut all: Vec<Self> = Vec::new();
+        let twilio = &policy.twilio;
+        let own = twilio.accounts.values().chain(twilio.regions.values()).chain(twilio.homes.values());
+        for access in std::iter::once(&twilio.access).chain(own) {
+            if !all.iter().any(|charge| charge.is_of(access)) {
+                all.push(Self { admin: &access.admin, access, policy });
+            }
+        }
+        all
     }
 
-    /// That of an account; of `[twilio]`, if none is named.
-    pub(super) fn of(policy: &'p Policy, account: Option<&AccountSid>) -> Result<Self, CliError> {
-        let Some(account) = account else {
-            let access = &policy.twilio.access;
-            return Ok(Self { admin: &access.admin, access, policy });
-        };
-        let unknown = || CliError::new(Kind::Failed, format!("the policy says nothing of {account}"));
-        Self::all(policy).into_iter().find(|charge| charge.serves(None).contains(account)).ok_or_else(unknown)
+    /// That of an account in a region; of `[twilio]`, if none is named.
+    pub(super) fn of(policy: &'p Policy, asked: &Asked) -> Result<Self, CliError> {
+        let home = policy.twilio.home(asked.account.as_ref().unwrap_or(&policy.twilio.account));
+        let home = Home { region: asked.region.clone().unwrap_or(home.region), ..home };
+        let unknown = || CliError::new(Kind::Failed, format!("the policy says nothing of {home}"));
+        let usual = home == policy.twilio.home(&policy.twilio.account) && asked.account.is_none();
+        let mut all = Self::all(policy).into_iter();
+        let found = if usual { all.next() } else { all.find(|charge| charge.serves(None).contains(&home)) };
+        found.ok_or_else(unknown)
+    }
+
+    /// Whether this is what manages those keys: the same thing, in the same region.
+    fn is_of(&self, access: &Access) -> bool {
+        access.admin == *self.admin && access.region == self.access.region
+    }
+
+    /// Where what manages the keys lives itself.
+    pub(super) fn home(&self) -> Home {
+        Home { account: self.admin.account.clone(), region: self.access.region.clone() }
+    }
+
+    /// Whether the policy says it in `[twilio]`, or there for a region.
+    fn is_usual(&self) -> bool {
+        let twilio = &self.policy.twilio;
+        self.is_of(&twilio.access) || twilio.regions.values().any(|access| self.is_of(access))
+    }
+
+    /// The region, if it is not the usual one of the account.
+    fn region(&self) -> Option<&Region> {
+        let twilio = &self.policy.twilio;
+        let account = || twilio.home(&self.admin.account).region;
+        let usual = if self.is_usual() { twilio.access.region.clone() } else { account() };
+        Some(&self.access.region).filter(|region| **region != usual)
     }
 
     /// Where the policy says it.
     pub(super) fn written(&self) -> String {
-        match *self.admin == self.policy.twilio.access.admin {
-            true => "[twilio]".to_owned(),
-            false => format!("[accounts.\"{}\"]", self.admin.account),
-        }
+        let table = if self.is_usual() { "twilio".to_owned() } else { format!("accounts.\"{}\"", self.admin.account) };
+        let region = self.region().map(|region| format!(".regions.{region}")).unwrap_or_default();
+        format!("[{table}{region}]")
     }
 
-    /// The argument that names it to `main-key` again.
+    /// The arguments that name it to `main-key` again.
     pub(super) fn argument(&self) -> String {
-        match *self.admin == self.policy.twilio.access.admin {
-            true => String::new(),
-            false => format!(" --account {}", self.admin.account),
-        }
+        let account = if self.is_usual() { String::new() } else { format!(" --account {}", self.admin.account) };
+        let region = self.region().map(|region| format!(" --region {region}")).unwrap_or_default();
+        account + &region
     }
 
     /// Whether Twilio has to be asked who is served.
     pub(super) fn is_discovered(&self) -> bool {
-        *self.admin == self.policy.twilio.access.admin && self.policy.fleets.iter().any(Fleet::is_discovered)
+        self.is_usual() && self.policy.fleets.iter().any(Fleet::is_discovered)
     }
 
-    /// The accounts whose keys it manages; those of fleets are among them, as far as they are known.
-    pub(super) fn serves(&self, listed: Option<&[Listed]>) -> BTreeSet<AccountSid> {
+    /// Where the keys live that it manages; those of fleets are among them, as far as they are known.
+    pub(super) fn serves(&self, listed: Option<&[Listed]>) -> BTreeSet<Home> {
         let twilio = &self.policy.twilio;
         let used = whole(self.policy, listed).policy.delete_budgets().into_keys();
-        let named = twilio.accounts.keys().chain([&twilio.account]).cloned();
-        let managed = |sid: &AccountSid| twilio.accounts.get(sid).unwrap_or(&twilio.access).admin == *self.admin;
-        used.chain(named).filter(managed).collect()
+        let named = twilio.accounts.keys().chain([&twilio.account]).map(|account| twilio.home(account));
+        let main = |region: &Region| Home { account: twilio.account.clone(), region: region.clone() };
+        let elsewhere = twilio.homes.keys().cloned().chain(twilio.regions.keys().map(main));
+        let managed = |home: &Home| twilio.access_to(home).is_some_and(|access| self.is_of(access));
+        used.chain(named).chain(elsewhere).filter(managed).collect()
     }
 
     /// Twilio, managed with what the policy names now.
@@ -98,11 +130,15 @@ impl<'p> Charge<'p> {
     fn client(&self, admin: &Admin, read: Read<'_>) -> Result<TwilioClient, TwilioError> {
         http::install_crypto();
         let replaced = |access: &Access| Access { admin: admin.clone(), ..access.clone() };
-        let alike = self.policy.twilio.accounts.iter().filter(|(_, access)| access.admin == *self.admin);
+        let twilio = &self.policy.twilio;
+        let accounts = twilio.accounts.iter().filter(|(_, access)| self.is_of(access));
+        let homes = twilio.homes.iter().filter(|(_, access)| self.is_of(access));
         let twilio = TwilioPolicy {
             account: admin.account.clone(),
             access: replaced(self.access),
-            accounts: alike.map(|(sid, access)| (sid.clone(), replaced(access))).collect(),
+            accounts: accounts.map(|(sid, access)| (sid.clone(), replaced(access))).collect(),
+            regions: BTreeMap::new(),
+            homes: homes.map(|(home, access)| (home.clone(), replaced(access))).collect(),
             key_pairs: BTreeSet::new(),
         };
         TwilioClient::new(&twilio, read, Arc::new(SystemClock::new()))

@@ -2,7 +2,8 @@
 
 use crate::adapters::http::{self, Base, Connections, Deadlines};
 use crate::metrics;
-use crate::model::key::{AccountSid, KeySid};
+use crate::model::home::Home;
+use crate::model::key::KeySid;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use url::Url;
 
@@ -38,10 +39,10 @@ impl Running {
         Self { at, metrics: metrics(at).await }
     }
 
-    pub(super) fn uses(&self, account: &AccountSid, key: &KeySid) -> Uses {
+    pub(super) fn uses(&self, home: &Home, key: &KeySid) -> Uses {
         match &self.metrics {
             None => Uses::Unknown,
-            Some(metrics) if metrics::signs_in_with(metrics, account, key) => Uses::Yes,
+            Some(metrics) if metrics::signs_in_with(metrics, home, key) => Uses::Yes,
             Some(_) => Uses::No,
         }
     }

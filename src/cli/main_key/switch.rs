@@ -41,7 +41,7 @@ pub(super) async fn switch(charge: &Charge<'_>, new: &Candidate, proven: &Proven
 /// The key that goes, in words.
 async fn old(charge: &Charge<'_>, proven: &Proven) -> Option<String> {
     let sid = proven.old.as_ref()?;
-    let facts = proven.client.fetch(&charge.admin.account, sid).await.answer().ok().flatten();
+    let facts = proven.client.fetch(&charge.home(), sid).await.answer().ok().flatten();
     Some(described(sid, facts.as_ref()))
 }
 

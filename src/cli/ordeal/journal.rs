@@ -2,7 +2,8 @@
 
 use super::Points;
 use crate::model::event::{Entry, Event};
-use crate::model::key::{AccountSid, AttemptId, KeySid, LabelKey};
+use crate::model::home::Home;
+use crate::model::key::{AttemptId, KeySid, LabelKey};
 use crate::model::names::CredentialName;
 use crate::model::reason::Breaker;
 use crate::model::time::{Moment, Uptime};
@@ -75,8 +76,8 @@ impl Journal for AroundJournal {
         self.journal.history(name).await
     }
 
-    async fn keys(&self, account: &AccountSid) -> Result<Vec<KnownKey>, JournalError> {
-        self.journal.keys(account).await
+    async fn keys(&self, home: &Home) -> Result<Vec<KnownKey>, JournalError> {
+        self.journal.keys(home).await
     }
 
     async fn key(&self, sid: &KeySid) -> Result<Option<KnownKey>, JournalError> {
@@ -87,17 +88,12 @@ impl Journal for AroundJournal {
         self.journal.attempt(attempt).await
     }
 
-    async fn deletes_since(
-        &self,
-        account: &AccountSid,
-        since: Uptime,
-        except: Option<&KeySid>,
-    ) -> Result<u32, JournalError> {
-        self.journal.deletes_since(account, since, except).await
+    async fn deletes_since(&self, home: &Home, since: Uptime, except: Option<&KeySid>) -> Result<u32, JournalError> {
+        self.journal.deletes_since(home, since, except).await
     }
 
-    async fn attempts_since(&self, account: &AccountSid, since: Uptime) -> Result<Attempts, JournalError> {
-        self.journal.attempts_since(account, since).await
+    async fn attempts_since(&self, home: &Home, since: Uptime) -> Result<Attempts, JournalError> {
+        self.journal.attempts_since(home, since).await
     }
 
     async fn ask(&self, request: Request) -> Result<(), JournalError> {
@@ -116,11 +112,11 @@ impl Journal for AroundJournal {
         self.journal.checkpoint(running).await
     }
 
-    async fn note_breakers(&self, open: Vec<(AccountSid, Breaker)>) -> Result<(), JournalError> {
+    async fn note_breakers(&self, open: Vec<(Home, Breaker)>) -> Result<(), JournalError> {
         self.journal.note_breakers(open).await
     }
 
-    async fn breakers(&self) -> Result<Vec<(AccountSid, Breaker)>, JournalError> {
+    async fn breakers(&self) -> Result<Vec<(Home, Breaker)>, JournalError> {
         self.journal.breakers().await
     }
 

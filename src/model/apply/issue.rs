@@ -4,7 +4,8 @@ use super::{enter, failed, in_phase, target};
 use crate::model::document::Members;
 use crate::model::event::Intent;
 use crate::model::fault::Failure;
-use crate::model::key::{AccountSid, KeySid};
+use crate::model::home::Home;
+use crate::model::key::KeySid;
 use crate::model::reason::StepName;
 use crate::model::rotation::{Current, DAY, Phase, Rotation, State, Unsettled};
 use crate::model::time::Moment;
@@ -14,14 +15,14 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A key that was there before, to be replaced.
 pub(super) fn adopted(
     state: &mut State,
-    account: &AccountSid,
+    home: &Home,
     sid: &KeySid,
     created_at: Option<Timestamp>,
     at: Moment,
 ) -> Option<()> {
     let idle = state.current.is_none() && state.rotation.is_none();
     idle.then_some(())?;
-    state.account = Some(account.clone());
+    state.home = Some(home.clone());
     state.current = Some(Current {
         sid: sid.clone(),
         attempt: None,
@@ -56,7 +57,7 @@ pub(super) fn intended(state: &mut State, intent: &Intent, at: Moment) -> Option
     predecessors.retain(|sid| !state.vanished.contains(sid) && seen.insert(sid.clone()));
 
     state.unsettled.retain(|create| create.ambiguous || at.uptime.since(create.intended.uptime) < DAY);
-    state.account = Some(intent.account.clone());
+    state.home = Some(intent.home.clone());
     if !state.spellings.contains(&intent.members) {
         state.spellings.push(intent.members.clone());
     }

@@ -57,7 +57,7 @@ fn show_account(world: &World, account: &Account) -> Value {
 
 fn show_key(key: &Key) -> Value {
     json!({
-        "sid": key.sid, "type": key.kind, "friendly_name": key.name, "made_at": key.made_at, "made_by": key.made_by,
+        "sid": key.sid, "region": key.region, "type": key.kind, "friendly_name": key.name, "made_at": key.made_at, "made_by": key.made_by,
         "works_from": key.works_from, "deleted": key.deleted,
     })
 }
@@ -113,7 +113,7 @@ async fn make_key(State(handle): State<Handle>, Json(wanted): Json<HandMade>) ->
         return missing(&format!("there is no account {}", wanted.account));
     }
     let (account, kind, name) = (wanted.account, wanted.r#type, wanted.friendly_name);
-    let sid = world.make_by_hand(now, NewKey { account, kind, name, pair: None });
+    let sid = world.make_by_hand_in(now, handle.region.clone(), NewKey { account, kind, name, pair: None });
     let secret = world.key(&sid).map(|key| key.secret.expose());
     (StatusCode::CREATED, Json(json!({"sid": sid, "secret": secret}))).into_response()
 }

@@ -2,7 +2,8 @@
 
 use super::super::{Faults, KeyKind, NewKey};
 use super::*;
-use crate::model::key::KeySid;
+use crate::model::home::Home;
+use crate::model::key::{AccountSid, KeySid};
 use crate::model::secret::Secret;
 use serde_json::Value;
 
@@ -84,7 +85,7 @@ fn world(tolerant: bool) -> (World, Timestamp) {
 fn judge(world: &World, now: Timestamp, wire: &Wire) -> Result<Option<Form>, Invalid> {
     let (all, _) = vectors();
     let account = AccountSid::new(&text(&all["about"]["account_sid"])).unwrap();
-    world.check_signature(now, (&account, &text(&all["about"]["api_key_sid"])), true, Some(wire))
+    world.check_signature(now, (&Home::us1(account), &text(&all["about"]["api_key_sid"])), true, Some(wire))
 }
 
 #[test]
@@ -138,12 +139,17 @@ fn each_thing_that_can_be_wrong_with_a_token_is_told() {
     let (_, signature) = other.rsplit_once('.').unwrap();
     assert_eq!(with_token(&format!("{signed}.{signature}")), Err(Invalid::Signature));
     let account = world.accounts().next().unwrap().sid.clone();
-    let by = |user: &str, enforced| world.check_signature(now, (&account, user), enforced, Some(&plain()));
+    let by = |user: &str, enforced| {
+        world.check_signature(now, (&Home::us1(account.clone()), user), enforced, Some(&plain()))
+    };
     assert_eq!(by("SK00000000000000000000000000000009", true), Err(Invalid::Issuer));
     assert_eq!(by("SK00000000000000000000000000000003", false), Err(Invalid::NotEnabled));
     let stranger = AccountSid::new("AC00000000000000000000000000000009").unwrap();
     let user = "SK00000000000000000000000000000003";
-    assert_eq!(world.check_signature(now, (&stranger, user), true, Some(&plain())), Err(Invalid::UnknownKey));
+    assert_eq!(
+        world.check_signature(now, (&Home::us1(stranger), user), true, Some(&plain())),
+        Err(Invalid::UnknownKey)
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::rig::{QUICK, Rig, private, signal};
 use rekeyd::metrics::signs_in_with;
+use rekeyd::model::home::Home;
 use rekeyd::model::key::{AccountSid, KeySid};
 use rekeyd::sandbox::call::Operation;
 use rekeyd::sandbox::{Faults, Form, KeyKind, Latency, NewKey, Reach};
@@ -77,7 +78,7 @@ async fn the_age_of_the_main_key_is_told_by_the_list_that_is_made_anyway() {
     rig.until_settled(1).await;
     let main = rig.sandbox.main_key().0;
     assert_eq!(value(&rig.series(CREATED).await), rig.created(&main));
-    assert!(signs_in_with(&rig.metrics().await, rig.sandbox.account_sid(), &main));
+    assert!(signs_in_with(&rig.metrics().await, &Home::us1(rig.sandbox.account_sid().clone()), &main));
     assert_eq!(rig.calls(Operation::FetchKey), 0, "nobody had to ask");
     assert!(!rig.metrics().await.contains(main.as_str()), "its SID is nobody's business");
 }
@@ -94,7 +95,7 @@ async fn a_main_key_that_twilio_does_not_show_has_no_age_and_that_is_told_once()
     assert_eq!(rig.calls(Operation::FetchKey), 1, "it is asked for once");
     let metrics = rig.metrics().await;
     assert!(!metrics.contains(CREATED), "{metrics}");
-    assert!(signs_in_with(&metrics, rig.sandbox.account_sid(), &rig.sandbox.main_key().0));
+    assert!(signs_in_with(&metrics, &Home::us1(rig.sandbox.account_sid().clone()), &rig.sandbox.main_key().0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

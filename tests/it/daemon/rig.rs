@@ -28,6 +28,8 @@ pub struct Rig {
     pub environment: Vec<(&'static str, String)>,
     /// What the binary calls Vault with.
     pub token: String,
+    /// Where Twilio is for consumers of these credentials, if not where it usually is.
+    pub elsewhere: BTreeMap<String, String>,
     prefix: String,
     pub(crate) judge: Judge,
 }
@@ -70,15 +72,20 @@ impl Rig {
     }
 
     pub async fn with_faults(names: &[&str], figures: Figures, faults: Faults) -> Self {
+        Self::with_options(names, figures, Options { faults, ..Options::default() }).await
+    }
+
+    pub async fn with_options(names: &[&str], figures: Figures, options: Options) -> Self {
         let (dir, judge) = (tempfile::tempdir().unwrap(), Judge::default());
-        let sandbox = Sandbox::start(Options { faults, witness: judge.witness(), ..Options::default() }).await.unwrap();
+        let sandbox = Sandbox::start(Options { witness: judge.witness(), ..options }).await.unwrap();
         let prefix = dir.path().file_name().unwrap().to_str().unwrap().trim_start_matches('.').to_owned();
         let names = names.iter().map(|name| (*name).to_owned()).collect();
         let new = json!({ "policies": ["root"], "no_parent": true });
         let token = Root::new(openbao::shared()).call("POST", "auth/token/create", new).await;
         let token = token["auth"]["client_token"].as_str().unwrap().to_owned();
         let environment = vec![("USER", "tester".to_owned()), ("REKEYD_LOG", "trace".to_owned())];
-        let rig = Self { dir, sandbox, names, port: free_port(), environment, token, prefix, judge };
+        let (port, elsewhere) = (free_port(), BTreeMap::new());
+        let rig = Self { dir, sandbox, names, port, environment, token, elsewhere, prefix, judge };
         fs::create_dir(rig.path("secrets")).unwrap();
         fs::set_permissions(rig.path("secrets"), fs::Permissions::from_mode(0o700)).unwrap();
         private(&rig.path("main_key"), rig.sandbox.main_key().1.expose());
@@ -298,7 +305,8 @@ deletes_per_hour = 1000
         let refusals: Arc<Mutex<Vec<String>>> = Arc::default();
         let calls: Arc<AtomicU64> = Arc::default();
         let consumer = |name: &String, place: &'static str| {
-            let (url, account) = (self.sandbox.url(), self.sandbox.account_sid().to_string());
+            let url = self.elsewhere.get(name).cloned().unwrap_or_else(|| self.sandbox.url());
+            let account = self.sandbox.account_sid().to_string();
             let source = Source::new(self, name, place);
             tokio::spawn(consume(source, url, account, calls.clone(), refusals.clone()))
         };

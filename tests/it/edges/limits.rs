@@ -1,8 +1,9 @@
 //! What a policy says of itself: which servers are this machine, which paths can be signed, how many deletes an account needs.
 
 use crate::support::world::policy_with;
+use rekeyd::model::home::{Home, Region};
 use rekeyd::model::key::AccountSid;
-use rekeyd::model::policy::{AccountDeletes, Cadence, Pkcv, PostgresState};
+use rekeyd::model::policy::{AccountDeletes, Cadence, Pkcv, Policy, PostgresState};
 use std::time::Duration;
 use url::Url;
 
@@ -41,6 +42,10 @@ fn paths_of_plain_signs_can_be_signed_and_no_others() {
     }
 }
 
+fn usual(policy: &Policy) -> Home {
+    policy.twilio.home(&policy.twilio.account)
+}
+
 /// The budget of one account with so many credentials that are rotated so often.
 fn budget(credentials: usize, every: Duration) -> u32 {
     let names: Vec<String> = (0..credentials).map(|number| format!("c{number}")).collect();
@@ -48,7 +53,7 @@ fn budget(credentials: usize, every: Duration) -> u32 {
     let policy = policy_with(&names, |rules| rules.cadence = Cadence::Every(every));
     let budgets = policy.delete_budgets();
     assert_eq!(budgets.len(), 1);
-    budgets[&policy.twilio.account]
+    budgets[&usual(&policy)]
 }
 
 #[test]
@@ -64,11 +69,14 @@ fn an_account_may_lose_ten_keys_an_hour_or_all_within_a_day_or_twice_what_its_sc
 #[test]
 fn a_budget_that_is_said_holds_and_each_account_has_its_own() {
     let mut policy = policy_with(&["a", "b", "c"], |rules| rules.cadence = Cadence::Every(HOUR / 10));
-    assert_eq!(policy.delete_budgets()[&policy.twilio.account], 60);
-    let other = AccountSid::new(&format!("AC{:032x}", 9)).unwrap();
-    policy.credentials.values_mut().next().unwrap().account = other.clone();
+    assert_eq!(policy.delete_budgets()[&usual(&policy)], 60);
+    let other = Home::us1(AccountSid::new(&format!("AC{:032x}", 9)).unwrap());
+    policy.credentials.values_mut().next().unwrap().home = other.clone();
     let budgets = policy.delete_budgets();
-    assert_eq!((budgets.len(), budgets[&policy.twilio.account], budgets[&other]), (2, 40, 20));
+    assert_eq!((budgets.len(), budgets[&usual(&policy)], budgets[&other]), (2, 40, 20));
+    let ireland = Home { region: Region::new("ie1").unwrap(), ..other.clone() };
+    policy.credentials.values_mut().next().unwrap().home = ireland.clone();
+    assert_eq!(policy.delete_budgets()[&ireland], 20, "and so has each region of it");
     policy.limits.account_deletes_per_hour = AccountDeletes::AtMost(3);
     assert!(policy.delete_budgets().values().all(|budget| *budget == 3));
 }

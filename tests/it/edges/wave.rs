@@ -189,6 +189,7 @@ fn a_fleet_names_its_members_after_the_last_ten_digits_and_asks_who_they_are_whe
     let listed = || Choice::Listed(vec![account.clone()]);
     let fleet = |choice: Choice, each: &Rules| Fleet {
         name: FleetName::new("customers").unwrap(),
+        region: None,
         choice,
         waves: waves(),
         each: each.clone(),

@@ -3,6 +3,7 @@
 use super::play;
 use proptest::prelude::*;
 use proptest::sample::Index;
+use rekeyd::model::home::Home;
 use rekeyd::model::key::{AccountSid, AttemptId, LABEL_LIMIT, Label, LabelKey};
 use rekeyd::model::names::{CredentialName, Instance};
 use uuid::Uuid;
@@ -22,11 +23,11 @@ fn made() -> impl Strategy<Value = Made> {
 }
 
 impl Made {
-    fn label(&self) -> (LabelKey, AccountSid, Label) {
-        let (key, account) = (LabelKey::new(self.key), AccountSid::new(&self.account).unwrap());
+    fn label(&self) -> (LabelKey, Home, Label) {
+        let (key, home) = (LabelKey::new(self.key), Home::us1(AccountSid::new(&self.account).unwrap()));
         let (instance, name) = (Instance::new(&self.instance).unwrap(), CredentialName::new(&self.credential).unwrap());
-        let label = Label::new(&key, &account, &instance, &name, AttemptId(Uuid::from_u128(self.attempt)));
-        (key, account, label)
+        let label = Label::new(&key, &home, &instance, &name, AttemptId(Uuid::from_u128(self.attempt)));
+        (key, home, label)
     }
 }
 
@@ -35,18 +36,18 @@ fn a_label_is_read_back_as_it_was_and_any_other_letter_costs_its_proof() {
     let letters = prop_oneof![any::<char>(), prop::char::range('\0', '\u{7f}'), Just(':'), Just('-'), Just('A')];
     let values = (made(), any::<Index>(), letters, any::<[u8; 32]>());
     play("label", &values, |(made, at, letter, other)| {
-        let (key, account, label) = made.label();
+        let (key, home, label) = made.label();
         let text = label.to_string();
         assert_eq!(text.len(), Label::length(&label.instance, &label.credential));
         assert!(text.is_ascii() && (text.len() <= LABEL_LIMIT || made.instance.len() + made.credential.len() > 27));
         let read = Label::parse(&text).unwrap();
-        assert!(read == label && read.proven(&key, &account), "{text}");
-        assert!(other == made.key || !read.proven(&LabelKey::new(other), &account), "another key proves {text}");
+        assert!(read == label && read.proven(&key, &home), "{text}");
+        assert!(other == made.key || !read.proven(&LabelKey::new(other), &home), "another key proves {text}");
         let mut letters: Vec<char> = text.chars().collect();
         let place = at.index(letters.len());
         if std::mem::replace(&mut letters[place], letter) != letter {
             let forged: String = letters.iter().collect();
-            let proven = Label::parse(&forged).is_some_and(|label| label.proven(&key, &account));
+            let proven = Label::parse(&forged).is_some_and(|label| label.proven(&key, &home));
             assert!(!proven, "{forged} is proven, and was {text}");
         }
     });

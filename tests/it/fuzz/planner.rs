@@ -215,7 +215,7 @@ impl World {
             14 => Event::Halted { halt: Halt::Drift, detail: "seen".into() },
             15 => Event::Resumed { by: "ada".into(), overwrite: two.is_multiple_of(2), forget: BTreeSet::new() },
             16 => Event::Widened { bases: versions },
-            _ => Event::Adopted { account: self.rules().account.clone(), sid: sid(7), created_at: Some(self.now.wall) },
+            _ => Event::Adopted { home: self.rules().home.clone(), sid: sid(7), created_at: Some(self.now.wall) },
         }
     }
 

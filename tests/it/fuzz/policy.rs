@@ -8,10 +8,11 @@ use crate::policy::{MINIMAL, bad_files};
 use rekeyd::config::{self, PolicyErrors};
 use rekeyd::model::document::Members;
 use rekeyd::model::fleet::{Choice, Fleet, Pattern, Waves};
+use rekeyd::model::home::Home;
 use rekeyd::model::names::{Place, SinkName};
 use rekeyd::model::policy::{
     Access, AccountDeletes, Admin, Algorithm, Allow, Cadence, KeyKind, Pkcv, Policy, PostgresState, Rules,
-    SecretSource, SinkPolicy, StateUrl, VaultAuth,
+    SecretSource, SinkPolicy, StateUrl, TwilioPolicy, VaultAuth,
 };
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -51,6 +52,8 @@ const PIECES: &[&str] = &[
     "[[credentials]]\n",
     "[sinks.x]\n",
     "kind = \"vault\"\n",
+    "region = \"ie1\"\n",
+    "region = \"us1\"\n",
     "grace = \"1h\"\n",
     "grace = \"3h\"\n",
     "rotate_every = \"4h\"\n",
@@ -107,8 +110,15 @@ fn written(policy: &Policy, short: bool) -> String {
         reached(&twilio.access)
     );
     for (sid, other) in &twilio.accounts {
-        let own = if other.admin == twilio.access.admin { String::new() } else { admin(&other.admin, sinks) };
+        let own = if inherited(twilio, other) { String::new() } else { admin(&other.admin, sinks) };
         _ = write!(file, "[accounts.{sid}]\n{own}{}", reached(other));
+    }
+    for (region, other) in &twilio.regions {
+        _ = write!(file, "[twilio.regions.{region}]\n{}{}", admin(&other.admin, sinks), reached(other));
+    }
+    for (Home { account, region }, other) in &twilio.homes {
+        let own = admin(&other.admin, sinks);
+        _ = write!(file, "[accounts.{account}.regions.{region}]\n{own}{}", reached(other));
     }
     let [tick, settle, sweep, reconcile] = [timing.tick, timing.settle, timing.sweep, timing.reconcile].map(duration);
     _ = write!(
@@ -132,7 +142,7 @@ fn written(policy: &Policy, short: bool) -> String {
     for (name, sink) in sinks {
         _ = write!(file, "[sinks.{name}]\n{}\n", sink_lines(sink));
     }
-    credentials.values().for_each(|rules| file += &credential(rules, sinks));
+    credentials.values().for_each(|rules| file += &credential(rules, twilio, sinks));
     fleets.iter().for_each(|each| file += &fleet(each, sinks));
     if !subaccounts.is_empty() {
         _ = write!(file, "[subaccounts]\npublish_to = [{}]\n", places(subaccounts, sinks));
@@ -179,6 +189,12 @@ fn admin(admin: &Admin, sinks: &BTreeMap<SinkName, SinkPolicy>) -> String {
     }
 }
 
+/// Whether an account says nothing of its own of what manages its keys.
+fn inherited(twilio: &TwilioPolicy, other: &Access) -> bool {
+    let mut said = twilio.regions.values().chain([&twilio.access]);
+    said.any(|access| access.admin == other.admin && access.region == other.region)
+}
+
 fn reached(access: &Access) -> String {
     let pkcv = access.pkcv.as_ref().map(|Pkcv { public_key, private_key, algorithm }| {
         let algorithm = if *algorithm == Algorithm::Ps256 { "PS256" } else { "RS256" };
@@ -189,7 +205,7 @@ fn reached(access: &Access) -> String {
 }
 
 fn fleet(fleet: &Fleet, sinks: &BTreeMap<SinkName, SinkPolicy>) -> String {
-    let Fleet { name, choice, waves: Waves { canary, hold, batch, tolerate }, each, reserved: _ } = fleet;
+    let Fleet { name, region, choice, waves: Waves { canary, hold, batch, tolerate }, each, reserved: _ } = fleet;
     let accounts = match choice {
         Choice::Listed(sids) => {
             let sids: Vec<_> = sids.iter().map(|sid| format!("\"{sid}\"")).collect();
@@ -198,17 +214,21 @@ fn fleet(fleet: &Fleet, sinks: &BTreeMap<SinkName, SinkPolicy>) -> String {
         Choice::Named(Pattern(pattern)) => format!("status = \"active\", name = {}", text(pattern)),
     };
     let hold = duration(*hold);
+    let region = region.as_ref().map(|region| format!("region = \"{region}\"\n")).unwrap_or_default();
     format!(
-        "[[fleets]]\nname = \"{name}\"\naccounts = {{ {accounts} }}\n\
+        "[[fleets]]\nname = \"{name}\"\n{region}accounts = {{ {accounts} }}\n\
          waves = {{ canary = {canary}, hold = {hold}, batch = {batch}, tolerate = {tolerate} }}\n{}",
         wanted(each, sinks)
     )
 }
 
-fn credential(rules: &Rules, sinks: &BTreeMap<SinkName, SinkPolicy>) -> String {
-    let Rules { name, account, adopt, .. } = rules;
+fn credential(rules: &Rules, twilio: &TwilioPolicy, sinks: &BTreeMap<SinkName, SinkPolicy>) -> String {
+    let Rules { name, home, adopt, .. } = rules;
     let adopt = adopt.as_ref().map(|sid| format!("adopt = \"{sid}\"\n")).unwrap_or_default();
-    format!("[[credentials]]\nname = \"{name}\"\naccount_sid = \"{account}\"\n{adopt}{}", wanted(rules, sinks))
+    let Home { account, region } = home;
+    let region = if twilio.home(account) == *home { String::new() } else { format!("region = \"{region}\"\n") };
+    let wanted = wanted(rules, sinks);
+    format!("[[credentials]]\nname = \"{name}\"\naccount_sid = \"{account}\"\n{region}{adopt}{wanted}")
 }
 
 fn places(places: &[Place], sinks: &BTreeMap<SinkName, SinkPolicy>) -> String {
@@ -221,8 +241,7 @@ fn places(places: &[Place], sinks: &BTreeMap<SinkName, SinkPolicy>) -> String {
 
 /// What can be said of a credential and of a fleet alike.
 fn wanted(rules: &Rules, sinks: &BTreeMap<SinkName, SinkPolicy>) -> String {
-    let Rules { name: _, account: _, cadence, grace, verify, adopt: _, kind, verify_url, members, places, member } =
-        rules;
+    let Rules { name: _, home: _, cadence, grace, verify, adopt: _, kind, verify_url, members, places, member } = rules;
     assert!(member.is_none());
     let cadence = match cadence {
         Cadence::Every(period) => format!("rotate_every = {}", duration(*period)),

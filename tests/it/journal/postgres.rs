@@ -211,7 +211,7 @@ async fn processes_that_start_together_make_one_journal() {
     let label = |journal: &PostgresJournal| {
         let (instance, attempt) = (Instance::new("test").unwrap(), AttemptId(Uuid::from_u128(1)));
         let key = journal.label_key();
-        rekeyd::model::key::Label::new(&key, &account(), &instance, &name("billing"), attempt).to_string()
+        rekeyd::model::key::Label::new(&key, &home(), &instance, &name("billing"), attempt).to_string()
     };
     let first = label(first.as_ref().unwrap());
     assert!(rest.iter().all(|other| label(other.as_ref().unwrap()) == first));

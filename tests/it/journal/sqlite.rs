@@ -36,7 +36,7 @@ async fn the_running_time_and_the_label_key_outlive_the_process() {
     let label = |journal: &SqliteJournal| {
         let (instance, attempt) = (Instance::new("test").unwrap(), AttemptId(Uuid::from_u128(1)));
         let key = journal.label_key();
-        rekeyd::model::key::Label::new(&key, &account(), &instance, &name("billing"), attempt).to_string()
+        rekeyd::model::key::Label::new(&key, &home(), &instance, &name("billing"), attempt).to_string()
     };
     let first = label(&journal);
     let claim = enrolled(&journal).await;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 /// Everything that a policy says, one fact in a line.
 pub(crate) fn facts(policy: &Policy) -> Vec<String> {
     let Policy { instance, state, listen, twilio, sinks, timing, limits, credentials, fleets, subaccounts } = policy;
+    let budgets: Vec<_> = policy.delete_budgets().iter().map(|(home, most)| format!("{most} of {home}")).collect();
     let mut facts = vec![
         format!("instance {instance}"),
         format!("{state:?}"),
@@ -17,14 +18,17 @@ pub(crate) fn facts(policy: &Policy) -> Vec<String> {
         access(&twilio.access),
         format!("{timing:?}"),
         format!("{limits:?}"),
-        format!("deletes in an hour {:?}", policy.delete_budgets()),
+        format!("deletes in an hour: {}", budgets.join(", ")),
     ];
     facts.extend(twilio.accounts.iter().map(|(sid, other)| format!("{sid}: {}", access(other))));
+    facts.extend(twilio.regions.iter().map(|(region, other)| format!("all in {region}: {}", access(other))));
+    facts.extend(twilio.homes.iter().map(|(home, other)| format!("{home}: {}", access(other))));
     facts.extend(sinks.iter().map(|(name, sink)| format!("sink {name}: {}", shown(sink))));
     facts.extend(credentials.values().flat_map(rules));
     for fleet in fleets {
-        let Fleet { name, choice, waves, each, reserved: _ } = fleet;
-        facts.push(format!("fleet {name}: {choice:?}, {waves:?}"));
+        let Fleet { name, region, choice, waves, each, reserved: _ } = fleet;
+        let region = region.as_ref().map(|region| format!(" in {region}")).unwrap_or_default();
+        facts.push(format!("fleet {name}{region}: {choice:?}, {waves:?}"));
         facts.extend(rules(each).map(|fact| format!("each of {fact}")));
     }
     if !subaccounts.is_empty() {
@@ -35,9 +39,9 @@ pub(crate) fn facts(policy: &Policy) -> Vec<String> {
 }
 
 fn access(access: &Access) -> String {
-    let Access { base_url, admin: Admin { account, key, secret, pkcv: signs }, pkcv } = access;
+    let Access { region, base_url, admin: Admin { account, key, secret, pkcv: signs }, pkcv } = access;
     let key = key.as_ref().map_or("its auth token".to_owned(), ToString::to_string);
-    format!("{account} by {key} from {secret:?} at {base_url}, signed {signs:?}, proven {pkcv:?}")
+    format!("{account} by {key} from {secret:?} at {base_url} in {region}, signed {signs:?}, proven {pkcv:?}")
 }
 
 fn shown(sink: &SinkPolicy) -> String {
@@ -53,7 +57,7 @@ fn shown(sink: &SinkPolicy) -> String {
 }
 
 fn rules(rules: &Rules) -> [String; 8] {
-    let Rules { name, account, cadence, grace, verify, adopt, kind, verify_url, members, places, member } = rules;
+    let Rules { name, home, cadence, grace, verify, adopt, kind, verify_url, members, places, member } = rules;
     let proven_at = verify_url.as_ref().map(ToString::to_string);
     let cadence = match cadence {
         Cadence::Every(period) => format!("every {period:?}"),
@@ -66,7 +70,7 @@ fn rules(rules: &Rules) -> [String; 8] {
     let places: Vec<_> = places.iter().map(ToString::to_string).collect();
     let told = |fact: String| format!("{name}: {fact}");
     [
-        told(format!("account {account}")),
+        told(format!("account {home}")),
         told(cadence),
         told(format!("grace {grace:?}")),
         told(format!("{verify:?}")),

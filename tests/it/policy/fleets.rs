@@ -3,6 +3,7 @@
 use super::{MINIMAL, accepted};
 use rekeyd::config::{Whole, remembered, whole};
 use rekeyd::model::fleet::Listed;
+use rekeyd::model::home::Home;
 use rekeyd::model::key::AccountSid;
 use rekeyd::model::policy::{Policy, Rules};
 use rekeyd::model::rotation::State;
@@ -30,8 +31,8 @@ fn members(policy: &Policy, listed: &[Listed]) -> (Vec<(String, String, bool)>, 
     let Whole { policy, left_out } = whole(policy, Some(listed));
     let shown = |rules: &Rules| {
         let canary = rules.member.as_ref()?.canary;
-        assert!(rules.name.as_str().ends_with(&rules.account.as_str()[24..]), "{}", rules.name);
-        Some((rules.account.as_str()[32..].to_owned(), rules.places[0].path.to_string(), canary))
+        assert!(rules.name.as_str().ends_with(&rules.home.account.as_str()[24..]), "{}", rules.name);
+        Some((rules.home.account.as_str()[32..].to_owned(), rules.places[0].path.to_string(), canary))
     };
     (policy.credentials.values().filter_map(shown).collect(), left_out)
 }
@@ -124,7 +125,8 @@ fn those_who_only_look_on_know_the_members_from_the_journal() {
     let policy = fleet(ALL);
     let member = policy.fleets[0].member(&sid(2)).unwrap();
     let knows = |account: &AccountSid| {
-        remembered(&policy, [(&member, account, &State::default())]).credentials.contains_key(&member)
+        let home = &Home::us1(account.clone());
+        remembered(&policy, [(&member, home, &State::default())]).credentials.contains_key(&member)
     };
     assert!(knows(&sid(2)));
     // A credential of that name in another account is none of the fleet.

@@ -83,6 +83,11 @@ fn nothing_is_shared(policy: &Policy) {
         assert_eq!(BTreeSet::from([account_sid, api_key_sid, api_key_secret, stamp]).len(), 4);
         assert!(rules.adopt.as_ref().is_none_or(|sid| adopted.insert(sid.clone())));
         assert!(!rules.places.is_empty());
+        assert_eq!(
+            policy.twilio.access_to(&rules.home).unwrap().region,
+            rules.home.region,
+            "keys belong to one region"
+        );
         for place in &rules.places {
             assert!(places.insert((store(&policy.sinks[&place.sink]), place.path.clone())), "{place} twice");
         }
@@ -293,6 +298,5 @@ fn the_random_policies_are_accepted_often_enough_to_say_something() {
 }
 
 fn roots(policy: &Policy) -> BTreeSet<KeySid> {
-    let all = policy.twilio.accounts.values().chain([&policy.twilio.access]);
-    all.filter_map(|access| access.admin.key.clone()).collect()
+    policy.twilio.accesses().filter_map(|access| access.admin.key.clone()).collect()
 }

@@ -28,7 +28,7 @@ const SHOWN: &str = "done: SK0000000000000000000000000000000b LABEL 2016-06-13T2
 
 /// The SIDs that a list came to, or how it failed.
 async fn list(wire: &Wire) -> Result<Vec<String>, String> {
-    let outcome = client(wire).list(&super::account()).await;
+    let outcome = client(wire).list(&super::home()).await;
     let keys = outcome.answer().map_err(|failure| failure.to_string())?;
     Ok(keys.into_iter().map(|key| key.sid.to_string()).collect())
 }
@@ -286,8 +286,8 @@ async fn a_delete_is_done_when_the_key_is_gone() {
 async fn the_main_key_is_never_deleted() {
     let wire = Wire::always(raw("HTTP/1.1 204 No Content\r\n\r\n")).await;
     let main = KeySid::new(MAIN_KEY).unwrap();
-    let failure = client(&wire).delete(&super::account(), &main).await.answer().unwrap_err();
+    let failure = client(&wire).delete(&super::home(), &main).await.answer().unwrap_err();
     assert_eq!(failure.to_string(), "refused: this is the Main key, or what signs its calls, which is never deleted");
     assert!(wire.requests().is_empty());
-    client(&wire).delete(&super::account(), &key()).await.answer().unwrap();
+    client(&wire).delete(&super::home(), &key()).await.answer().unwrap();
 }

@@ -8,6 +8,7 @@ use rekeyd::adapters::secrets;
 use rekeyd::adapters::twilio::TwilioClient;
 use rekeyd::config;
 use rekeyd::model::fault::Outcome;
+use rekeyd::model::home::Home;
 use rekeyd::model::key::{AccountSid, KeySid};
 use rekeyd::model::policy::TwilioPolicy;
 use rekeyd::model::secret::Secret;
@@ -68,6 +69,11 @@ impl Ground {
         world.register(now, owner, Some("ours"), &vectors("rsa_public_key_spki_pem")).unwrap().to_string()
     }
 
+    /// Where the parent's keys live.
+    pub(super) fn home(&self) -> Home {
+        Home::us1(self.parent.clone())
+    }
+
     pub(super) fn main_key(&self) -> String {
         let dir = self.dir.path().display();
         format!("main_key_sid = \"{}\"\nmain_key_secret_file = \"{dir}/main\"\n", self.sandbox.main_key().0)
@@ -94,7 +100,7 @@ impl Ground {
     /// Key pairs are rotated in these accounts.
     fn client_of_pairs(&self, twilio: &str, child: &str, accounts: &[&AccountSid]) -> TwilioClient {
         let mut policy = self.policy(twilio, child);
-        policy.key_pairs = accounts.iter().map(|account| (*account).clone()).collect();
+        policy.key_pairs = accounts.iter().map(|account| Home::us1((*account).clone())).collect();
         TwilioClient::new(&policy, &secrets::read, Arc::new(SystemClock::new())).unwrap()
     }
 
@@ -116,18 +122,15 @@ async fn life(client: &TwilioClient, account: &AccountSid) -> Vec<String> {
 
 async fn life_of(make: Make<'_>, client: &TwilioClient, account: &AccountSid) -> Vec<String> {
     let short = |text: String| text.split([':', ',']).next().unwrap().to_owned();
-    let made = client.create(account, &label(), make).await;
+    let home = &Home::us1(account.clone());
+    let made = client.create(home, &label(), make).await;
     let mut told = Vec::new();
     if let Outcome::Done(new) = &made {
         told.push("made".to_owned());
-        told.push(words(client.probe(account, &new.facts.sid, &new.secret, None).await, |verdict| {
-            format!("{verdict:?}")
-        }));
-        told.push(words(client.list(account).await, |keys| {
-            keys.iter().any(|key| key.sid == new.facts.sid).to_string()
-        }));
-        told.push(words(client.fetch(account, &new.facts.sid).await, |key| key.is_some().to_string()));
-        told.push(words(client.delete(account, &new.facts.sid).await, |()| "deleted".to_owned()));
+        told.push(words(client.probe(home, &new.facts.sid, &new.secret, None).await, |verdict| format!("{verdict:?}")));
+        told.push(words(client.list(home).await, |keys| keys.iter().any(|key| key.sid == new.facts.sid).to_string()));
+        told.push(words(client.fetch(home, &new.facts.sid).await, |key| key.is_some().to_string()));
+        told.push(words(client.delete(home, &new.facts.sid).await, |()| "deleted".to_owned()));
     } else {
         told.push(short(words(made, |_| String::new())));
     }
@@ -143,7 +146,7 @@ async fn where_signatures_are_enforced_every_call_is_signed_as_the_docs_say() {
         let public_key = ground.enforce(&ground.parent, &[&ground.parent]);
         let client = ground.client(&(ground.main_key() + &ground.pkcv(&public_key, algorithm)), "");
         assert_eq!(life(&client, &ground.parent).await, WHOLE, "{algorithm}");
-        assert!(matches!(client.standing(&ground.parent).await, Outcome::Done(_)));
+        assert!(matches!(client.standing(&ground.home()).await, Outcome::Done(_)));
         let signed = ground.signed();
         assert!(signed.len() >= 6 && signed.iter().all(|form| *form == Some(Form::Strict)), "{signed:?}");
     }
@@ -159,7 +162,7 @@ async fn pages_after_the_first_are_signed_too() {
     }
     let public_key = ground.enforce(&ground.parent, &[&ground.parent]);
     let client = ground.client(&(ground.main_key() + &ground.pkcv(&public_key, "RS256")), "");
-    let keys = client.list(&ground.parent).await;
+    let keys = client.list(&ground.home()).await;
     assert_eq!(words(keys, |keys| keys.len().to_string()), "done: 1501");
     assert_eq!(ground.signed(), [Some(Form::Strict), Some(Form::Strict)]);
 }
@@ -170,7 +173,7 @@ async fn unsigned_requests_and_auth_tokens_are_refused_there_and_the_refusal_say
     _ = ground.enforce(&ground.parent, &[&ground.parent]);
     let token = format!("auth_token_file = \"{}/token\"", ground.dir.path().display());
     for twilio in [ground.main_key(), token] {
-        let made = ground.client(&twilio, "").create(&ground.parent, &label(), Make::Standard).await;
+        let made = ground.client(&twilio, "").create(&ground.home(), &label(), Make::Standard).await;
         let told = words(made, |_| String::new());
         assert!(told.starts_with("not done: unauthorized") && told.contains("error 70052"), "{told}");
     }
@@ -181,10 +184,10 @@ async fn a_signature_to_an_account_that_knows_of_none_and_one_by_a_stranger_are_
     let ground = Ground::new(Faults::default()).await;
     let stranger = "CR00000000000000000000000000000009";
     let client = ground.client(&(ground.main_key() + &ground.pkcv(stranger, "RS256")), "");
-    let told = words(client.create(&ground.parent, &label(), Make::Standard).await, |_| String::new());
+    let told = words(client.create(&ground.home(), &label(), Make::Standard).await, |_| String::new());
     assert!(told.contains("error 70053"), "{told}");
     _ = ground.enforce(&ground.parent, &[&ground.parent]);
-    let told = words(client.create(&ground.parent, &label(), Make::Standard).await, |_| String::new());
+    let told = words(client.create(&ground.home(), &label(), Make::Standard).await, |_| String::new());
     assert!(told.contains("error 70153"), "{told}");
 }
 
@@ -225,7 +228,7 @@ async fn a_subaccount_that_the_parents_main_key_does_not_reach_is_managed_with_i
     let with_key = ground.client(&ground.main_key(), &own);
     assert_eq!(life(&with_key, &account(CHILD)).await, WHOLE);
     assert_eq!(life(&with_key, &ground.parent).await, WHOLE);
-    let told = words(with_key.delete(&account(CHILD), &sid).await, |()| String::new());
+    let told = words(with_key.delete(&Home::us1(account(CHILD)), &sid).await, |()| String::new());
     assert!(told.contains("this is the Main key"), "{told}");
 }
 
@@ -252,16 +255,16 @@ async fn a_key_pair_is_made_proven_found_and_deleted_and_every_call_is_signed() 
         assert_eq!(life_of(Make::KeyPair, &client, &ground.parent).await, WHOLE, "{algorithm}");
         assert!(ground.signed().iter().all(|form| *form == Some(Form::Strict)), "{:?}", ground.signed());
         let ours = KeySid::new(&ours).unwrap();
-        let keys = client.list(&ground.parent).await;
+        let keys = client.list(&ground.home()).await;
         let told = words(keys, |keys| keys.iter().any(|key| key.sid == ours).to_string());
         assert_eq!(told, "done: true", "what signs the calls is still there");
         let theirs = KeySid::new(&ground.enforce(&account(CHILD), &[])).unwrap();
-        let keys = client.list(&ground.parent).await;
+        let keys = client.list(&ground.home()).await;
         let told = words(keys, |keys| keys.iter().any(|key| key.sid == theirs).to_string());
         assert_eq!(told, "done: false", "a key of a subaccount is none of its parent");
-        let told = words(client.delete(&ground.parent, &ours).await, |()| String::new());
+        let told = words(client.delete(&ground.home(), &ours).await, |()| String::new());
         assert!(told.starts_with("not done: refused") && told.contains("what signs its calls"), "{told}");
-        let without = words(ground.client(&twilio, "").list(&ground.parent).await, |keys| keys.len().to_string());
+        let without = words(ground.client(&twilio, "").list(&ground.home()).await, |keys| keys.len().to_string());
         assert_eq!(without, "done: 1", "public keys are listed only where some are rotated");
     }
 }
@@ -271,20 +274,20 @@ async fn a_key_pair_whose_halves_do_not_belong_together_is_refused_and_so_is_a_d
     let ground = Ground::new(Faults::default()).await;
     let ours = ground.enforce(&ground.parent, &[&ground.parent]);
     let client = ground.client_of_pairs(&(ground.main_key() + &ground.pkcv(&ours, "RS256")), "", &[&ground.parent]);
-    let Outcome::Done(new) = client.create(&ground.parent, &label(), Make::KeyPair).await else { panic!("no pair") };
+    let Outcome::Done(new) = client.create(&ground.home(), &label(), Make::KeyPair).await else { panic!("no pair") };
     let probe = async |secret: &Secret| {
-        words(client.probe(&ground.parent, &new.facts.sid, secret, None).await, |verdict| format!("{verdict:?}"))
+        words(client.probe(&ground.home(), &new.facts.sid, secret, None).await, |verdict| format!("{verdict:?}"))
     };
     let other = rekeyd::adapters::twilio::key_pair().unwrap().private;
     assert_eq!(probe(&new.secret).await, "done: Works");
     assert_eq!(probe(&other).await, "done: Refused");
     assert_eq!(probe(&Secret::new("no private key".to_owned())).await, "done: Refused");
-    assert!(matches!(client.delete(&ground.parent, &new.facts.sid).await, Outcome::Done(())));
+    assert!(matches!(client.delete(&ground.home(), &new.facts.sid).await, Outcome::Done(())));
     assert_eq!(probe(&new.secret).await, "done: Refused");
-    let again = client.delete(&ground.parent, &new.facts.sid).await;
+    let again = client.delete(&ground.home(), &new.facts.sid).await;
     assert!(matches!(again, Outcome::Done(())), "what is gone counts as deleted");
     assert_eq!(
-        words(client.fetch(&ground.parent, &new.facts.sid).await, |key| key.is_some().to_string()),
+        words(client.fetch(&ground.home(), &new.facts.sid).await, |key| key.is_some().to_string()),
         "done: false"
     );
 }
@@ -293,14 +296,14 @@ async fn a_key_pair_whose_halves_do_not_belong_together_is_refused_and_so_is_a_d
 async fn no_key_pair_is_made_where_it_could_not_be_proven_or_would_be_another_accounts() {
     let ground = Ground::new(Faults::default()).await;
     let client = ground.client(&ground.main_key(), "");
-    let Outcome::Done(new) = client.create(&ground.parent, &label(), Make::KeyPair).await else { panic!("no pair") };
-    let unsigned = client.probe(&ground.parent, &new.facts.sid, &new.secret, None).await;
+    let Outcome::Done(new) = client.create(&ground.home(), &label(), Make::KeyPair).await else { panic!("no pair") };
+    let unsigned = client.probe(&ground.home(), &new.facts.sid, &new.secret, None).await;
     let told = words(unsigned, |verdict| format!("{verdict:?}"));
     assert!(told.starts_with("not done: refused") && told.contains("does not take signed requests"), "{told}");
-    let told = words(client.create(&account(CHILD), &label(), Make::KeyPair).await, |_| String::new());
+    let told = words(client.create(&Home::us1(account(CHILD)), &label(), Make::KeyPair).await, |_| String::new());
     assert!(told.contains("an API key of their own account"), "{told}");
     let token = format!("auth_token_file = \"{}/token\"", ground.dir.path().display());
     let told =
-        words(ground.client(&token, "").create(&ground.parent, &label(), Make::KeyPair).await, |_| String::new());
+        words(ground.client(&token, "").create(&ground.home(), &label(), Make::KeyPair).await, |_| String::new());
     assert!(told.contains("an API key of their own account"), "{told}");
 }

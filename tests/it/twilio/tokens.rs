@@ -22,7 +22,7 @@ impl Ground {
     }
 
     async fn made(&self, client: &TwilioClient, served: Option<&Secret>, quiet: bool) -> Outcome<NewKey> {
-        client.create(&self.parent, &label(), Make::AuthToken { served, quiet }).await
+        client.create(&self.home(), &label(), Make::AuthToken { served, quiet }).await
     }
 
     async fn told(&self, client: &TwilioClient, served: Option<&Secret>) -> String {
@@ -30,7 +30,7 @@ impl Ground {
     }
 
     async fn place(&self, client: &TwilioClient, token: &Secret) -> TokenPlace {
-        let Outcome::Done(place) = client.token_place(&self.parent, token).await else { panic!("no answer") };
+        let Outcome::Done(place) = client.token_place(&self.home(), token).await else { panic!("no answer") };
         place
     }
 
@@ -52,10 +52,10 @@ async fn a_token_makes_the_next_one_which_is_told_apart_and_promoted() {
         assert_eq!(new.facts.label.unwrap(), label().to_string());
         assert_eq!(ground.place(&client, &old).await, TokenPlace::Primary);
         assert_eq!(ground.place(&client, &new.secret).await, TokenPlace::Secondary);
-        let tried = client.probe(&ground.parent, &new.facts.sid, &new.secret, None).await;
+        let tried = client.probe(&ground.home(), &new.facts.sid, &new.secret, None).await;
         assert_eq!(words(tried, |verdict| format!("{verdict:?}")), "done: Works");
         for _ in 0..2 {
-            let promoted = client.promote(&ground.parent, &new.secret, quiet).await;
+            let promoted = client.promote(&ground.home(), &new.secret, quiet).await;
             assert!(matches!(promoted, Outcome::Done(())), "that nothing is left to promote is no failure");
         }
         assert_eq!(ground.place(&client, &new.secret).await, TokenPlace::Primary);
@@ -70,10 +70,10 @@ async fn a_token_that_does_not_work_promotes_nothing() {
     let (client, old) = (ground.by_main_key(), ground.token());
     let Outcome::Done(new) = ground.made(&client, Some(&old), QUIET).await else { panic!("no token") };
     for _ in 0..2 {
-        assert!(matches!(client.discard(&ground.parent, Some(&old), QUIET).await, Outcome::Done(())));
+        assert!(matches!(client.discard(&ground.home(), Some(&old), QUIET).await, Outcome::Done(())));
     }
     assert_eq!(ground.place(&client, &new.secret).await, TokenPlace::Neither);
-    let told = words(client.promote(&ground.parent, &new.secret, QUIET).await, |()| String::new());
+    let told = words(client.promote(&ground.home(), &new.secret, QUIET).await, |()| String::new());
     assert!(told.starts_with("not done: unauthorized"), "{told}");
     assert_eq!(ground.place(&client, &old).await, TokenPlace::Primary);
 }
@@ -88,7 +88,7 @@ async fn without_a_token_that_works_the_main_key_is_asked_where_twilio_allows_it
             let told = ground.told(&client, served).await;
             let expected = if allowed { "done: AT" } else { "not done: forbidden" };
             assert!(told.starts_with(expected), "{told}");
-            let discarded = words(client.discard(&ground.parent, served, QUIET).await, |()| "deleted".to_owned());
+            let discarded = words(client.discard(&ground.home(), served, QUIET).await, |()| "deleted".to_owned());
             let expected = if allowed { "done: deleted" } else { "not done: forbidden" };
             assert!(discarded.starts_with(expected), "{discarded}");
         }
@@ -114,8 +114,8 @@ async fn what_rekeyd_signs_in_with_is_never_replaced() {
     let own = ground.client(&format!("auth_token_file = \"{}/token\"", ground.dir.path().display()), "");
     let token = ground.token();
     let made = ground.told(&own, Some(&token)).await;
-    let promoted = words(own.promote(&ground.parent, &token, QUIET).await, |()| String::new());
-    let discarded = words(own.discard(&ground.parent, Some(&token), QUIET).await, |()| String::new());
+    let promoted = words(own.promote(&ground.home(), &token, QUIET).await, |()| String::new());
+    let discarded = words(own.discard(&ground.home(), Some(&token), QUIET).await, |()| String::new());
     for told in [made, promoted, discarded] {
         assert!(told.starts_with("not done: refused") && told.contains("rekeyd itself signs in"), "{told}");
     }
@@ -126,8 +126,8 @@ async fn no_token_is_asked_for_or_deleted_by_a_name() {
     let ground = Ground::new(Faults::default()).await;
     let (client, sid) = (ground.by_main_key(), KeySid::of_token(label().attempt));
     let calls = ground.sandbox.world().lock().audit().entries().count();
-    let fetched = words(client.fetch(&ground.parent, &sid).await, |_| String::new());
-    let deleted = words(client.delete(&ground.parent, &sid).await, |()| String::new());
+    let fetched = words(client.fetch(&ground.home(), &sid).await, |_| String::new());
+    let deleted = words(client.delete(&ground.home(), &sid).await, |()| String::new());
     for told in [fetched, deleted] {
         assert!(told.starts_with("not done: refused"), "{told}");
     }

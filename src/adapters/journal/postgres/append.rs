@@ -37,8 +37,8 @@ pub(super) async fn append(
     let mut transaction = connection.begin().await?;
     // One decision to delete at a time in each account: who comes second sees the first.
     let lock = "SELECT pg_advisory_xact_lock(hashtextextended('rekeyd deletes ' || $1, 0))";
-    sqlx::query(lock).bind(append.account.as_str()).execute(&mut *transaction).await?;
-    let deletes = sqlx::query_scalar(sql::DELETES_SINCE).bind(append.account.as_str());
+    sqlx::query(lock).bind(append.home.to_string()).execute(&mut *transaction).await?;
+    let deletes = sqlx::query_scalar(sql::DELETES_SINCE).bind(append.home.to_string());
     let deletes = deletes.bind(signed(spent.since.0)).bind(spent.but.as_str());
     if count(deletes.fetch_one(&mut *transaction).await?) > u64::from(spent.room) {
         return Ok(Inserted::Overspent);
@@ -58,7 +58,7 @@ async fn insert(connection: &mut PgConnection, append: &Append, token: u64) -> R
     statement += DONE;
     let query = sqlx::query_scalar(sqlx::AssertSqlSafe(statement)).bind(append.name.as_str()).bind(signed(append.seq));
     let query = query.bind(&append.body).bind(&append.state).bind(signed(token)).bind(signed(LEASE.as_secs()));
-    let mut query = query.bind(append.account.as_str()).bind(&append.moment).bind(signed(append.at.uptime.0));
+    let mut query = query.bind(append.home.to_string()).bind(&append.moment).bind(signed(append.at.uptime.0));
     for note in &append.notes {
         let (word, other) = words(note);
         query = query.bind(word).bind(other);

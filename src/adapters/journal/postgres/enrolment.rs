@@ -28,7 +28,7 @@ pub(super) async fn enrol(
     empty: String,
 ) -> Result<(), sqlx::Error> {
     let names: Vec<_> = credentials.iter().map(|enrolled| enrolled.name.as_str()).collect();
-    let accounts: Vec<_> = credentials.iter().map(|enrolled| enrolled.account.as_str()).collect();
+    let homes: Vec<_> = credentials.iter().map(|enrolled| enrolled.home.to_string()).collect();
     let times: Vec<_> = credentials.iter().map(|enrolled| enrolled.wake.map(Timestamp::as_millisecond)).collect();
     let seqs: Vec<_> = credentials.iter().map(|enrolled| signed(enrolled.seq)).collect();
     let mut transaction = connection.begin().await?;
@@ -36,9 +36,9 @@ pub(super) async fn enrol(
     let lock = "SELECT pg_advisory_xact_lock(hashtextextended('rekeyd enrols', 0))";
     sqlx::query(lock).execute(&mut *transaction).await?;
     sqlx::query(REST).bind(&names).execute(&mut *transaction).await?;
-    let enrol = sqlx::query(ENROL).bind(&names).bind(&accounts).bind(&times).bind(empty);
+    let enrol = sqlx::query(ENROL).bind(&names).bind(&homes).bind(&times).bind(empty);
     enrol.execute(&mut *transaction).await?;
-    let wake = sqlx::query(WAKE).bind(&names).bind(&accounts).bind(&times).bind(seqs);
+    let wake = sqlx::query(WAKE).bind(&names).bind(&homes).bind(&times).bind(seqs);
     wake.execute(&mut *transaction).await?;
     transaction.commit().await
 }

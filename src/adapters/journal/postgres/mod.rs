@@ -19,7 +19,8 @@ use super::uptime::SharedClock;
 use super::{Access, LEASE, sql};
 use crate::model::apply::apply;
 use crate::model::event::{Entry, Event};
-use crate::model::key::{AccountSid, AttemptId, KeySid, LabelKey};
+use crate::model::home::Home;
+use crate::model::key::{AttemptId, KeySid, LabelKey};
 use crate::model::names::{CredentialName, Instance};
 use crate::model::policy::PostgresState;
 use crate::model::reason::Breaker;
@@ -142,9 +143,9 @@ impl PostgresJournal {
     /// The claim that a row with a token behind the credential's columns stands for.
     fn claimed(&self, row: &PgRow, asked: Duration) -> Result<(Option<Timestamp>, Claim), JournalError> {
         let token = count(row.number(6));
-        let CredentialRow { name, account, seq, state, wake, .. } = credential(row)?;
+        let CredentialRow { name, home, seq, state, wake, .. } = credential(row)?;
         // Counted from before the question, so that our own clock ends the lease before the server's does.
-        Ok((wake, Claim { name, account, seq, state, token, leased_until: Some(asked + LEASE) }))
+        Ok((wake, Claim { name, home, seq, state, token, leased_until: Some(asked + LEASE) }))
     }
 
     async fn write(&self, append: &Append, token: u64) -> Result<Inserted, JournalError> {
@@ -226,9 +227,9 @@ impl Journal for PostgresJournal {
 
     async fn take_due(&self, now: Timestamp, limit: usize, but: &PassOver) -> Result<Taken, JournalError> {
         let names: Vec<_> = but.names.iter().map(CredentialName::as_str).collect();
-        let accounts: Vec<_> = but.accounts.iter().map(AccountSid::as_str).collect();
+        let homes: Vec<_> = but.homes.iter().map(Home::to_string).collect();
         let asked = self.clock.running();
-        let due = sqlx::query(TAKE_DUE).bind(now.as_millisecond()).bind(&names).bind(&accounts);
+        let due = sqlx::query(TAKE_DUE).bind(now.as_millisecond()).bind(&names).bind(&homes);
         let rows = self.all(due.bind(limit as i64).bind(signed(LEASE.as_secs()))).await?;
         let claims: Result<Vec<_>, _> = rows.iter().map(|row| self.claimed(row, asked)).collect();
         let mut claims = claims?;
@@ -270,8 +271,8 @@ impl Journal for PostgresJournal {
         history(name, &self.all(sqlx::query(sql::HISTORY).bind(name.as_str())).await?)
     }
 
-    async fn keys(&self, account: &AccountSid) -> Result<Vec<KnownKey>, JournalError> {
-        self.all(sqlx::query(sql::KEYS_ALIVE).bind(account.as_str())).await?.iter().map(known_key).collect()
+    async fn keys(&self, home: &Home) -> Result<Vec<KnownKey>, JournalError> {
+        self.all(sqlx::query(sql::KEYS_ALIVE).bind(home.to_string())).await?.iter().map(known_key).collect()
     }
 
     async fn key(&self, sid: &KeySid) -> Result<Option<KnownKey>, JournalError> {
@@ -282,19 +283,14 @@ impl Journal for PostgresJournal {
         self.all(sqlx::query(sql::ATTEMPT).bind(attempt.to_string())).await?.first().map(known_attempt).transpose()
     }
 
-    async fn deletes_since(
-        &self,
-        account: &AccountSid,
-        since: Uptime,
-        except: Option<&KeySid>,
-    ) -> Result<u32, JournalError> {
-        let query = sqlx::query(sql::DELETES_SINCE).bind(account.as_str()).bind(signed(since.0));
+    async fn deletes_since(&self, home: &Home, since: Uptime, except: Option<&KeySid>) -> Result<u32, JournalError> {
+        let query = sqlx::query(sql::DELETES_SINCE).bind(home.to_string()).bind(signed(since.0));
         let rows = self.all(query.bind(except.map_or("", KeySid::as_str))).await?;
         Ok(rows.first().map_or(0, |row| clamp(row.number(0))))
     }
 
-    async fn attempts_since(&self, account: &AccountSid, since: Uptime) -> Result<Attempts, JournalError> {
-        let query = sqlx::query(sql::ATTEMPTS_SINCE).bind(account.as_str()).bind(signed(since.0));
+    async fn attempts_since(&self, home: &Home, since: Uptime) -> Result<Attempts, JournalError> {
+        let query = sqlx::query(sql::ATTEMPTS_SINCE).bind(home.to_string()).bind(signed(since.0));
         Ok(self.all(query).await?.first().map(attempts).unwrap_or_default())
     }
 
@@ -329,15 +325,15 @@ impl Journal for PostgresJournal {
         Ok(())
     }
 
-    async fn note_breakers(&self, open: Vec<(AccountSid, Breaker)>) -> Result<(), JournalError> {
-        let (accounts, breakers): (Vec<_>, Vec<_>) =
-            open.iter().map(|(account, breaker)| (account.as_str().to_owned(), breaker.word().to_owned())).unzip();
+    async fn note_breakers(&self, open: Vec<(Home, Breaker)>) -> Result<(), JournalError> {
+        let (homes, breakers): (Vec<_>, Vec<_>) =
+            open.iter().map(|(home, breaker)| (home.to_string(), breaker.word().to_owned())).unzip();
         self.hello().await?;
-        let query = sqlx::query(NOTE_BREAKERS).bind(&self.replica).bind(accounts).bind(breakers);
+        let query = sqlx::query(NOTE_BREAKERS).bind(&self.replica).bind(homes).bind(breakers);
         self.all(query).await.map(drop)
     }
 
-    async fn breakers(&self) -> Result<Vec<(AccountSid, Breaker)>, JournalError> {
+    async fn breakers(&self) -> Result<Vec<(Home, Breaker)>, JournalError> {
         self.all(sqlx::query(BREAKERS)).await?.iter().map(open_breaker).collect()
     }
 

@@ -15,7 +15,8 @@ use super::rows::{
 };
 use super::sql;
 use crate::model::event::{Entry, Event};
-use crate::model::key::{AccountSid, AttemptId, KeySid, LabelKey};
+use crate::model::home::Home;
+use crate::model::key::{AttemptId, KeySid, LabelKey};
 use crate::model::names::{CredentialName, Instance};
 use crate::model::reason::Breaker;
 use crate::model::subaccount::{Making, SubaccountName};
@@ -150,7 +151,7 @@ impl Journal for SqliteJournal {
     async fn take_due(&self, now: Timestamp, limit: usize, but: &PassOver) -> Result<Taken, JournalError> {
         let query = "SELECT name, account, seq, state, wake_ms, waiting FROM credential WHERE wake_ms <= $1 \
                      AND name NOT IN (SELECT value FROM json_each($2, '$.names')) \
-                     AND account NOT IN (SELECT value FROM json_each($2, '$.accounts')) ORDER BY wake_ms LIMIT $3";
+                     AND account NOT IN (SELECT value FROM json_each($2, '$.homes')) ORDER BY wake_ms LIMIT $3";
         let but = serde_json::to_string(but).map_err(|error| JournalError::Unavailable(error.to_string()))?;
         let due = sqlx::query(query).bind(now.as_millisecond()).bind(but).bind(limit as i64);
         let claims: Result<_, _> = self.all(due).await?.iter().map(|row| credential(row).map(alone)).collect();
@@ -184,9 +185,9 @@ impl Journal for SqliteJournal {
         history(name, &self.all(sqlx::query(sql::HISTORY).bind(name.as_str())).await?)
     }
 
-    async fn keys(&self, account: &AccountSid) -> Result<Vec<KnownKey>, JournalError> {
+    async fn keys(&self, home: &Home) -> Result<Vec<KnownKey>, JournalError> {
         // All in one row: each row is a visit to the thread that SQLite works on, and an account may have ten thousand.
-        let rows = self.all(sqlx::query(sql::KEYS_AT_ONCE).bind(account.as_str())).await?;
+        let rows = self.all(sqlx::query(sql::KEYS_AT_ONCE).bind(home.to_string())).await?;
         rows.first().map_or(Ok(Vec::new()), known_keys)
     }
 
@@ -200,19 +201,14 @@ impl Journal for SqliteJournal {
         rows.first().map(known_attempt).transpose()
     }
 
-    async fn deletes_since(
-        &self,
-        account: &AccountSid,
-        since: Uptime,
-        except: Option<&KeySid>,
-    ) -> Result<u32, JournalError> {
-        let query = sqlx::query(sql::DELETES_SINCE).bind(account.as_str()).bind(signed(since.0));
+    async fn deletes_since(&self, home: &Home, since: Uptime, except: Option<&KeySid>) -> Result<u32, JournalError> {
+        let query = sqlx::query(sql::DELETES_SINCE).bind(home.to_string()).bind(signed(since.0));
         let rows = self.all(query.bind(except.map_or("", KeySid::as_str))).await?;
         Ok(rows.first().map_or(0, |row| clamp(row.number(0))))
     }
 
-    async fn attempts_since(&self, account: &AccountSid, since: Uptime) -> Result<Attempts, JournalError> {
-        let query = sqlx::query(sql::ATTEMPTS_SINCE).bind(account.as_str()).bind(signed(since.0));
+    async fn attempts_since(&self, home: &Home, since: Uptime) -> Result<Attempts, JournalError> {
+        let query = sqlx::query(sql::ATTEMPTS_SINCE).bind(home.to_string()).bind(signed(since.0));
         Ok(self.all(query).await?.first().map(attempts).unwrap_or_default())
     }
 
@@ -233,11 +229,11 @@ impl Journal for SqliteJournal {
         self.writer.write(|done| Write::Checkpoint(uptime, done)).await
     }
 
-    async fn note_breakers(&self, open: Vec<(AccountSid, Breaker)>) -> Result<(), JournalError> {
+    async fn note_breakers(&self, open: Vec<(Home, Breaker)>) -> Result<(), JournalError> {
         self.writer.write(|done| Write::Breakers(open, done)).await
     }
 
-    async fn breakers(&self) -> Result<Vec<(AccountSid, Breaker)>, JournalError> {
+    async fn breakers(&self) -> Result<Vec<(Home, Breaker)>, JournalError> {
         let rows = self.all(sqlx::query("SELECT account, breaker FROM breaker ORDER BY account, breaker")).await?;
         rows.iter().map(open_breaker).collect()
     }
@@ -269,6 +265,6 @@ impl Ledger for SqliteJournal {
 
 /// One daemon holds the lock file, so there is nobody to fence off: the number of the last entry is enough.
 fn alone(row: CredentialRow) -> Claim {
-    let CredentialRow { name, account, seq, state, .. } = row;
-    Claim { name, account, seq, state, token: 0, leased_until: None }
+    let CredentialRow { name, home, seq, state, .. } = row;
+    Claim { name, home, seq, state, token: 0, leased_until: None }
 }

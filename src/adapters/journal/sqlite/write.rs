@@ -8,7 +8,7 @@ use super::pen::Pen;
 use super::witness::Witness;
 use crate::model::apply::apply;
 use crate::model::event::Entry;
-use crate::model::key::AccountSid;
+use crate::model::home::Home;
 use crate::model::names::CredentialName;
 use crate::model::reason::Breaker;
 use crate::model::rotation::State;
@@ -35,7 +35,7 @@ pub(super) enum Write {
     Answered(i64, Done),
     Checkpoint(Uptime, Done),
     Hold(String, Uptime, Done),
-    Breakers(Vec<(AccountSid, Breaker)>, Done),
+    Breakers(Vec<(Home, Breaker)>, Done),
     /// How far a subaccount has come, and whether it was written.
     Making(SubaccountName, u64, String, Arc<AtomicBool>, Done),
 }
@@ -198,7 +198,7 @@ async fn insert(
     let found = standing.remove(append.name.as_str()).filter(|(_, seq, _)| *seq == signed(append.seq - 1));
     let Some((id, _, before)) = found else { return Ok(Inserted::Taken) };
     if let Some(spent) = &append.spent {
-        let deletes = sqlx::query_scalar(sql::DELETES_SINCE).bind(append.account.as_str());
+        let deletes = sqlx::query_scalar(sql::DELETES_SINCE).bind(append.home.to_string());
         let deletes = deletes.bind(signed(spent.since.0)).bind(spent.but.as_str());
         if count(deletes.fetch_one(&mut *connection).await?) > u64::from(spent.room) {
             return Ok(Inserted::Overspent);
@@ -212,7 +212,7 @@ async fn insert(
         statements += &format!("; {}", noted(note, FIRST_NOTE + number * WORDS));
     }
     let query = sqlx::query(sqlx::AssertSqlSafe(statements)).bind(id).bind(signed(append.seq)).bind(&append.body);
-    let query = query.bind(link(&before, &append.body)).bind(&append.state).bind(append.account.as_str());
+    let query = query.bind(link(&before, &append.body)).bind(&append.state).bind(append.home.to_string());
     let mut query = query.bind(&append.moment).bind(signed(append.at.uptime.0));
     for note in &append.notes {
         let (word, other) = words(note);
@@ -245,10 +245,10 @@ fn noted(note: &Note, next: usize) -> String {
     }
 }
 
-async fn breakers(connection: &mut SqliteConnection, open: &[(AccountSid, Breaker)]) -> Result<(), sqlx::Error> {
+async fn breakers(connection: &mut SqliteConnection, open: &[(Home, Breaker)]) -> Result<(), sqlx::Error> {
     sqlx::query("DELETE FROM breaker").execute(&mut *connection).await?;
-    for (account, breaker) in open {
-        let insert = sqlx::query("INSERT INTO breaker (account, breaker) VALUES ($1, $2)").bind(account.as_str());
+    for (home, breaker) in open {
+        let insert = sqlx::query("INSERT INTO breaker (account, breaker) VALUES ($1, $2)").bind(home.to_string());
         insert.bind(breaker.word()).execute(&mut *connection).await?;
     }
     Ok(())
@@ -265,7 +265,7 @@ async fn hold(connection: &mut SqliteConnection, evidence: &str, until: Uptime) 
 }
 
 async fn enrol(connection: &mut SqliteConnection, credentials: &[Enrolled]) -> Result<(), sqlx::Error> {
-    let row = |e: &Enrolled| (e.name.clone(), e.account.clone(), e.wake.map(Timestamp::as_millisecond), e.seq);
+    let row = |e: &Enrolled| (e.name.clone(), e.home.clone(), e.wake.map(Timestamp::as_millisecond), e.seq);
     let rows = text(&credentials.iter().map(row).collect::<Vec<_>>())?;
     // Rows that stay as they are are not written again.
     let rest = "UPDATE credential SET wake_ms = NULL, waiting = 'not in the policy' WHERE wake_ms IS NOT NULL \

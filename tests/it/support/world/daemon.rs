@@ -7,6 +7,7 @@ use rekeyd::describe::describe;
 use rekeyd::engine::{Engine, Ports};
 use rekeyd::model::document::Members;
 use rekeyd::model::event::Entry;
+use rekeyd::model::home::{Home, Region};
 use rekeyd::model::key::{AccountSid, KeySid};
 use rekeyd::model::names::{CredentialName, Instance, Place, SinkName};
 use rekeyd::model::policy::{
@@ -182,7 +183,7 @@ impl Daemon {
         if !left.is_empty() {
             return Err(format!("L2: strays are left: {left:?}"));
         }
-        let (odd, reported) = (ours.len() - named.len(), self.world.truth(|truth| truth.reported));
+        let (odd, reported) = (ours.len() - named.len(), self.world.truth(|truth| truth.reported.values().sum()));
         if odd <= reported { Ok(()) } else { Err(format!("L2: {odd} keys are left over, {reported} were reported")) }
     }
 
@@ -225,11 +226,11 @@ pub fn policy() -> Policy {
 /// A policy for these credentials, with a last change to the rules of each.
 pub fn policy_with(names: &[&str], change: impl Fn(&mut Rules)) -> Policy {
     let sink = |name: &str| SinkName::new(name).unwrap();
-    let account = account();
+    let home = home();
     let rules = |name: &&str| {
         let mut rules = Rules {
             name: CredentialName::new(name).unwrap(),
-            account: account.clone(),
+            home: home.clone(),
             cadence: Cadence::Every(Duration::from_secs(24 * 3600)),
             grace: Duration::from_secs(3600),
             verify: Verify { successes: 3, over: Duration::from_secs(10) },
@@ -248,7 +249,7 @@ pub fn policy_with(names: &[&str], change: impl Fn(&mut Rules)) -> Policy {
         instance: Instance::new("test").unwrap(),
         state: StateUrl::Sqlite("/nowhere".into()),
         listen: "127.0.0.1:0".parse().unwrap(),
-        twilio: twilio(&account),
+        twilio: twilio(&home.account),
         sinks: BTreeMap::from([(sink("one"), directory()), (sink("two"), directory())]),
         timing: Timing {
             tick: Duration::from_secs(30),
@@ -271,8 +272,8 @@ pub fn policy_with(names: &[&str], change: impl Fn(&mut Rules)) -> Policy {
 }
 
 /// The one account of the world.
-pub(super) fn account() -> AccountSid {
-    AccountSid::new("AC00000000000000000000000000000001").unwrap()
+pub(super) fn home() -> Home {
+    Home::us1(AccountSid::new("AC00000000000000000000000000000001").unwrap())
 }
 
 fn twilio(account: &AccountSid) -> TwilioPolicy {
@@ -285,8 +286,10 @@ fn twilio(account: &AccountSid) -> TwilioPolicy {
     let base_url = url::Url::parse("http://127.0.0.1:1").unwrap();
     TwilioPolicy {
         account: account.clone(),
-        access: Access { base_url, admin, pkcv: None },
+        access: Access { region: Region::us1(), base_url, admin, pkcv: None },
         accounts: BTreeMap::new(),
+        regions: BTreeMap::new(),
+        homes: BTreeMap::new(),
         key_pairs: BTreeSet::new(),
     }
 }

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use rekeyd::model::document::{self, Beside, Content, Names, Pair, Seen, Stamp};
 use rekeyd::model::event::{Entry, Event};
 use rekeyd::model::fault::{Failure, Fault, Outcome};
-use rekeyd::model::key::{AccountSid, AttemptId, KeyFacts, KeySid, Label};
+use rekeyd::model::home::Home;
+use rekeyd::model::key::{AttemptId, KeyFacts, KeySid, Label};
 use rekeyd::model::names::{CredentialName, Place, Version};
 use rekeyd::model::permission::Granted;
 use rekeyd::model::reason::Breaker;
@@ -60,7 +61,7 @@ impl FakeIssuer {
 
 #[async_trait]
 impl Issuer for FakeIssuer {
-    async fn create(&self, _account: &AccountSid, label: &Label, make: Make<'_>) -> Outcome<NewKey> {
+    async fn create(&self, home: &Home, label: &Label, make: Make<'_>) -> Outcome<NewKey> {
         let (permissions, prefix) = match make {
             Make::AuthToken { served, .. } => {
                 let (label, served) = (label.clone(), served.map(|secret| secret.expose().to_owned()));
@@ -71,21 +72,24 @@ impl Issuer for FakeIssuer {
             Make::Restricted(permissions) => (Some(permissions.clone()), "SK"),
             Make::KeyPair => (None, "CR"),
         };
-        let label = label.clone();
-        let made = self.managed("create", move |truth| truth.create(&label, permissions.as_ref(), prefix)).await;
+        let (home, label) = (home.clone(), label.clone());
+        let made = self.managed("create", move |truth| truth.create(&home, &label, permissions.as_ref(), prefix)).await;
         made.map(|(facts, secret)| NewKey { facts, secret: Secret::new(secret) })
     }
 
-    async fn list(&self, _account: &AccountSid) -> Outcome<Vec<KeyFacts>> {
-        self.managed("list", |truth| truth.list()).await
+    async fn list(&self, home: &Home) -> Outcome<Vec<KeyFacts>> {
+        let home = home.clone();
+        self.managed("list", move |truth| truth.list(&home)).await
     }
 
-    async fn fetch(&self, _account: &AccountSid, sid: &KeySid) -> Outcome<Option<KeyFacts>> {
-        let sid = sid.clone();
-        self.managed("fetch", move |truth| truth.fetch(&sid)).await
+    async fn fetch(&self, home: &Home, sid: &KeySid) -> Outcome<Option<KeyFacts>> {
+        let (home, sid) = (home.clone(), sid.clone());
+        let shown =
+            move |truth: &mut super::Truth| if truth.is_elsewhere(&home, &sid) { None } else { truth.fetch(&sid) };
+        self.managed("fetch", shown).await
     }
 
-    async fn permissions(&self, _account: &AccountSid, sid: &KeySid) -> Outcome<Granted> {
+    async fn permissions(&self, _home: &Home, sid: &KeySid) -> Outcome<Granted> {
         let sid = sid.clone();
         let granted = move |truth: &mut super::Truth| match (truth.fetch(&sid), truth.granted.get(&sid)) {
             (None, _) => Granted::Gone,
@@ -95,33 +99,32 @@ impl Issuer for FakeIssuer {
         self.managed("permissions", granted).await
     }
 
-    async fn delete(&self, _account: &AccountSid, sid: &KeySid) -> Outcome<()> {
-        let sid = sid.clone();
+    async fn delete(&self, home: &Home, sid: &KeySid) -> Outcome<()> {
+        let (home, sid) = (home.clone(), sid.clone());
         self.world.truth(|truth| truth.about_to_delete(&sid));
-        self.managed("delete", move |truth| truth.delete(&sid)).await
+        let delete = move |truth: &mut super::Truth| {
+            if !truth.is_elsewhere(&home, &sid) {
+                truth.delete(&sid);
+            }
+        };
+        self.managed("delete", delete).await
     }
 
-    async fn probe(
-        &self,
-        _account: &AccountSid,
-        sid: &KeySid,
-        secret: &Secret,
-        _at: Option<&url::Url>,
-    ) -> Outcome<Verdict> {
-        let (sid, secret) = (sid.clone(), secret.expose().to_owned());
+    async fn probe(&self, home: &Home, sid: &KeySid, secret: &Secret, _at: Option<&url::Url>) -> Outcome<Verdict> {
+        let (home, sid, secret) = (home.clone(), sid.clone(), secret.expose().to_owned());
         let verdict = move |truth: &mut super::Truth| {
-            let works = truth.accepts(&sid, &secret);
+            let works = !truth.is_elsewhere(&home, &sid) && truth.accepts(&sid, &secret);
             Outcome::Done(if works { Verdict::Works } else { Verdict::Refused })
         };
         self.call("probe", verdict).await
     }
 
-    async fn standing(&self, _account: &AccountSid) -> Outcome<Standing> {
+    async fn standing(&self, _home: &Home) -> Outcome<Standing> {
         self.managed("standing", |truth| truth.standing.unwrap_or(Standing::Active)).await
     }
 
-    fn roots(&self) -> BTreeMap<KeySid, AccountSid> {
-        BTreeMap::from([(KeySid::new(&format!("SK{}", "f".repeat(32))).unwrap(), super::daemon::account())])
+    fn roots(&self) -> BTreeMap<KeySid, Home> {
+        BTreeMap::from([(KeySid::new(&format!("SK{}", "f".repeat(32))).unwrap(), super::daemon::home())])
     }
 
     fn date(&self) -> Option<(Timestamp, Duration)> {
@@ -246,11 +249,11 @@ impl Observer for Watcher {
 
     fn called(&self, _call: Call<'_>) {}
 
-    fn breaker(&self, _account: &AccountSid, _breaker: Breaker, _open: bool) {}
+    fn breaker(&self, _home: &Home, _breaker: Breaker, _open: bool) {}
 
-    fn unexplained(&self, _account: &AccountSid, keys: usize) {
-        self.world.truth(|truth| truth.reported = keys);
+    fn unexplained(&self, home: &Home, keys: usize) {
+        self.world.truth(|truth| truth.reported.insert(home.clone(), keys));
     }
 
-    fn main_key(&self, _account: &AccountSid, _key: &KeySid, _created: Option<Timestamp>) {}
+    fn main_key(&self, _home: &Home, _key: &KeySid, _created: Option<Timestamp>) {}
 }

@@ -3,6 +3,7 @@
 use super::tokens::TokenPair;
 use jiff::Timestamp;
 use rekeyd::model::document::{self, Members, Names, Pair};
+use rekeyd::model::home::Home;
 use rekeyd::model::key::{AttemptId, KeyFacts, KeySid, Label};
 use rekeyd::model::names::{Place, Version};
 use rekeyd::model::permission::{Permission, Permissions};
@@ -41,8 +42,8 @@ pub struct Truth {
     pub haste: u32,
     /// A daemon's monotonic clock ever ran at another speed.
     pub hurried: bool,
-    /// How many keys were last reported that look like ours and can not be told to be.
-    pub reported: usize,
+    /// How many keys of each home were last reported that look like ours and can not be told to be.
+    pub reported: BTreeMap<Home, usize>,
     /// What Twilio says of the account, if it is not active.
     pub standing: Option<Standing>,
     /// One of Twilio's edges refuses every other trial of a pair.
@@ -85,6 +86,7 @@ pub struct Truth {
 /// One key.
 #[derive(Clone)]
 pub struct Made {
+    pub home: Home,
     pub label: Option<String>,
     pub secret: String,
     pub created_at: Timestamp,
@@ -181,23 +183,23 @@ impl Truth {
 
     /// A key of a person's, or of another program's.
     pub fn foreign_key(&mut self, label: Option<&str>) -> KeySid {
-        self.make(label.map(str::to_owned), false)
+        // A copy lives where the original does.
+        let original = self.keys.values().find(|made| label.is_some() && made.label.as_deref() == label);
+        let home = original.map_or_else(super::daemon::home, |made| made.home.clone());
+        self.make_as("SK", home, label.map(str::to_owned), false)
     }
 
-    fn make(&mut self, label: Option<String>, ours: bool) -> KeySid {
-        self.make_as("SK", label, ours)
-    }
-
-    fn make_as(&mut self, prefix: &str, label: Option<String>, ours: bool) -> KeySid {
+    fn make_as(&mut self, prefix: &str, home: Home, label: Option<String>, ours: bool) -> KeySid {
         let sid = KeySid::new(&format!("{prefix}{:032x}", self.next + 1)).unwrap();
-        self.make_named(sid.clone(), label, ours);
+        self.make_named(sid.clone(), home, label, ours);
         sid
     }
 
-    pub(super) fn make_named(&mut self, sid: KeySid, label: Option<String>, ours: bool) {
+    pub(super) fn make_named(&mut self, sid: KeySid, home: Home, label: Option<String>, ours: bool) {
         self.next += 1;
         let (created, at) = (self.now(), self.date(self.twilio_ahead));
         let made = Made {
+            home,
             label,
             secret: format!("secret{:026}", self.next),
             created_at: Timestamp::from_second(at.as_second()).unwrap(),
@@ -213,8 +215,14 @@ impl Truth {
     }
 
     /// Twilio makes a key. Never before its intent is in the journal (S13), never too many (S5).
-    pub fn create(&mut self, label: &Label, permissions: Option<&Permissions>, prefix: &str) -> (KeyFacts, String) {
-        self.created(label, permissions, |truth| truth.make_as(prefix, Some(label.to_string()), true))
+    pub fn create(
+        &mut self,
+        home: &Home,
+        label: &Label,
+        permissions: Option<&Permissions>,
+        prefix: &str,
+    ) -> (KeyFacts, String) {
+        self.created(label, permissions, |truth| truth.make_as(prefix, home.clone(), Some(label.to_string()), true))
     }
 
     pub(super) fn created(
@@ -404,11 +412,19 @@ impl Truth {
         self.keys.get(sid).filter(|made| made.live && !self.all_vanish).map(|made| facts(sid, made))
     }
 
-    /// What Twilio lists.
-    pub fn list(&self) -> Vec<KeyFacts> {
+    /// Whether it is a key that lives elsewhere: nobody may ask for it here, and here it does not exist.
+    pub fn is_elsewhere(&mut self, home: &Home, sid: &KeySid) -> bool {
+        let elsewhere = self.keys.get(sid).is_some_and(|made| made.home != *home);
+        self.check(!elsewhere, || format!("S2: {sid} was asked for in {home}, where it does not live"));
+        elsewhere
+    }
+
+    /// What Twilio lists there.
+    pub fn list(&self, home: &Home) -> Vec<KeyFacts> {
         let hidden = self.list_hides || self.all_vanish;
         let unlisted = |sid: &KeySid| self.unlisted.contains(sid) || sid.is_auth_token();
         let shown = self.keys.iter().filter(|(sid, made)| made.live && !hidden && !unlisted(sid));
+        let shown = shown.filter(|(_, made)| made.home == *home);
         shown.map(|(sid, made)| facts(sid, made)).collect()
     }
 

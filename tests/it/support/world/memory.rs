@@ -8,7 +8,8 @@ use rekeyd::adapters::journal::{LEASE, SharedClock};
 use rekeyd::model::apply::apply;
 use rekeyd::model::event::{Entry, Event};
 use rekeyd::model::fault::Outcome;
-use rekeyd::model::key::{AccountSid, AttemptId, KeySid, LabelKey};
+use rekeyd::model::home::Home;
+use rekeyd::model::key::{AttemptId, KeySid, LabelKey};
 use rekeyd::model::names::CredentialName;
 use rekeyd::model::reason::Breaker;
 use rekeyd::model::rotation::{HOUR, State};
@@ -29,15 +30,15 @@ pub struct Disk {
     rows: BTreeMap<CredentialName, Row>,
     leases: BTreeMap<CredentialName, Lease>,
     pub entries: BTreeMap<CredentialName, Vec<Entry>>,
-    attempts: BTreeMap<AttemptId, (CredentialName, AccountSid, Moment, bool)>,
-    keys: BTreeMap<KeySid, (KnownKey, AccountSid, Option<Uptime>)>,
+    attempts: BTreeMap<AttemptId, (CredentialName, Home, Moment, bool)>,
+    keys: BTreeMap<KeySid, (KnownKey, Home, Option<Uptime>)>,
     requests: BTreeMap<i64, Request>,
     asked: i64,
     uptime: Uptime,
     ticked: Option<Instant>,
     held: Option<Uptime>,
     evidence: BTreeSet<String>,
-    breakers: Vec<(AccountSid, Breaker)>,
+    breakers: Vec<(Home, Breaker)>,
     /// Broken invariants of the journal, in words.
     pub broken: Vec<String>,
 }
@@ -93,7 +94,7 @@ impl MemoryJournal {
 
     /// Takes a lease that is free; only a shared journal has any.
     fn lease(&self, disk: &mut Disk, row: Row) -> Option<Claim> {
-        let Row { name, account, seq, state, .. } = row;
+        let Row { name, home, seq, state, .. } = row;
         let mut token = 0;
         if self.shared {
             let (lease, now) = (disk.leases.entry(name.clone()).or_default(), Instant::now());
@@ -104,7 +105,7 @@ impl MemoryJournal {
             lease.until = Some(now + LEASE);
             token = lease.token;
         }
-        Some(Claim { name, account, seq, state, token, leased_until: self.leased_until() })
+        Some(Claim { name, home, seq, state, token, leased_until: self.leased_until() })
     }
 
     fn disk<T>(&self, look: impl FnOnce(&mut Disk) -> T) -> T {
@@ -147,7 +148,7 @@ fn write(disk: &mut Disk, claim: &Claim, entry: &Entry, state: &State) -> Insert
         lease.until = Some(Instant::now() + LEASE);
     }
     if let Event::Condemned { sid, evidence } = &entry.event
-        && deletes_since(disk, &claim.account, entry.at.uptime.minus(HOUR), Some(sid)) > evidence.spent
+        && deletes_since(disk, &claim.home, entry.at.uptime.minus(HOUR), Some(sid)) > evidence.spent
     {
         return Inserted::Overspent;
     }
@@ -164,9 +165,9 @@ fn write(disk: &mut Disk, claim: &Claim, entry: &Entry, state: &State) -> Insert
     Inserted::Fresh
 }
 
-fn deletes_since(disk: &Disk, account: &AccountSid, since: Uptime, except: Option<&KeySid>) -> u32 {
-    let counts = |(key, of, at): &&(KnownKey, AccountSid, Option<Uptime>)| {
-        of == account && at.is_some_and(|at| at > since) && Some(&key.sid) != except
+fn deletes_since(disk: &Disk, home: &Home, since: Uptime, except: Option<&KeySid>) -> u32 {
+    let counts = |(key, of, at): &&(KnownKey, Home, Option<Uptime>)| {
+        of == home && at.is_some_and(|at| at > since) && Some(&key.sid) != except
     };
     disk.keys.values().filter(counts).count() as u32
 }
@@ -174,13 +175,13 @@ fn deletes_since(disk: &Disk, account: &AccountSid, since: Uptime, except: Optio
 fn keep(disk: &mut Disk, claim: &Claim, entry: &Entry, note: Note) {
     match note {
         Note::Attempt(attempt) => {
-            disk.attempts.insert(attempt, (claim.name.clone(), claim.account.clone(), entry.at, false));
+            disk.attempts.insert(attempt, (claim.name.clone(), claim.home.clone(), entry.at, false));
         }
         Note::Unmade(attempt) => drop(disk.attempts.remove(&attempt)),
         Note::Abandoned(attempt) => disk.attempts.get_mut(&attempt).unwrap().3 = true,
         Note::Key(sid, attempt) => {
             let key = KnownKey { sid: sid.clone(), credential: claim.name.clone(), attempt, gone: false };
-            disk.keys.entry(sid).or_insert((key, claim.account.clone(), None)).0.gone = false;
+            disk.keys.entry(sid).or_insert((key, claim.home.clone(), None)).0.gone = false;
         }
         Note::Condemned(sid) => drop(disk.keys.entry(sid).and_modify(|key| key.2 = Some(entry.at.uptime))),
         Note::Gone(sid) => drop(disk.keys.entry(sid).and_modify(|key| key.0.gone = true)),
@@ -206,15 +207,9 @@ impl Journal for MemoryJournal {
         self.disk(|disk| {
             let named: BTreeSet<_> = credentials.iter().map(|enrolled| enrolled.name.clone()).collect();
             disk.rows.values_mut().filter(|row| !named.contains(&row.name)).for_each(|row| row.wake = None);
-            for Enrolled { name, account, wake, seq } in credentials {
-                let fresh = Row {
-                    name: name.clone(),
-                    account,
-                    seq: 0,
-                    state: State::default(),
-                    wake,
-                    waiting: "starting".into(),
-                };
+            for Enrolled { name, home, wake, seq } in credentials {
+                let fresh =
+                    Row { name: name.clone(), home, seq: 0, state: State::default(), wake, waiting: "starting".into() };
                 let row = disk.rows.entry(name).or_insert(fresh);
                 if row.seq == seq {
                     row.wake = wake;
@@ -244,7 +239,7 @@ impl Journal for MemoryJournal {
         self.reach().await?;
         Ok(self.disk(|disk| {
             let due = |row: &&Row| {
-                let over = but.names.contains(&row.name) || but.accounts.contains(&row.account);
+                let over = but.names.contains(&row.name) || but.homes.contains(&row.home);
                 row.wake.is_some_and(|wake| wake <= now) && !over
             };
             let mut rows: Vec<_> = disk.rows.values().filter(due).cloned().collect();
@@ -285,7 +280,7 @@ impl Journal for MemoryJournal {
         assert_eq!(serde_json::from_str::<(Entry, State)>(&text).unwrap(), (entry.clone(), state.clone()));
         let copy = Claim {
             name: claim.name.clone(),
-            account: claim.account.clone(),
+            home: claim.home.clone(),
             seq: claim.seq,
             state: claim.state.clone(),
             token: claim.token,
@@ -344,9 +339,9 @@ impl Journal for MemoryJournal {
         Ok(self.disk(|disk| disk.entries.get(name).cloned().unwrap_or_default()))
     }
 
-    async fn keys(&self, account: &AccountSid) -> Result<Vec<KnownKey>, JournalError> {
+    async fn keys(&self, home: &Home) -> Result<Vec<KnownKey>, JournalError> {
         self.reach().await?;
-        let alive = |(key, of, _): &&(KnownKey, AccountSid, _)| of == account && !key.gone;
+        let alive = |(key, of, _): &&(KnownKey, Home, _)| of == home && !key.gone;
         Ok(self.disk(|disk| disk.keys.values().filter(alive).map(|(key, ..)| key.clone()).collect()))
     }
 
@@ -362,19 +357,14 @@ impl Journal for MemoryJournal {
         }))
     }
 
-    async fn deletes_since(
-        &self,
-        account: &AccountSid,
-        since: Uptime,
-        except: Option<&KeySid>,
-    ) -> Result<u32, JournalError> {
+    async fn deletes_since(&self, home: &Home, since: Uptime, except: Option<&KeySid>) -> Result<u32, JournalError> {
         self.reach().await?;
-        Ok(self.disk(|disk| deletes_since(disk, account, since, except)))
+        Ok(self.disk(|disk| deletes_since(disk, home, since, except)))
     }
 
-    async fn attempts_since(&self, account: &AccountSid, since: Uptime) -> Result<Attempts, JournalError> {
+    async fn attempts_since(&self, home: &Home, since: Uptime) -> Result<Attempts, JournalError> {
         Ok(self.disk(|disk| {
-            let recent = disk.attempts.values().filter(|(_, of, at, _)| of == account && at.uptime > since);
+            let recent = disk.attempts.values().filter(|(_, of, at, _)| of == home && at.uptime > since);
             let (started, abandoned) = recent.fold((0, 0), |(s, a), (.., given_up)| (s + 1, a + u32::from(*given_up)));
             Attempts { started, abandoned }
         }))
@@ -416,12 +406,12 @@ impl Journal for MemoryJournal {
         Ok(())
     }
 
-    async fn note_breakers(&self, open: Vec<(AccountSid, Breaker)>) -> Result<(), JournalError> {
+    async fn note_breakers(&self, open: Vec<(Home, Breaker)>) -> Result<(), JournalError> {
         self.disk(|disk| disk.breakers = open);
         Ok(())
     }
 
-    async fn breakers(&self) -> Result<Vec<(AccountSid, Breaker)>, JournalError> {
+    async fn breakers(&self) -> Result<Vec<(Home, Breaker)>, JournalError> {
         Ok(self.disk(|disk| disk.breakers.clone()))
     }
 

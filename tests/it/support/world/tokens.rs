@@ -2,12 +2,13 @@
 //! the invariants are checked on it as on a key.
 
 use super::Truth;
-use super::daemon::account;
+use super::daemon::home;
 use super::doors::FakeIssuer;
 use async_trait::async_trait;
 use rekeyd::model::document::Members;
 use rekeyd::model::fault::{Failure, Fault, Outcome};
-use rekeyd::model::key::{AccountSid, KeyFacts, KeySid, Label};
+use rekeyd::model::home::Home;
+use rekeyd::model::key::{KeyFacts, KeySid, Label};
 use rekeyd::model::names::Place;
 use rekeyd::model::secret::Secret;
 use rekeyd::ports::{TokenPlace, Tokens};
@@ -39,8 +40,8 @@ fn unauthorized<T>() -> Outcome<T> {
 impl Truth {
     /// The account has an auth token, and its places serve it if they are named.
     pub fn with_token(&mut self, places: &[Place], main_key_may: bool) -> KeySid {
-        let primary = KeySid::first_token(&account());
-        self.make_named(primary.clone(), None, true);
+        let primary = KeySid::first_token(&home().account);
+        self.make_named(primary.clone(), home(), None, true);
         self.keys.get_mut(&primary).unwrap().served = !places.is_empty();
         self.human_writes_token(places, &primary);
         self.tokens =
@@ -51,7 +52,7 @@ impl Truth {
     /// A person puts a token where consumers read it.
     pub fn human_writes_token(&mut self, places: &[Place], sid: &KeySid) {
         let (members, secret) = (Members::of_tokens(), self.keys[sid].secret.clone());
-        let value = [(members.account_sid, account().to_string()), (members.api_key_secret, secret)];
+        let value = [(members.account_sid, home().account.to_string()), (members.api_key_secret, secret)];
         let value: Map<_, _> = value.into_iter().map(|(name, text)| (name, Value::String(text))).collect();
         for place in places {
             self.human_writes(place, Some(value.clone()));
@@ -76,7 +77,7 @@ impl Truth {
     /// A person makes a secondary token in the Console.
     pub fn human_makes_token(&mut self) -> KeySid {
         let sid = KeySid::new(&format!("AT{}", "e".repeat(32))).unwrap();
-        self.make_named(sid.clone(), None, false);
+        self.make_named(sid.clone(), home(), None, false);
         self.tokens.as_mut().unwrap().secondary = Some(sid.clone());
         sid
     }
@@ -102,7 +103,7 @@ impl Truth {
         }
         let sid = KeySid::of_token(label.attempt);
         let made = self.created(label, None, |truth| {
-            truth.make_named(sid.clone(), Some(label.to_string()), true);
+            truth.make_named(sid.clone(), home(), Some(label.to_string()), true);
             sid.clone()
         });
         self.tokens.as_mut().unwrap().secondary = Some(sid);
@@ -145,12 +146,12 @@ impl Truth {
 
 #[async_trait]
 impl Tokens for FakeIssuer {
-    async fn token_place(&self, _account: &AccountSid, token: &Secret) -> Outcome<TokenPlace> {
+    async fn token_place(&self, _home: &Home, token: &Secret) -> Outcome<TokenPlace> {
         let secret = token.expose().to_owned();
         self.call("token_place", move |truth| Outcome::Done(truth.place_of_token(&secret))).await
     }
 
-    async fn promote(&self, _account: &AccountSid, token: &Secret, _quiet: bool) -> Outcome<()> {
+    async fn promote(&self, _home: &Home, token: &Secret, _quiet: bool) -> Outcome<()> {
         let secret = token.expose().to_owned();
         self.world.truth(|truth| {
             let primary = truth.tokens.as_ref().map(|tokens| tokens.primary.clone());
@@ -159,7 +160,7 @@ impl Tokens for FakeIssuer {
         self.call("promote", move |truth| truth.promote(&secret)).await
     }
 
-    async fn discard(&self, _account: &AccountSid, served: Option<&Secret>, _quiet: bool) -> Outcome<()> {
+    async fn discard(&self, _home: &Home, served: Option<&Secret>, _quiet: bool) -> Outcome<()> {
         let served = served.map(|secret| secret.expose().to_owned());
         self.world.truth(|truth| {
             let secondary = truth.tokens.as_ref().and_then(|tokens| tokens.secondary.clone());
