@@ -79,6 +79,20 @@ enum Oddity {
     CreatesCrawl,
 }
 
+fn any_oddity(seed: u64, dice: &mut Dice) -> Oddity {
+    let oddity = dice.pick(&[
+        Oddity::None,
+        Oddity::None,
+        Oddity::Copies,
+        Oddity::LateCopy,
+        Oddity::ListHides,
+        Oddity::CreatesCrawl,
+    ]);
+    // Nobody can copy a token together with its name, for it has none at Twilio.
+    let copied = matches!(oddity, Oddity::Copies | Oddity::LateCopy);
+    if copied && of_tokens(seed) { Oddity::None } else { oddity }
+}
+
 async fn odd_things(world: &World, oddity: Oddity, dice: &mut Dice) {
     match oddity {
         Oddity::None => {}
@@ -183,17 +197,7 @@ fn in_another_region(seed: u64, policy: &mut Policy) {
 async fn schedule(seed: u64) -> (Daemon, u64, Clocks) {
     let mut dice = Dice::new(seed);
     let world = World::new();
-    let oddity = dice.pick(&[
-        Oddity::None,
-        Oddity::None,
-        Oddity::Copies,
-        Oddity::LateCopy,
-        Oddity::ListHides,
-        Oddity::CreatesCrawl,
-    ]);
-    // Nobody can copy a token together with its name, for it has none at Twilio.
-    let copied = matches!(oddity, Oddity::Copies | Oddity::LateCopy);
-    let oddity = if copied && of_tokens(seed) { Oddity::None } else { oddity };
+    let oddity = any_oddity(seed, &mut dice);
     let mut policy = any_policy(&mut dice);
     if matches!(oddity, Oddity::ListHides) {
         policy.timing.sweep = HOUR / 4;
