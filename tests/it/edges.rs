@@ -6,6 +6,7 @@ mod limits;
 mod permissions;
 mod publish;
 mod stray;
+mod tokens;
 mod wave;
 mod words;
 
