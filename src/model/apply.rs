@@ -123,7 +123,7 @@ fn enter(rotation: &mut Rotation, phase: Phase, at: Moment) {
 
 fn adopted(state: &mut State, home: &Home, sid: &KeySid, created_at: Timestamp, at: Moment) -> Option<()> {
     let idle = state.current.is_none() && state.rotation.is_none();
-    idle.then_some(())?;
+    (idle && state.home.as_ref().is_none_or(|own| own == home)).then_some(())?;
     state.home = Some(home.clone());
     state.current = Some(Current {
         sid: sid.clone(),

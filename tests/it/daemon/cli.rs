@@ -267,7 +267,8 @@ async fn the_sandbox_opens_a_door_for_each_region_and_says_what_to_write_for_it(
         if run == 0 {
             let table = table.trim().replace("] ", "]\n").replace(", base_url", "\nbase_url");
             let written = std::fs::read_to_string(&policy).unwrap();
-            let more = "[[credentials]]\nname = \"ireland\"\nregion = \"ie1\"\npublish_to = [{ sink = \"files\", name = \"ireland.json\" }]";
+            let place = "publish_to = [{ sink = \"files\", name = \"ireland.json\" }]";
+            let more = format!("[[credentials]]\nname = \"ireland\"\nregion = \"ie1\"\n{place}");
             std::fs::write(&policy, format!("{written}\n{more}\n{table}\n")).unwrap();
         }
         let planned = rekeyd().args(["plan", "--config"]).arg(&policy).output().unwrap();
