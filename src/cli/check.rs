@@ -1,6 +1,7 @@
 //! `rekeyd check`: is the policy right?
 
 use super::{CliError, load, online, out};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Reads and cross-checks the policy; exits with 3 if anything in it is wrong.
@@ -27,7 +28,8 @@ pub(super) async fn run(config: &Path, args: &Args) -> Result<(), CliError> {
         0 => String::new(),
         fleets => format!("{fleets} fleets, "),
     };
-    let accounts = loaded.policy.delete_budgets().len();
+    let accounts: BTreeSet<_> = loaded.policy.delete_budgets().into_keys().map(|home| home.account).collect();
+    let accounts = accounts.len();
     out::line(&format!(
         "{}: {credentials} credentials in {accounts} accounts, {fleets}{sinks} sinks, {} warnings",
         config.display(),

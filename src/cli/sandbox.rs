@@ -9,6 +9,7 @@ use crate::model::key::{AccountSid, KeySid};
 use crate::model::policy::SecretSource;
 use crate::model::secret::Secret;
 use crate::sandbox::{ErrorStatus, Fault, Faults, Latency, Options, Random, Rate, Sandbox};
+use serde_json::json;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -114,11 +115,9 @@ pub(super) async fn run(args: Args) -> Result<(), CliError> {
     for (region, url, (sid, secret)) in sandbox.regions() {
         out::line(&format!("region {region} listens on {url}, Main key {sid}"));
         if let Some(dir) = &args.dir {
-            let file = dir.join(format!("main_key_{region}"));
-            std::fs::create_dir_all(dir)
-                .and_then(|()| write_private(&file, secret.expose()))
-                .map_err(CliError::failed)?;
-            out::line(&format!("the secret of {sid} is in {}", file.display()));
+            let file = write_main_key(dir, region, sandbox.account_sid(), (&sid, &secret)).map_err(CliError::failed)?;
+            let table = format!("[twilio.regions.{region}]");
+            out::line(&format!("  {table} main_key_file = \"{}\", base_url = \"{url}\"", file.display()));
         }
     }
     match &args.dir {
@@ -173,6 +172,22 @@ fn write_policy(dir: &Path, sandbox: &Sandbox, sid: &KeySid, secret: &Secret) ->
     let path = dir.join("policy.toml");
     std::fs::write(&path, text)?;
     Ok(path)
+}
+
+/// Writes the Main key of a region in the form of AWS's own secrets: it is another one in each run, and a policy that names
+/// the file need not be changed for it.
+fn write_main_key(
+    dir: &Path,
+    region: &Region,
+    account: &AccountSid,
+    (sid, secret): (&KeySid, &Secret),
+) -> std::io::Result<PathBuf> {
+    let dir = std::path::absolute(dir)?;
+    std::fs::create_dir_all(&dir)?;
+    let file = dir.join(format!("main_key_{region}.json"));
+    let text = json!({ "accountSid": account, "adminKeySid": sid, "adminKeySecret": secret.expose() });
+    write_private(&file, &text.to_string())?;
+    Ok(file)
 }
 
 /// Writes a file that only its owner can read.

@@ -82,12 +82,12 @@ fn is_twilio(host: &str) -> bool {
     }
 }
 
-/// The region that an address of Twilio's leads to; that of a sandbox is not in it.
+/// The region that an address of Twilio's leads to, whatever the product; that of a sandbox is not in it.
 pub(super) fn region_of(url: &Url) -> Option<Region> {
     let labels: Vec<_> = url.domain().unwrap_or_default().split('.').collect();
     match labels.as_slice() {
-        ["api", _, region, "twilio", "com"] => Region::new(region).ok(),
-        ["api", ..] => Some(Region::us1()),
+        [_, _, region, "twilio", "com"] => Region::new(region).ok(),
+        [_, "twilio", "com"] | [_, "us1", "twilio", "com"] => Some(Region::us1()),
         _ => None,
     }
 }

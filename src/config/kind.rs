@@ -1,7 +1,7 @@
 //! What the keys of a credential are: ordinary, or Restricted to what is listed, or pairs that sign requests; and how they
 //! are proven.
 
-use super::address::{self, is_loopback};
+use super::address::{self, is_loopback, region_of};
 use super::homes::Seat;
 use super::reader::{Field, Table};
 use super::timing::Floors;
@@ -51,7 +51,7 @@ pub(super) fn kind(table: &Table<'_>, home: &Seat, account: Option<&AccountSid>,
     let is_restricted = table.or("type", false, |field| field.choice(&[("standard", false), ("restricted", true)]));
     let listed = table.maybe("allow", |field| permissions(field).map(Allow::These));
     let cloned = table.maybe("clone_policy_of", |field| key_sid(field).map(Allow::LikeKey));
-    let url = table.maybe("verify_url", |field| verify_url(field, home.address.as_ref()));
+    let url = table.maybe("verify_url", |field| verify_url(field, home));
     let tokens = table.maybe("signs_access_tokens", |field| field.duration(floors.tokens()));
     let (of, quiet, is_restricted, listed, cloned) = (of?, quiet?, is_restricted?, listed?, cloned?);
     let of_restricted = ["allow", "clone_policy_of"].into_iter().find_map(|key| table.field(key));
@@ -114,7 +114,7 @@ fn key_pair(table: &Table<'_>, home: &Seat, account: Option<&AccountSid>) -> Opt
     let (Some(account), Some(field)) = (account, table.field("kind")) else { return Some(KeyKind::KeyPair) };
     match &home.admin {
         _ if !home.signs => {
-            let accepts = "`pkcv` in `[twilio]` or in the account's table, with a pair that is registered by hand";
+            let accepts = "`pkcv` where it is said what manages these keys, with a pair that is registered by hand";
             field.clashes("a key pair is proven with a signed request, and this account takes none", accepts);
             None
         }
@@ -184,10 +184,11 @@ fn permissions(field: Field<'_>) -> Option<Permissions> {
 }
 
 /// The pair is sent there: only to Twilio, or to the sandbox that the account is in.
-fn verify_url(field: Field<'_>, base_url: Option<&Url>) -> Option<Url> {
+fn verify_url(field: Field<'_>, home: &Seat) -> Option<Url> {
     field.parse(VERIFY_URL, |text| {
         let url = Url::parse(text).map_err(|_| "this is not an address: it begins with https:// and a host")?;
-        let sandbox = base_url.is_some_and(|base| is_loopback(base) && is_loopback(&url) && base.port() == url.port());
+        let at_home = |base: &Url| is_loopback(base) && is_loopback(&url) && base.port() == url.port();
+        let sandbox = home.address.as_ref().is_some_and(at_home);
         if sandbox {
             return Ok(url);
         }
@@ -203,6 +204,9 @@ fn verify_url(field: Field<'_>, base_url: Option<&Url>) -> Option<Url> {
                 Err("Twilio is reached by https on its usual port only")
             }
             () if !bare => Err("an address has no user, no password and no fragment"),
+            () if home.region.as_ref().is_some_and(|region| region_of(&url).is_some_and(|other| other != *region)) => {
+                Err("this host is in another region than the keys, and would refuse them")
+            }
             () => Ok(url),
         }
     })

@@ -2,8 +2,8 @@
 //!
 //! A [`Policy`] cannot be invalid, so nothing behind this module checks it again. Each fault names file, line, column,
 //! key, and what would be accepted, and none of them shows a secret (see `mask`). Reading order: this file, then one
-//! for each part of the policy (`daemon`, `twilio` with `regions` and `homes`, `sinks`, `timing`, `credentials` with `cadence` and `places`, `fleets`); all of
-//! them use `reader`.
+//! for each part of the policy (`daemon`, `twilio` with `regions` and `homes`, `sinks`, `timing`, `credentials` with
+//! `cadence` and `places`, `fleets`); all of them use `reader`.
 
 mod address;
 mod cadence;

@@ -14,7 +14,7 @@ pub(super) fn unused(sinks: &Sinks<'_>) {
     }
 }
 
-/// Tells about accounts that nothing is rotated in; who belongs to a fleet is not known here.
+/// Tells about accounts, and regions of theirs, that nothing is rotated in; who belongs to a fleet is not known here.
 pub(super) fn accounts(policy: &Policy, field: Option<Field<'_>>) {
     let Some(field) = field.filter(|_| policy.fleets.is_empty()) else { return };
     for account in policy.twilio.accounts.keys() {
@@ -25,18 +25,22 @@ pub(super) fn accounts(policy: &Policy, field: Option<Field<'_>>) {
             );
         }
     }
+    for home in policy.twilio.homes.keys() {
+        if !policy.credentials.values().any(|rules| rules.home == *home) {
+            let accepts = format!("one with this account and `region = \"{}\"`, or no such table", home.region);
+            field.doubt(format!("no credential has keys of {home}"), accepts);
+        }
+    }
 }
 
 /// Tells about regions that no keys are rotated in, though it is said what manages them there.
 pub(super) fn regions(policy: &Policy, field: Option<Field<'_>>) {
     let Some(field) = field.filter(|_| policy.fleets.is_empty()) else { return };
-    let (twilio, rules) = (&policy.twilio, || policy.credentials.values());
-    let unused = twilio.regions.keys().filter(|region| !rules().any(|rules| rules.home.region == **region));
-    let told = unused.map(|region| (format!("in {region}"), format!("`region = \"{region}\"`")));
-    let homes = twilio.homes.keys().filter(|home| !rules().any(|rules| rules.home == **home));
-    let homes = homes.map(|home| (format!("of {home}"), format!("this account and `region = \"{}\"`", home.region)));
-    for (where_, with) in told.chain(homes) {
-        field.doubt(format!("no credential has keys {where_}"), format!("one with {with}, or no such table"));
+    for region in policy.twilio.regions.keys() {
+        if !policy.credentials.values().any(|rules| rules.home.region == *region) {
+            let accepts = format!("one with `region = \"{region}\"`, or no such table");
+            field.doubt(format!("no credential has keys in {region}"), accepts);
+        }
     }
 }
 

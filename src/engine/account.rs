@@ -1,4 +1,5 @@
-//! What the engine knows of each account, in each region that it is used in: open breakers, standing, and the one list of keys that everybody shares.
+//! What the engine knows of each account, in each region that it is used in: open breakers, standing, and the one list of
+//! keys that everybody shares.
 
 use super::Engine;
 use super::pace::Pace;

@@ -1,5 +1,6 @@
 //! The nouns: plain values, without I/O, clock or async. Read `rotation` first, then `event`, then `apply`.
 
+pub mod access;
 pub mod apply;
 pub mod document;
 pub mod event;

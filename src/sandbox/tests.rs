@@ -4,7 +4,6 @@ mod rights;
 
 use super::call::{Answer, Call, Credentials, Delivery, KeyView, Operation, Refusal, Reply, Request};
 use super::*;
-use crate::model::home::Region;
 use crate::model::key::{AccountSid, KeySid};
 use crate::model::secret::Secret;
 use jiff::Timestamp;
@@ -47,13 +46,8 @@ impl Bench {
 
     fn call(&self, pair: &Pair, account: &AccountSid, request: Request) -> Call {
         let credentials = Credentials { user: pair.0.clone(), secret: Secret::new(pair.1.clone()) };
-        Call {
-            credentials: Some(credentials),
-            account: Some(account.to_string()),
-            region: Region::us1(),
-            request,
-            wire: None,
-        }
+        let (credentials, region) = (Some(credentials), Region::us1());
+        Call { credentials, account: Some(account.to_string()), region, request, wire: None }
     }
 
     fn reply(&mut self, ms: i64, call: Call) -> Reply {

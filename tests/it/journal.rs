@@ -11,7 +11,7 @@ use rekeyd::adapters::journal::{Access, SqliteJournal};
 use rekeyd::model::document::Members;
 use rekeyd::model::event::{Event, Evidence, Intent};
 use rekeyd::model::fault::{Failure, Fault};
-use rekeyd::model::home::Home;
+use rekeyd::model::home::{Home, Region};
 use rekeyd::model::key::{AccountSid, AttemptId, KeySid};
 use rekeyd::model::names::{CredentialName, Instance, Place, SinkName, Version};
 use rekeyd::model::reason::{Breaker, Cause, Reason, StepName};
@@ -111,6 +111,40 @@ async fn what_is_appended_is_there_for_the_next_claim_and_in_the_history() {
         assert_eq!(journal.rows().await.unwrap()[0].state, claim.state);
         assert_eq!(journal.row(&name("billing")).await.unwrap().unwrap().state, claim.state);
         assert!(journal.row(&name("nobody")).await.unwrap().is_none());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_begun_in_one_region_stays_noted_there_whatever_is_enrolled_later() {
+    on_all(|journal| async move {
+        let ireland = Home { region: Region::new("ie1").unwrap(), ..home() };
+        let claim = enrolled(&*journal).await;
+        let claim = append_all(&*journal, claim, vec![intended(1), Event::Unsettled]).await;
+        journal.release(claim, None, "resting").await.unwrap();
+        let moved = Enrolled { home: ireland.clone(), seq: 2, ..enrolment("billing", Some(at(0).wall)) };
+        journal.enrol(vec![moved]).await.unwrap();
+        let claim = journal.claim(&name("billing")).await.unwrap().unwrap();
+        assert_eq!((&claim.home, claim.state.home.as_ref()), (&ireland, Some(&home())));
+        append_all(&*journal, claim, vec![Event::Found { attempt: AttemptId(Uuid::from_u128(1)), sid: sid(1) }]).await;
+        let keys = async |home: &Home| journal.keys(home).await.unwrap().len();
+        assert_eq!((keys(&home()).await, keys(&ireland).await), (1, 0));
+        let started = async |home: &Home| journal.attempts_since(home, Uptime(0)).await.unwrap().started;
+        assert_eq!((started(&home()).await, started(&ireland).await), (1, 0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_key_that_was_begun_in_one_region_is_not_made_in_another() {
+    on_all(|journal| async move {
+        let claim = enrolled(&*journal).await;
+        let refused = Event::CreateRefused { failure: Failure::new(Fault::Refused, "no") };
+        let claim = append_all(&*journal, claim, vec![intended(1), refused]).await;
+        let Event::Intended(mut elsewhere) = intended(2) else { unreachable!() };
+        elsewhere.home.region = Region::new("ie1").unwrap();
+        let refused = journal.append(claim, at(1000), Event::Intended(elsewhere)).await;
+        assert!(matches!(refused, Err(Refused::Misfit(..))));
     })
     .await;
 }

@@ -48,7 +48,8 @@ impl Append {
         let text = |error: serde_json::Error| JournalError::Unavailable(error.to_string());
         Ok(Self {
             name: claim.name.clone(),
-            home: claim.home.clone(),
+            // What was begun stays where it was begun, whatever a policy says since.
+            home: state.home.clone().unwrap_or_else(|| claim.home.clone()),
             seq: entry.seq,
             at: entry.at,
             moment: serde_json::to_string(&entry.at).map_err(text)?,

@@ -94,12 +94,7 @@ impl Candidate {
 
 /// Lists the keys of all accounts that it shall serve.
 async fn prove_everywhere(client: &TwilioClient, sid: &KeySid, charge: &Charge<'_>) -> Result<(), CliError> {
-    let unlisted =
-        |failure: Failure| CliError::new(kind(&failure), format!("the accounts can not be listed: {failure}"));
-    let listed = match charge.is_discovered() {
-        true => Some(client.accounts().await.answer().map_err(unlisted)?),
-        false => None,
-    };
+    let listed = charge.listed(client).await?;
     let mut homes = charge.serves(listed.as_deref());
     homes.insert(charge.home());
     let list = |home: Home| async move { (client.list(&home).await.answer(), home) };
@@ -136,7 +131,7 @@ async fn refused(client: &TwilioClient, sid: &KeySid, home: &Home, failure: &Fai
 }
 
 /// What a refusal means for who has asked: another key is needed, or only another time.
-fn kind(failure: &Failure) -> Kind {
+pub(super) fn kind(failure: &Failure) -> Kind {
     match failure.fault {
         Fault::Unauthorized | Fault::Forbidden | Fault::Refused | Fault::Missing => Kind::Failed,
         Fault::Unreachable

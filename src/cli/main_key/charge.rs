@@ -4,6 +4,7 @@ use super::super::assemble::no_client;
 use super::super::stored::Stores;
 use super::super::{CliError, Kind};
 use super::Asked;
+use super::candidate::kind;
 use crate::adapters::clock::SystemClock;
 use crate::adapters::http;
 use crate::adapters::secrets;
@@ -89,9 +90,25 @@ impl<'p> Charge<'p> {
         account + &region
     }
 
-    /// Whether Twilio has to be asked who is served.
-    pub(super) fn is_discovered(&self) -> bool {
-        self.is_usual() && self.policy.fleets.iter().any(Fleet::is_discovered)
+    /// The accounts that Twilio lists, if it has to be asked who is served. It is asked where it always is: in the usual
+    /// region, by the one who is to be proven if that is its own.
+    pub(super) async fn listed(&self, candidate: &TwilioClient) -> Result<Option<Vec<Listed>>, CliError> {
+        let discovered = self.is_usual() && self.policy.fleets.iter().any(Fleet::is_discovered);
+        if !discovered {
+            return Ok(None);
+        }
+        let listed = match self.region() {
+            None => candidate.accounts().await,
+            Some(_) => {
+                Self { admin: &self.policy.twilio.access.admin, access: &self.policy.twilio.access, ..*self }
+                    .present()
+                    .await?
+                    .accounts()
+                    .await
+            }
+        };
+        let unlisted = |failure| CliError::new(kind(&failure), format!("the accounts can not be listed: {failure}"));
+        listed.answer().map(Some).map_err(unlisted)
     }
 
     /// Where the keys live that it manages; those of fleets are among them, as far as they are known.

@@ -21,7 +21,7 @@ pub(super) fn adopted(
     at: Moment,
 ) -> Option<()> {
     let idle = state.current.is_none() && state.rotation.is_none();
-    idle.then_some(())?;
+    (idle && state.home.as_ref().is_none_or(|own| own == home)).then_some(())?;
     state.home = Some(home.clone());
     state.current = Some(Current {
         sid: sid.clone(),
@@ -41,6 +41,8 @@ pub(super) fn intended(state: &mut State, intent: &Intent, at: Moment) -> Option
     // Another key of ours is not made while one still has to go (S5), unless what is served is dead.
     let gone = state.current.as_ref().is_some_and(|current| current.gone);
     (state.strays.is_empty() || (gone && state.strays.len() == 1)).then_some(())?;
+    // Keys do not move.
+    state.home.as_ref().is_none_or(|home| *home == intent.home).then_some(())?;
     let superseded = state.rotation.take();
     superseded.as_ref().is_none_or(Rotation::may_be_superseded).then_some(())?;
     let mut predecessors = std::mem::take(&mut state.leftovers);

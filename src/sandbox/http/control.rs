@@ -57,7 +57,8 @@ fn show_account(world: &World, account: &Account) -> Value {
 
 fn show_key(key: &Key) -> Value {
     json!({
-        "sid": key.sid, "region": key.region, "type": key.kind, "friendly_name": key.name, "made_at": key.made_at, "made_by": key.made_by,
+        "sid": key.sid, "region": key.region, "type": key.kind, "friendly_name": key.name,
+        "made_at": key.made_at, "made_by": key.made_by,
         "works_from": key.works_from, "deleted": key.deleted,
     })
 }

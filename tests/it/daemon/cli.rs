@@ -249,6 +249,39 @@ async fn the_sandbox_writes_a_policy_that_works() {
     assert_eq!(policies[0], policies[1]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sandbox_opens_a_door_for_each_region_and_says_what_to_write_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let policy = dir.path().join("policy.toml");
+    let [listen, there] = [(); 2].map(|()| format!("127.0.0.1:{}", crate::support::server::free_port()));
+    let rekeyd = || Command::new(env!("CARGO_BIN_EXE_rekeyd"));
+    // In the second run the Main key of the region is another one.
+    for run in 0..2 {
+        let mut sandbox = rekeyd();
+        sandbox.args(["sandbox", "--listen", &listen, "--region", &format!("ie1={there}"), "--dir"]).arg(dir.path());
+        let mut sandbox = sandbox.stdout(Stdio::piped()).spawn().unwrap();
+        let lines = std::io::BufReader::new(sandbox.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let mut told: Vec<_> = lines.take_while(|line| !line.starts_with("try: rekeyd run")).collect();
+        let table = told.pop().unwrap();
+        assert!(told.pop().unwrap().starts_with(&format!("region ie1 listens on http://{there}, Main key SK")));
+        if run == 0 {
+            let table = table.trim().replace("] ", "]\n").replace(", base_url", "\nbase_url");
+            let written = std::fs::read_to_string(&policy).unwrap();
+            let place = "publish_to = [{ sink = \"files\", name = \"ireland.json\" }]";
+            let more = format!("[[credentials]]\nname = \"ireland\"\nregion = \"ie1\"\n{place}");
+            std::fs::write(&policy, format!("{written}\n{more}\n{table}\n")).unwrap();
+        }
+        let planned = rekeyd().args(["plan", "--config"]).arg(&policy).output().unwrap();
+        sandbox.kill().unwrap();
+        sandbox.wait().unwrap();
+        assert_eq!(code(&planned), 0, "{:?}", text(&planned));
+        assert!(text(&planned).0.contains("@ie1: 1 keys, 0 ours"), "{:?}", text(&planned));
+    }
+    for wrong in ["ie1", "ie1=here", "us1=127.0.0.1:0", "IE1=127.0.0.1:0"] {
+        assert_eq!(code(&rekeyd().args(["sandbox", "--region", wrong]).output().unwrap()), 2, "{wrong}");
+    }
+}
+
 #[test]
 fn the_sandbox_listens_on_loopback_only() {
     let refused =

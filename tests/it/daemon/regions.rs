@@ -213,3 +213,29 @@ async fn the_main_key_of_a_region_is_replaced_by_one_of_that_region_only() {
     let (code, told) = rig.says(&["main-key", "verify", old.as_str(), "--region", "ie1"]);
     assert!(code == 5 && told.contains("is the key that [twilio.regions.ie1] names now"), "{code} {told}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fleet_has_its_keys_in_the_region_that_it_names() {
+    let regions = [(ie1(), "127.0.0.1:0".parse().unwrap())].into();
+    let options = Options { regions, customers: 3, ..Options::default() };
+    let rig = Rig::with_options(&[], QUICK, options).await;
+    let (sid, secret) = rig.ireland().1;
+    private(&rig.path("main_key_ie1"), &secret);
+    let fleet = "[[fleets]]\nname = \"customers\"\nregion = \"ie1\"\naccounts = { status = \"active\" }\n\
+                 publish_to = [{ sink = \"files\", name = \"{account_name}.json\" }]\n";
+    std::fs::write(rig.path("policy.toml"), format!("{}\n{fleet}", rig.text(&sid, "main_key_ie1"))).unwrap();
+    let _daemon = rig.start();
+    let served = |number: usize| {
+        let file = rig.path("secrets").join(format!("customer-000{number}.json"));
+        let pair: Option<Value> = std::fs::read(file).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        pair.and_then(|pair| KeySid::new(pair["apiKeySid"].as_str()?).ok())
+    };
+    rig.until("every account has its key", || (1..=3).all(|number| served(number).is_some())).await;
+    let keys: BTreeSet<_> = (1..=3).filter_map(served).collect();
+    assert_eq!((keys.len(), rig.living_in(&ie1()), rig.living_in(&Region::us1())), (3, keys, BTreeSet::new()));
+    let status = rig.status().unwrap();
+    let lines = status["credentials"].as_array().unwrap();
+    assert!(lines.len() == 3 && lines.iter().all(|line| line["region"] == "ie1"), "{status}");
+    let (code, told) = rig.says(&["check", "--online"]);
+    assert!(code == 0 && told.contains("3 accounts answer to what manages their keys"), "{told}");
+}

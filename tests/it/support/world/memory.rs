@@ -147,8 +147,9 @@ fn write(disk: &mut Disk, claim: &Claim, entry: &Entry, state: &State) -> Insert
         }
         lease.until = Some(Instant::now() + LEASE);
     }
+    let home = state.home.as_ref().unwrap_or(&claim.home);
     if let Event::Condemned { sid, evidence } = &entry.event
-        && deletes_since(disk, &claim.home, entry.at.uptime.minus(HOUR), Some(sid)) > evidence.spent
+        && deletes_since(disk, home, entry.at.uptime.minus(HOUR), Some(sid)) > evidence.spent
     {
         return Inserted::Overspent;
     }
@@ -158,7 +159,7 @@ fn write(disk: &mut Disk, claim: &Claim, entry: &Entry, state: &State) -> Insert
     }
     (row.seq, row.state) = (entry.seq, state.clone());
     for note in notes(&claim.state, entry) {
-        keep(disk, claim, entry, note);
+        keep(disk, (&claim.name, home), entry, note);
     }
     disk.uptime = disk.uptime.max(entry.at.uptime);
     disk.entries.entry(claim.name.clone()).or_default().push(entry.clone());
@@ -172,16 +173,16 @@ fn deletes_since(disk: &Disk, home: &Home, since: Uptime, except: Option<&KeySid
     disk.keys.values().filter(counts).count() as u32
 }
 
-fn keep(disk: &mut Disk, claim: &Claim, entry: &Entry, note: Note) {
+fn keep(disk: &mut Disk, (name, home): (&CredentialName, &Home), entry: &Entry, note: Note) {
     match note {
         Note::Attempt(attempt) => {
-            disk.attempts.insert(attempt, (claim.name.clone(), claim.home.clone(), entry.at, false));
+            disk.attempts.insert(attempt, (name.clone(), home.clone(), entry.at, false));
         }
         Note::Unmade(attempt) => drop(disk.attempts.remove(&attempt)),
         Note::Abandoned(attempt) => disk.attempts.get_mut(&attempt).unwrap().3 = true,
         Note::Key(sid, attempt) => {
-            let key = KnownKey { sid: sid.clone(), credential: claim.name.clone(), attempt, gone: false };
-            disk.keys.entry(sid).or_insert((key, claim.home.clone(), None)).0.gone = false;
+            let key = KnownKey { sid: sid.clone(), credential: name.clone(), attempt, gone: false };
+            disk.keys.entry(sid).or_insert((key, home.clone(), None)).0.gone = false;
         }
         Note::Condemned(sid) => drop(disk.keys.entry(sid).and_modify(|key| key.2 = Some(entry.at.uptime))),
         Note::Gone(sid) => drop(disk.keys.entry(sid).and_modify(|key| key.0.gone = true)),
