@@ -81,6 +81,8 @@ async fn create(policy: Policy, name: SubaccountName) -> Result<(), CliError> {
         patience: PATIENCE,
     };
     let ledger = opened.ledger();
+    #[cfg(debug_assertions)]
+    let ledger = super::ordeal::ledger(ledger);
     let foundation = Foundation::new(&order, &*ledger, &*landlord, &sinks, &*clock, &|text| out::line(text)).await;
     let ended = match foundation {
         Ok(foundation) => foundation.run().await,
