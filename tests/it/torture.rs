@@ -13,3 +13,4 @@ mod process;
 mod record;
 mod restored;
 mod stopped;
+mod subaccounts;

@@ -5,7 +5,10 @@ use super::clocks::in_grace_the_clock_becomes;
 use super::consumer::Caller;
 use super::fleets::{CHANGED, settled, until_changed};
 use super::ground::{CALM, Ground, HASTY, Keys, Ledger, Store, Terms};
+use super::subaccounts::Office;
 use crate::support::counted::counted;
+use rekeyd::sandbox::{KeyKind, NewKey};
+use serde_json::Value;
 use std::time::Duration;
 
 /// With a grace that is longer than the daemon needs to notice the end of it.
@@ -101,5 +104,21 @@ async fn a_fleet_that_keeps_no_order_or_no_grace_is_noticed() {
         drop(daemon);
         expect(&ground.faults(&terms).await, letters);
     }
+    counted("torture defects", 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subaccount_with_a_key_too_many_or_a_place_that_is_wrong_is_noticed() {
+    let office = Office::new(Ledger::Sqlite).await;
+    let made = office.create("").await;
+    assert!(made.status.success(), "{made:?}");
+    let mut held: Vec<Value> = office.held().await.into_iter().flatten().collect();
+    assert_eq!((held.len(), office.site.faults(&held)), (2, Vec::new()));
+    held[1]["apiKeySecret"] = "another".into();
+    assert_eq!(office.site.faults(&held), ["a place holds another apiKeySecret"]);
+    let world = office.site.sandbox.world();
+    let new = NewKey { account: office.site.child().unwrap(), kind: KeyKind::Standard, name: None, pair: None };
+    world.lock().make_by_hand(world.now(), new);
+    assert_eq!(office.site.faults(&held), ["2 API keys and 1 public keys live"]);
     counted("torture defects", 2);
 }
