@@ -8,7 +8,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use rekeyd::model::document::{self, Members, Names};
 use rekeyd::model::key::{AccountSid, KeySid};
+use rekeyd::model::secret::Secret;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -63,11 +65,11 @@ impl Drop for Watch {
     }
 }
 
-/// The SID and the secret of what a place serves, whichever kind that is.
-pub fn served(value: &Value) -> Option<(&str, &str)> {
-    let member = |name: &str| value.get(name).and_then(Value::as_str);
-    let pair = || member("publicKeySid").zip(member("privateKey"));
-    member("apiKeySid").zip(member("apiKeySecret")).or_else(pair)
+/// What a place serves, by its name, and its secret, whichever kind that is.
+pub fn served(value: &Value) -> Option<(KeySid, Secret)> {
+    let before = vec![Members::of_key_pairs(), Members::of_tokens()];
+    let (content, secret) = document::read(value.as_object()?, &Names { now: Members::default(), before });
+    content.sid().cloned().zip(secret)
 }
 
 async fn consume(source: Source, caller: Caller, reads: Arc<Mutex<Vec<Read>>>, refusals: Arc<Mutex<Vec<String>>>) {
@@ -84,11 +86,9 @@ async fn consume(source: Source, caller: Caller, reads: Arc<Mutex<Vec<Read>>>, r
             }
             continue;
         };
-        match KeySid::new(sid) {
-            Ok(sid) => reads.lock().unwrap().push(Read { sid, from, to }),
-            Err(_) => refusals.lock().unwrap().push(format!("the sink serves no pair: {sid}")),
-        }
-        if let Ok(answer) = caller.call(&client, sid, secret).send().await
+        reads.lock().unwrap().push(Read { sid: sid.clone(), from, to });
+        let user = if sid.is_auth_token() { caller.account.as_str() } else { sid.as_str() };
+        if let Ok(answer) = caller.call(&client, user, secret.expose()).send().await
             && answer.status() == 401
         {
             let said = answer.text().await.unwrap_or_default();
@@ -153,6 +153,16 @@ impl Source {
             Store::Aws => {
                 let config = emulator::config(&emulator::shared().url(), "GOOD");
                 Source::Aws(Box::new(aws_sdk_secretsmanager::Client::new(&config)), at.to_owned())
+            }
+        }
+    }
+
+    /// Writes a value that was not there, as a person would.
+    pub async fn write(&self, value: &Value) {
+        match self {
+            Source::Vault(root, path) => drop(root.call("POST", path, json!({ "data": value })).await),
+            Source::Aws(client, name) => {
+                drop(client.create_secret().name(name).secret_string(value.to_string()).send().await.unwrap());
             }
         }
     }

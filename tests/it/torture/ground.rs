@@ -15,7 +15,7 @@ use rekeyd::model::key::{AccountSid, KeySid};
 use rekeyd::model::names::{CredentialName, Instance};
 use rekeyd::model::policy::{PostgresState, StateUrl};
 use rekeyd::sandbox::{KeyKind, NewKey, Options, Sandbox};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt as _;
@@ -49,6 +49,8 @@ pub enum Keys {
     Restricted,
     /// What signs the requests of a consumer, in an account that wants all of them signed.
     Pair,
+    /// The account's auth token, which the consumer has already.
+    Token,
 }
 
 impl Keys {
@@ -58,6 +60,7 @@ impl Keys {
             Keys::Standard => "",
             Keys::Restricted => "type = \"restricted\"\nallow = [\"/twilio/messaging/messages/list\"]",
             Keys::Pair => "kind = \"key-pair\"",
+            Keys::Token => "kind = \"auth-token\"\nsuppress_email_notification = true",
         }
     }
 }
@@ -148,8 +151,20 @@ impl Ground {
             ground.enforce_signatures();
         }
         let (name, account) = (CredentialName::new(NAME).unwrap(), ground.sandbox.account_sid().clone());
+        if keys == Keys::Token {
+            ground.pkcv = "allow_auth_tokens = true".to_owned();
+            let token = ground.sandbox.account_token(&account).unwrap();
+            let value = json!({ "accountSid": account.as_str(), "authToken": token.expose() });
+            Source::new(store, &ground.place(NAME)).write(&value).await;
+        }
         ground.take_seat(name, account, Duration::from_millis(120));
         ground
+    }
+
+    /// Where the secret lies in the sink.
+    fn place(&self, last: &str) -> String {
+        let folder = self.dir.path().file_name().unwrap().to_str().unwrap().trim_start_matches('.');
+        format!("{folder}/{last}")
     }
 
     /// With a fleet of so many, each in a subaccount, opened one after the other: the oldest goes first.
@@ -199,9 +214,7 @@ impl Ground {
 
     /// A credential of this name in this account, beside a key that a person made there, and with a consumer.
     fn take_seat(&mut self, name: CredentialName, account: AccountSid, pause: Duration) {
-        let folder = self.dir.path().file_name().unwrap().to_str().unwrap().trim_start_matches('.');
-        let last = if name.as_str() == NAME { NAME } else { account.as_str() };
-        let at = format!("{folder}/{last}");
+        let at = self.place(if name.as_str() == NAME { NAME } else { account.as_str() });
         let new =
             NewKey { account: account.clone(), kind: KeyKind::Standard, name: Some("by hand".into()), pair: None };
         let mut world = self.sandbox.world().lock();
@@ -370,6 +383,10 @@ deletes_per_hour = 1000
             let left = daemon.unexplained().await.min(left);
             let mut rests = daemon.rest(self.seats.iter().map(|seat| &seat.name)).await;
             for seat in &self.seats {
+                if self.keys == Keys::Token {
+                    rests &= self.has_one_token(seat).await;
+                    continue;
+                }
                 let (living, served) = (self.living_in(seat), self.served_at(seat).await);
                 rests &= living.len() == 1 + left && served.is_some_and(|served| living.contains(&served));
             }
@@ -402,7 +419,16 @@ deletes_per_hour = 1000
 
     pub async fn served_at(&self, seat: &Seat) -> Option<KeySid> {
         let value = Source::new(self.store, &seat.at).read().await?;
-        KeySid::new(served(&value)?.0).ok()
+        Some(served(&value)?.0)
+    }
+
+    /// The account has one auth token, and that one is served and was made by rekeyd.
+    async fn has_one_token(&self, seat: &Seat) -> bool {
+        let value = Source::new(self.store, &seat.at).read().await.unwrap_or_default();
+        let Some((sid, token)) = served(&value) else { return false };
+        let primary = self.sandbox.account_token(&seat.account).unwrap();
+        let alone = !self.sandbox.world().lock().has_secondary_token(&seat.account);
+        alone && primary.expose() == token.expose() && sid != KeySid::first_token(&seat.account)
     }
 
     /// The keys that live and were made by nobody but the daemon.

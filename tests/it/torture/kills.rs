@@ -113,7 +113,8 @@ async fn killed_at(setting: Setting, number: usize, point: String, create: Optio
 async fn killed_everywhere(setting: Setting) {
     let points = of_two_rotations(setting).await;
     let named: BTreeSet<&str> = points.iter().map(String::as_str).collect();
-    for act in ["create", "publish", "delete", "append intended", "append created", "append condemned"] {
+    let end = if setting.2 == Keys::Token { "promote" } else { "delete" };
+    for act in ["create", "publish", end, "append intended", "append created", "append condemned"] {
         for point in [format!("before {act}"), format!("after {act}")] {
             assert!(named.contains(point.as_str()), "no {point} among {points:#?}");
         }
@@ -121,6 +122,9 @@ async fn killed_everywhere(setting: Setting) {
     let create = 1 + points.iter().rposition(|point| point == "after create").unwrap();
     let again = of_recovery(setting, create).await;
     assert!(again.iter().any(|point| point == "before fence"), "no fence in the recovery: {again:#?}");
+
+    let discards = again.iter().any(|point| point == "before discard");
+    assert_eq!(discards, setting.2 == Keys::Token, "what ends a token that was given up: {again:#?}");
 
     let deaths = (1..).zip(points).map(|(number, point)| (number, point, false));
     let deaths: Vec<_> = deaths.chain((1..).zip(again).map(|(number, point)| (number, point, true))).collect();
@@ -159,4 +163,14 @@ async fn killed_at_every_point_with_restricted_keys() {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_every_point_with_key_pairs() {
     killed_everywhere((Ledger::Sqlite, Store::Vault, Keys::Pair)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_every_point_with_auth_tokens() {
+    killed_everywhere((Ledger::Sqlite, Store::Vault, Keys::Token)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_every_point_with_auth_tokens_and_a_server_for_the_journal() {
+    killed_everywhere((Ledger::Postgres, Store::Aws, Keys::Token)).await;
 }

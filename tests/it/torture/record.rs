@@ -116,8 +116,19 @@ impl Ground {
         let seen: BTreeSet<&KeySid> = reads.iter().map(|read| &read.sid).collect();
         for sid in seen {
             let first = reads.iter().find(|read| read.sid == *sid).unwrap().to;
-            if !world.audit().entries().any(|call| proves(call, sid) && call.at <= first) {
+            // The consumer's calls with a token that does not work are found above; which token one was made with nobody notes.
+            if !sid.is_auth_token() && !world.audit().entries().any(|call| proves(call, sid) && call.at <= first) {
                 faults.push(format!("S4: {sid} was served and had never been tried"));
+            }
+        }
+        for promotion in world.audit().entries().filter(|call| call.operation == Operation::PromoteToken) {
+            // What was read when it was promoted is the new one; whatever was read before it was the old one.
+            let earlier: Vec<_> = reads.iter().filter(|read| read.to < promotion.at).collect();
+            let new = earlier.last().map(|read| &read.sid);
+            let old = earlier.iter().rfind(|read| Some(&read.sid) != new);
+            if promotion.status == 200 && old.is_some_and(|read| promotion.at.duration_since(read.from) < grace) {
+                faults
+                    .push(format!("S3: a token was promoted at {}, the old one still served at {old:?}", promotion.at));
             }
         }
         let ours: Vec<_> = lives.iter().filter(|life| life.by == main.as_str()).collect();
@@ -144,10 +155,17 @@ impl Ground {
                 faults.push(format!("S13: {creates} creates of {name} after {intents} intents"));
             }
         }
-        let deletes = [Operation::DeleteKey, Operation::DeletePublicKey];
+        let of_tokens = [Operation::PromoteToken, Operation::DeleteSecondaryToken];
+        let deletes =
+            [Operation::DeleteKey, Operation::DeletePublicKey].into_iter().chain(of_tokens).collect::<Vec<_>>();
         for call in world.audit().entries().filter(|call| deletes.contains(&call.operation) && call.status < 300) {
             let decided = history.iter().any(|(_, entry)| {
-                matches!(&entry.event, Event::Condemned { sid, .. } if Some(sid) == call.key.as_ref())
+                // A call about tokens names none.
+                let named = |sid: &KeySid| match of_tokens.contains(&call.operation) {
+                    true => sid.is_auth_token(),
+                    false => Some(sid) == call.key.as_ref(),
+                };
+                matches!(&entry.event, Event::Condemned { sid, .. } if named(sid))
                     && (terms.lying || entry.at.wall <= call.at)
             });
             if !decided {
@@ -170,7 +188,7 @@ impl Ground {
             let wanted = match keys {
                 Keys::Standard => rekeyd::sandbox::KeyKind::Standard,
                 Keys::Restricted => rekeyd::sandbox::KeyKind::Restricted,
-                Keys::Pair => return false,
+                Keys::Pair | Keys::Token => return false,
             };
             if kind != Some(wanted) {
                 return false;
@@ -202,7 +220,7 @@ impl Ground {
 /// How many keys and public keys were made in an account by calls. What the network delivered twice is written down twice,
 /// and was sent once.
 fn creates(world: &World, account: &AccountSid) -> usize {
-    let create = [Operation::CreateKey, Operation::CreatePublicKey];
+    let create = [Operation::CreateKey, Operation::CreatePublicKey, Operation::CreateSecondaryToken];
     let creates = world.audit().entries().filter(|call| {
         create.contains(&call.operation) && call.status == 201 && call.account.as_ref() == Some(account)
     });

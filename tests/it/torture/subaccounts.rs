@@ -93,7 +93,7 @@ publish_to = [{{ sink = "vault", path = "{folder}/{{account_sid}}" }}, {{ sink =
 
 /// What a consumer would read.
 fn pair(value: &Value) -> Option<(String, String)> {
-    served(value).map(|(sid, secret)| (sid.to_owned(), secret.to_owned()))
+    served(value).map(|(sid, secret)| (sid.to_string(), secret.expose().to_owned()))
 }
 
 /// What is told of the points on the way.
