@@ -9,6 +9,9 @@
 #[path = "../../tests/it/support/emulator.rs"]
 #[expect(dead_code, reason = "the tests use more of it")]
 mod emulator;
+#[path = "../../tests/it/support/fake_sink.rs"]
+#[expect(dead_code, reason = "the tests use more of it")]
+mod fake_sink;
 #[path = "../../tests/it/support/peers.rs"]
 mod peers;
 #[path = "../../tests/it/support/postgres.rs"]
@@ -24,6 +27,7 @@ mod report;
 mod rig;
 mod sandbox;
 mod watched;
+mod year;
 
 use report::Report;
 use rig::{Rig, Sink};
@@ -45,7 +49,11 @@ fn main() {
     if let [calls::ARGUMENT, port, rotations] = arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         return calls::make(port, rotations);
     }
+    if let [year::ARGUMENT, subaccounts] = arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        return year::make(subaccounts);
+    }
     let wanted = |name: &str| arguments.is_empty() || arguments.iter().any(|other| other == name);
+    let mut report = Report { year: year::wanted(&arguments).map(year::measure), ..Report::default() };
     let server = (wanted("postgres") || wanted("replicas")).then(|| postgres::start(&["shared_buffers=64MB"]));
     let emulator = wanted("plain").then(emulator::shared);
 
@@ -70,8 +78,10 @@ fn main() {
         rigs.push(Rig::new(rig::SECRETS_MANAGER, DUE, 1, None, Sink::Emulator(emulator.url())));
     }
 
+    if rigs.is_empty() {
+        return report.print();
+    }
     let minute = rig::next_minute();
-    let mut report = Report::default();
     for rig in &rigs {
         report.runs.push(rig.measure(minute, DUE));
         if rig.name == rig::SQLITE {

@@ -2,6 +2,7 @@
 
 use crate::rig::{FLEET, MANY, ONE, PAIRS, THREE};
 use crate::sandbox::LATENCY;
+use crate::year::Year;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -90,6 +91,7 @@ pub struct Report {
     pub runs: Vec<Figures>,
     pub beside: Vec<Beside>,
     pub idle: Option<Idle>,
+    pub year: Option<Year>,
 }
 
 /// One goal: what, what is wanted, what was measured, and whether that is enough.
@@ -98,10 +100,15 @@ type Goal = (String, String, String, bool);
 impl Report {
     /// Prints the tables, and writes the JSON beside the build.
     pub fn print(&self) {
-        self.table();
-        println!("\n| goal | wanted | measured | reached |\n|---|---|---|---|");
+        if !self.runs.is_empty() {
+            self.table();
+            println!("\n| goal | wanted | measured | reached |\n|---|---|---|---|");
+        }
         for (goal, wanted, measured, reached) in self.goals() {
             println!("| {goal} | {wanted} | {measured} | {} |", if reached { "yes" } else { "**no**" });
+        }
+        if let Some(year) = &self.year {
+            year.print();
         }
         println!();
         for f in &self.runs {
@@ -198,6 +205,9 @@ impl Report {
             let value = json!({"run": b.name, "rotations_per_second": b.per_second(), "cpu_ms": b.cpu_each(),
                 "calls": b.calls as f64 / b.rotations as f64});
             lines += &format!("{value}\n");
+        }
+        if let Some(year) = &self.year {
+            lines += &format!("{}\n", year.told);
         }
         if let Some(idle) = &self.idle {
             lines += &format!("{}\n", json!({"run": "idle hour", "cpu_s": idle.cpu.as_secs_f64()}));

@@ -86,9 +86,7 @@ impl Watched {
 
     /// The most memory that it ever had, in MiB.
     pub fn peak(&self) -> f64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
+        peak(&self.child.id().to_string())
     }
 
     /// Ends it as an operator would.
@@ -112,6 +110,13 @@ pub fn cpu(process: &str) -> Duration {
     let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
     // A tick is a hundredth of a second for user space on every Linux (time(7), USER_HZ).
     Duration::from_millis(ticks * 10)
+}
+
+/// The most memory that a process ever had, in MiB.
+pub fn peak(process: &str) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
 }
 
 /// What all processors together have been busy with so far, and what they could have been busy with, in ticks (proc(5),

@@ -61,7 +61,10 @@ pub(super) async fn twilio(policy: &Policy, clock: Arc<dyn Clock>) -> Result<Twi
 
 /// The door to Twilio for who makes and ends subaccounts.
 pub(super) async fn landlord(policy: &Policy, clock: Arc<dyn Clock>) -> Result<Arc<dyn Landlord>, CliError> {
-    Ok(Arc::new(twilio(policy, clock).await?))
+    let landlord: Arc<dyn Landlord> = Arc::new(twilio(policy, clock).await?);
+    #[cfg(debug_assertions)]
+    let landlord = super::ordeal::landlord(landlord);
+    Ok(landlord)
 }
 
 /// Why what manages the keys can not be used, in words.

@@ -6,11 +6,14 @@
 //! |---|---|
 //! | `panic` | the first create panics with the new secret in its text |
 //! | `points` | every point at which a death may count is numbered and logged |
+//! | `points:aloud` | the same, on standard error: for commands that keep no log |
 //! | `crash:N` | the process kills itself with SIGKILL at the N-th point: nothing is flushed, nobody says goodbye |
+//! | `crash:N:after-create` | the same at the N-th point of this name: where many are at work, their points come in any order |
 //! | `stop:N` | the process stops itself with SIGSTOP there, until somebody lets it go on |
 //! | `without:Fence` | that rule of safety does not hold (`model/rule.rs`), to see that a test notices |
 
 mod journal;
+mod subaccount;
 
 use crate::model::document::{Names, Pair};
 use crate::model::fault::Outcome;
@@ -20,13 +23,15 @@ use crate::model::names::{Place, Version};
 use crate::model::permission::Granted;
 use crate::model::rule::Rule;
 use crate::model::secret::Secret;
-use crate::ports::{Issuer, Journal, Make, NewKey, Reading, Sink, Standing, TokenPlace, Tokens, Verdict, Written};
+use crate::ports::{
+    Issuer, Journal, Landlord, Ledger, Make, NewKey, Reading, Sink, Standing, TokenPlace, Tokens, Verdict, Written,
+};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use rustix::process::{Signal, getpid, kill_process};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// What was asked for, once for the process.
@@ -49,7 +54,7 @@ impl Asked {
     fn and(self, word: &str) -> Self {
         match word.split_once(':').unwrap_or((word, "")) {
             ("panic", _) => Self { panic: true, ..self },
-            ("points", _) => Self { points: Some(Points::default()), ..self },
+            ("points", how) => Self { points: Some(Points { aloud: how == "aloud", ..Points::default() }), ..self },
             ("crash", number) => Self { points: Points::up_to(number, Signal::KILL), ..self },
             ("stop", number) => Self { points: Points::up_to(number, Signal::STOP), ..self },
             ("without", name) => {
@@ -66,13 +71,29 @@ impl Asked {
 #[derive(Default)]
 struct Points {
     next: AtomicU64,
+    /// How often each was passed, by its name.
+    passed: Mutex<BTreeMap<String, u64>>,
+    /// Whether standard error is told of each.
+    aloud: bool,
     /// What the process does to itself, and at which.
-    last: Option<(u64, Signal)>,
+    last: Option<(Last, Signal)>,
+}
+
+/// A point.
+enum Last {
+    /// By its number.
+    Number(u64),
+    /// By its name, and how often that was passed.
+    Named(String, u64),
 }
 
 impl Points {
     fn up_to(number: &str, signal: Signal) -> Option<Self> {
-        Some(Self { next: AtomicU64::new(0), last: Some((number.parse().ok()?, signal)) })
+        let last = match number.split_once(':') {
+            Some((times, name)) => Last::Named(name.replace('-', " "), times.parse().ok()?),
+            None => Last::Number(number.parse().ok()?),
+        };
+        Some(Self { last: Some((last, signal)), ..Self::default() })
     }
 
     /// Does what is between two points.
@@ -85,13 +106,28 @@ impl Points {
 
     fn pass(&self, when: &str, what: &str) {
         let number = self.next.fetch_add(1, Ordering::SeqCst) + 1;
-        tracing::info!(number, point = format!("{when} {what}"), "a point at which it may be killed");
-        if let Some((last, signal)) = self.last
-            && last == number
-        {
-            // Neither signal can be caught, and both take hold before this call returns.
-            kill_process(getpid(), signal).ok();
+        let point = format!("{when} {what}");
+        tracing::info!(number, point, "a point at which it may be killed");
+        if self.aloud {
+            super::out::error(&format!("point {number}: {point}"));
         }
+        let times = self.times(&point);
+        let is_it = |last: &Last| match last {
+            Last::Number(last) => *last == number,
+            Last::Named(name, last) => *name == point && *last == times,
+        };
+        if let Some((_, signal)) = self.last.as_ref().filter(|(last, _)| is_it(last)) {
+            // Neither signal can be caught, and both take hold before this call returns.
+            kill_process(getpid(), *signal).ok();
+        }
+    }
+
+    /// How often the point was passed, this time included.
+    fn times(&self, point: &str) -> u64 {
+        let mut passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
+        let times = passed.entry(point.to_owned()).or_default();
+        *times += 1;
+        *times
     }
 }
 
@@ -118,6 +154,22 @@ pub(super) fn journal(journal: Arc<dyn Journal>) -> Arc<dyn Journal> {
     match &asked().points {
         Some(points) => Arc::new(journal::AroundJournal { journal, points }),
         None => journal,
+    }
+}
+
+/// The door of who makes subaccounts, with what was asked for around it.
+pub(super) fn landlord(landlord: Arc<dyn Landlord>) -> Arc<dyn Landlord> {
+    match &asked().points {
+        Some(points) => Arc::new(subaccount::AroundLandlord { landlord, points }),
+        None => landlord,
+    }
+}
+
+/// What is written down of that, with what was asked for around it.
+pub(super) fn ledger(ledger: Arc<dyn Ledger>) -> Arc<dyn Ledger> {
+    match &asked().points {
+        Some(points) => Arc::new(subaccount::AroundLedger { ledger, points }),
+        None => ledger,
     }
 }
 

@@ -9,9 +9,9 @@ use crate::engine::subaccount::{Foundation, Founded, Order, Stopped};
 use crate::model::fault::{Failure, Fault, Outcome};
 use crate::model::fleet::Listed;
 use crate::model::key::AccountSid;
-use crate::model::policy::{Policy, StateUrl};
+use crate::model::policy::Policy;
 use crate::model::subaccount::SubaccountName;
-use crate::ports::{Clock, Landlord};
+use crate::ports::{Clock, JournalError, Landlord};
 use clap::Subcommand;
 use std::path::Path;
 use std::sync::Arc;
@@ -81,6 +81,8 @@ async fn create(policy: Policy, name: SubaccountName) -> Result<(), CliError> {
         patience: PATIENCE,
     };
     let ledger = opened.ledger();
+    #[cfg(debug_assertions)]
+    let ledger = super::ordeal::ledger(ledger);
     let foundation = Foundation::new(&order, &*ledger, &*landlord, &sinks, &*clock, &|text| out::line(text)).await;
     let ended = match foundation {
         Ok(foundation) => foundation.run().await,
@@ -95,17 +97,14 @@ async fn create(policy: Policy, name: SubaccountName) -> Result<(), CliError> {
 /// The journal, as a visitor where a daemon has it, else for oneself: then it is made if it is not there, and another command
 /// that makes a subaccount has to wait for this one.
 async fn ledger(policy: &Policy, clock: Arc<dyn Clock>) -> Result<AnyJournal, CliError> {
-    let open = |access| AnyJournal::open(&policy.state, &policy.instance, access, clock.clone(), None);
-    if matches!(&policy.state, StateUrl::Sqlite(path) if !path.exists()) {
-        return journal(policy, Access::Daemon, clock.clone()).await;
+    match AnyJournal::open(&policy.state, &policy.instance, Access::Visitor, clock.clone(), None).await {
+        Ok(visitor) if in_use(&visitor, policy).await? => return Ok(visitor),
+        Ok(visitor) => visitor.close().await,
+        // It is not there, or whoever made it died in the middle; if it is out of reach, that is told by the next try.
+        Err(JournalError::Unavailable(_)) => (),
+        Err(error) => return Err(journal_error(&policy.state, Access::Visitor, &error)),
     }
-    let visitor = open(Access::Visitor).await;
-    let visitor = visitor.map_err(|error| journal_error(&policy.state, Access::Visitor, &error))?;
-    if in_use(&visitor, policy).await? {
-        return Ok(visitor);
-    }
-    visitor.close().await;
-    journal(policy, Access::Daemon, clock.clone()).await
+    journal(policy, Access::Daemon, clock).await
 }
 
 fn tell(name: &SubaccountName, founded: Founded) {

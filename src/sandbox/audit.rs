@@ -4,7 +4,7 @@ use super::call::Operation;
 use super::faults::Fault;
 use super::signature::Form;
 use crate::model::home::Region;
-use crate::model::key::{AccountSid, KeySid};
+use crate::model::key::{AccountSid, KeySid, PublicKeySid};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::VecDeque;
@@ -23,7 +23,7 @@ pub struct Entry {
     pub region: Region,
     /// Which key or account the caller came with; nothing if that was no SID, because it might be a misplaced secret.
     pub user: Option<String>,
-    /// The key that was made, shown, changed or deleted.
+    /// The key or public key that was made, shown, changed or deleted.
     pub key: Option<KeySid>,
     /// The HTTP status of the outcome, whether or not the caller came to know it.
     pub status: u16,
@@ -35,6 +35,8 @@ pub struct Entry {
     pub fault: Option<Fault>,
     /// By which reading of the rules the signature was right, where one was demanded.
     pub signed: Option<Form>,
+    /// The public key that the signature was right by.
+    pub signer: Option<PublicKeySid>,
 }
 
 /// Why credentials are not accepted. Twilio answers nearly all of these alike; a test must be able to tell.
@@ -131,6 +133,7 @@ mod tests {
                 denied: None,
                 fault: None,
                 signed: None,
+                signer: None,
             });
         }
         assert_eq!((audit.entries().count(), audit.forgotten()), (KEPT, 1));

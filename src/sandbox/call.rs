@@ -278,15 +278,16 @@ impl Answer {
         }
     }
 
-    /// The one key that the call was about.
-    pub fn key(&self) -> Option<&KeySid> {
+    /// The one key or public key that the call was about.
+    pub fn key(&self) -> Option<KeySid> {
         match self {
-            Answer::Created(key, _) | Answer::Key(key) => Some(&key.sid),
-            Answer::Deleted(sid) => Some(sid),
+            Answer::Created(key, _) | Answer::Key(key) => Some(key.sid.clone()),
+            Answer::Deleted(sid) => Some(sid.clone()),
+            Answer::PublicKeyMade(key) | Answer::PublicKey(key) => Some(KeySid::from(&key.sid)),
+            Answer::PublicKeyDeleted(sid) => Some(KeySid::from(sid)),
             Answer::Keys(_) | Answer::Account(_) | Answer::AccountMade(_) | Answer::Accounts(_) => None,
             Answer::Numbers(..) | Answer::Messages(..) => None,
-            Answer::PublicKeyMade(_) | Answer::PublicKey(_) | Answer::PublicKeys(_) => None,
-            Answer::PublicKeyDeleted(_) | Answer::SecondaryTokenMade(_) | Answer::SecondaryTokenDeleted => None,
+            Answer::PublicKeys(_) | Answer::SecondaryTokenMade(_) | Answer::SecondaryTokenDeleted => None,
             Answer::TokenPromoted(_) | Answer::Event(_) | Answer::Events(_) => None,
         }
     }

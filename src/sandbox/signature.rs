@@ -198,6 +198,12 @@ fn in_time(claims: &Claims, now: i64) -> Result<(), Invalid> {
 }
 
 impl Wire {
+    /// The public key that its token names.
+    pub(super) fn signer(&self) -> Option<PublicKeySid> {
+        let header = URL_SAFE_NO_PAD.decode(self.header(TOKEN)?.split('.').next()?).ok()?;
+        PublicKeySid::new(&serde_json::from_slice::<Header>(&header).ok()?.kid?).ok()
+    }
+
     /// All values of a header, each without needless blanks, sorted and joined; none if it did not come.
     fn header(&self, name: &str) -> Option<String> {
         let values = self.headers.iter().filter(|(found, _)| found == name);

@@ -72,6 +72,11 @@ impl World {
         Ok(Answer::TokenPromoted(view))
     }
 
+    /// Whether an account has a token beside its primary one.
+    pub fn has_secondary_token(&self, account: &AccountSid) -> bool {
+        self.accounts.get(account).is_some_and(|found| found.secondary.is_some())
+    }
+
     /// `SuppressEmailNotification`: without it Twilio writes to every owner and administrator of the account (Twilio's Python
     /// library, 9.11.0). That something other than `true` and `false` is refused is assumed.
     fn asked_quietly(&self, quiet: Option<&str>) -> Result<bool, Refusal> {

@@ -14,7 +14,7 @@ use super::faults::{ErrorStatus, Fault, Faults};
 use super::keys::Key;
 use super::public_keys::PublicKey;
 use super::script::Script;
-use super::signature::Form;
+use super::signature::{Form, Wire};
 use crate::model::home::Home;
 use crate::model::key::{AccountSid, KeySid, PublicKeySid};
 use crate::model::time::later;
@@ -45,6 +45,7 @@ pub struct World {
 struct Seen {
     denied: Option<Denial>,
     signed: Option<Form>,
+    signer: Option<PublicKeySid>,
 }
 
 /// What was decided about a call when it arrived.
@@ -153,9 +154,10 @@ impl World {
                 if let Ok(answer) = &result {
                     self.remember(now, (&caller, &account), &call.request, answer, before);
                 }
-                (result, Seen { denied: None, signed })
+                let signer = signed.and(call.wire.as_ref()).and_then(Wire::signer);
+                (result, Seen { denied: None, signed, signer })
             }
-            Err((refusal, denial)) => (Err(refusal), Seen { denied: Some(denial), signed: None }),
+            Err((refusal, denial)) => (Err(refusal), Seen { denied: Some(denial), ..Seen::default() }),
         };
         self.note(now, call, &result, seen, fault);
         result
@@ -218,10 +220,23 @@ impl World {
         let user = call.credentials.as_ref().map(|credentials| credentials.user.clone());
         let user = user.filter(|user| AccountSid::new(user).is_ok() || KeySid::new(user).is_ok());
         let (operation, account) = (call.request.operation(), self.account_of(call));
-        let key = result.as_ref().ok().and_then(Answer::key).cloned();
-        let Seen { denied, signed } = seen;
+        let key = result.as_ref().ok().and_then(Answer::key);
+        let Seen { denied, signed, signer } = seen;
         let region = call.region.clone();
-        self.audit.note(Entry { at, operation, account, region, user, key, status, code, denied, fault, signed });
+        self.audit.note(Entry {
+            at,
+            operation,
+            account,
+            region,
+            user,
+            key,
+            status,
+            code,
+            denied,
+            fault,
+            signed,
+            signer,
+        });
     }
 
     /// The account that a call is about, before anything about it was checked.

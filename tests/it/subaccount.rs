@@ -16,7 +16,7 @@ use rekeyd::adapters::secrets;
 use rekeyd::adapters::twilio::TwilioClient;
 use rekeyd::config;
 use rekeyd::engine::subaccount::{Foundation, Founded, Order, Stopped};
-use rekeyd::model::key::AttemptId;
+use rekeyd::model::key::{AccountSid, AttemptId};
 use rekeyd::model::names::SinkName;
 use rekeyd::model::policy::{Policy, StateUrl};
 use rekeyd::model::subaccount::SubaccountName;
@@ -202,32 +202,64 @@ publish_to = [{{ sink = "one", name = "{{account_sid}}.json" }}, {{ sink = "two"
         self.make(&Death::never()).await.unwrap()
     }
 
+    /// The subaccount, if there is one.
+    pub(crate) fn child(&self) -> Option<AccountSid> {
+        let world = self.sandbox.world().lock();
+        world.accounts().find(|account| account.parent.is_some()).map(|account| account.sid.clone())
+    }
+
     /// Exactly one subaccount, called as it should be, with one API key and one public key, and both files hold them.
     pub(crate) fn check(&self, what: &str) {
-        let parent = self.sandbox.account_sid();
-        let world = self.sandbox.world().lock();
-        let made: Vec<_> = world.accounts().filter(|account| account.parent.as_ref() == Some(parent)).collect();
-        assert_eq!(made.iter().map(|account| account.name.as_str()).collect::<Vec<_>>(), [NAME], "{what}");
-        let child = &made[0].sid;
-        let keys: Vec<_> = world.keys().filter(|key| key.account == *child && key.deleted.is_none()).collect();
-        let public: Vec<_> = world.public_keys().filter(|key| key.account == *child && !key.deleted).collect();
-        assert_eq!((keys.len(), public.len()), (1, 1), "{what}");
+        let child = self.child().unwrap();
         let files = [format!("one/{child}.json"), format!("two/{NAME}.json")];
         let held = files.map(|file| std::fs::read_to_string(self.path(&file)).unwrap());
-        let held: [Value; 2] = held.map(|text| serde_json::from_str(&text).unwrap());
-        for held in &held {
-            assert_eq!(held["accountSid"], child.as_str(), "{what}");
-            assert_eq!(held["apiKeySid"], keys[0].sid.as_str(), "{what}");
-            assert_eq!(held["apiKeySecret"], keys[0].secret.expose(), "{what}");
-            assert_eq!(held["publicKeySid"], public[0].sid.as_str(), "{what}");
-            let pem = held["privateKey"].as_str().unwrap();
-            assert_eq!(public_half(pem), public[0].der, "{what}: the private key is that of another public key");
-        }
+        self.check_held(&held.map(|text| serde_json::from_str(&text).unwrap()), what);
         for folder in ["one", "two"] {
             let files = std::fs::read_dir(self.path(folder)).unwrap().map(|entry| entry.unwrap().file_name());
             let files: Vec<_> = files.filter(|name| !name.to_string_lossy().starts_with('.')).collect();
             assert_eq!(files.len(), 1, "{what}: {files:?}");
         }
+    }
+
+    /// The same of places that hold this.
+    pub(crate) fn check_held(&self, held: &[Value], what: &str) {
+        let faults = self.faults(held);
+        assert!(faults.is_empty(), "{what}: {faults:#?}");
+    }
+
+    /// What is not as it should be, in words.
+    pub(crate) fn faults(&self, held: &[Value]) -> Vec<String> {
+        let parent = self.sandbox.account_sid();
+        let world = self.sandbox.world().lock();
+        let made: Vec<_> = world.accounts().filter(|account| account.parent.as_ref() == Some(parent)).collect();
+        let names: Vec<_> = made.iter().map(|account| account.name.as_str()).collect();
+        if names != [NAME] {
+            return vec![format!("there are the subaccounts {names:?}")];
+        }
+        let child = &made[0].sid;
+        let keys: Vec<_> = world.keys().filter(|key| key.account == *child && key.deleted.is_none()).collect();
+        let public: Vec<_> = world.public_keys().filter(|key| key.account == *child && !key.deleted).collect();
+        let ([key], [public]) = (&keys[..], &public[..]) else {
+            return vec![format!("{} API keys and {} public keys live", keys.len(), public.len())];
+        };
+        let (mut faults, expected) = (
+            Vec::new(),
+            [
+                ("accountSid", child.as_str()),
+                ("apiKeySid", key.sid.as_str()),
+                ("apiKeySecret", key.secret.expose()),
+                ("publicKeySid", public.sid.as_str()),
+            ],
+        );
+        for held in held {
+            for (name, _) in expected.iter().filter(|(name, value)| held[*name] != *value) {
+                faults.push(format!("a place holds another {name}"));
+            }
+            if held["privateKey"].as_str().map(public_half).as_ref() != Some(&public.der) {
+                faults.push("the private key is that of another public key".to_owned());
+            }
+        }
+        faults
     }
 }
 

@@ -2,8 +2,10 @@
 //! disks that are full. What must hold is read from the records of others: the sandbox's, the sinks', and the journal's.
 
 mod clocks;
+mod consumer;
 mod defects;
 mod disks;
+mod fleets;
 mod ground;
 mod kills;
 mod network;
@@ -11,3 +13,4 @@ mod process;
 mod record;
 mod restored;
 mod stopped;
+mod subaccounts;

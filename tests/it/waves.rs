@@ -7,13 +7,13 @@ use crate::life::HOUR;
 use crate::support::counted::counted;
 use crate::support::dice::Dice;
 use crate::support::world::{Daemon, World, policy_with};
+use jiff::Timestamp;
 use rekeyd::decide::wave;
 use rekeyd::model::event::{Entry, Event};
 use rekeyd::model::fleet::{Choice, Fleet, FleetName, Membership, Pattern, Waves};
 use rekeyd::model::key::KeySid;
 use rekeyd::model::names::CredentialName;
 use rekeyd::model::policy::{Cadence, KeyKind, Policy};
-use rekeyd::model::time::Uptime;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -48,7 +48,7 @@ fn fleet(seed: u64) -> Policy {
 struct Told {
     underway: bool,
     made: Option<KeySid>,
-    serving: Option<(KeySid, Uptime)>,
+    serving: Option<(KeySid, Timestamp)>,
 }
 
 /// What the daemon told while it lived, and between that what it wrote down and did not live to tell.
@@ -66,43 +66,66 @@ fn told_and_written(daemon: &Daemon) -> Vec<(CredentialName, Entry)> {
     all
 }
 
-/// Reads the entries of all members in their order; answers how many rotations had to wait for their turn.
-fn in_order(events: &[(CredentialName, Entry)]) -> usize {
-    let mut all: BTreeMap<&str, Told> = BTreeMap::new();
-    let mut ordered = 0;
+/// The order that a fleet has to keep.
+pub(crate) struct Order<'o> {
+    /// The member that goes first.
+    pub(crate) first: &'o str,
+    pub(crate) hold: Duration,
+    pub(crate) batch: usize,
+}
+
+/// Reads the entries of all members in the order in which they were written; answers how many rotations had to wait for their
+/// turn, or who did not.
+pub(crate) fn in_order(events: &[(CredentialName, Entry)], order: &Order<'_>) -> Result<usize, String> {
+    let (mut all, mut ordered): (BTreeMap<&str, Told>, usize) = (BTreeMap::new(), 0);
     for (name, entry) in events {
         let name = name.as_str();
         if let Event::Intended(intent) = &entry.event
             && wave::is_ordered(intent.reason)
-            && name != FIRST
+            && name != order.first
         {
             ordered += 1;
-            let others =
-                all.iter().filter(|(other, told)| **other != FIRST && **other != name && told.underway).count();
-            assert!(others < BATCH, "{name} begins beside {others} others");
-            let since = |name: &str| all[name].serving.as_ref().unwrap().1;
-            let held = entry.at.uptime.since(since(FIRST));
-            assert!(held >= HOLD && since(FIRST) > since(name), "{name} begins {held:?} after the first");
+            may_begin(&all, name, entry, order)?;
         }
-        let told = all.entry(name).or_default();
+        all.entry(name).or_default().take_in(entry);
+    }
+    Ok(ordered)
+}
+
+/// Whether it was this member's turn.
+fn may_begin(all: &BTreeMap<&str, Told>, name: &str, entry: &Entry, order: &Order<'_>) -> Result<(), String> {
+    let ahead = all.iter().filter(|(other, told)| **other != order.first && **other != name && told.underway).count();
+    if ahead >= order.batch {
+        return Err(format!("waves: {name} begins beside {ahead} others"));
+    }
+    let since = |name: &str| all.get(name).and_then(|told| told.serving.as_ref()).map(|(_, since)| *since);
+    let Some(first) = since(order.first) else { return Err(format!("waves: {name} begins before the first serves")) };
+    let held = entry.at.wall.duration_since(first);
+    if held.unsigned_abs() < order.hold || held.is_negative() || since(name).is_some_and(|since| since >= first) {
+        return Err(format!("waves: {name} begins {held:?} after the first"));
+    }
+    Ok(())
+}
+
+impl Told {
+    fn take_in(&mut self, entry: &Entry) {
         let event = &entry.event;
         if matches!(event, Event::Intended(_) | Event::Revived { .. }) {
-            told.underway = true;
+            self.underway = true;
         }
         if matches!(event, Event::Abandoned { .. } | Event::CreateRefused { .. } | Event::Unsettled)
             || matches!(event, Event::Ambiguous { .. } | Event::Published { .. })
         {
-            told.underway = false;
+            self.underway = false;
         }
         if let Event::Created { sid, .. } = event {
-            told.made = Some(sid.clone());
+            self.made = Some(sid.clone());
         }
-        let served = told.serving.as_ref().map(|(sid, _)| sid);
-        if matches!(event, Event::Published { .. }) && told.made.as_ref() != served {
-            told.serving = told.made.clone().map(|made| (made, entry.at.uptime));
+        let served = self.serving.as_ref().map(|(sid, _)| sid);
+        if matches!(event, Event::Published { .. }) && self.made.as_ref() != served {
+            self.serving = self.made.clone().map(|made| (made, entry.at.wall));
         }
     }
-    ordered
 }
 
 #[test]
@@ -122,8 +145,8 @@ fn a_fleet_keeps_its_order_whatever_fails_and_every_member_ends_right() {
             daemon.live(5 * DAY + HOUR).await;
             daemon.converged();
             let events = told_and_written(&daemon);
-            let ordered = std::panic::catch_unwind(|| in_order(&events));
-            let ordered = ordered.unwrap_or_else(|_| panic!("{}", daemon.story()));
+            let order = Order { first: FIRST, hold: HOLD, batch: BATCH };
+            let ordered = in_order(&events, &order).unwrap_or_else(|why| panic!("{why}\n{}", daemon.story()));
             assert!(ordered >= 6, "only {ordered} rotations had an order");
             rotations.fetch_add(ordered, Ordering::Relaxed);
         });

@@ -1,6 +1,7 @@
 //! The commands themselves: what they say, what they ask, and with which exit code.
 
 use super::{NAME, Site};
+use crate::support::postgres;
 use rekeyd::sandbox::Faults;
 use rekeyd::sandbox::call::Status;
 use std::io::Write as _;
@@ -44,6 +45,26 @@ async fn create_makes_one_and_says_where_its_keys_are_and_nothing_secret() {
     assert!(said.contains("is there already"), "{said}");
     let (code, _, complained) = run(&site, &["subaccount", "create", "a/b"], "");
     assert_eq!(code, 2, "{complained}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_that_is_not_there_or_was_only_begun_is_made_on_a_server_as_in_a_file() {
+    let (empty, begun) = (postgres::fresh(postgres::shared()).await, postgres::fresh(postgres::shared()).await);
+    postgres::sql(&begun, "CREATE SCHEMA rekeyd").await;
+    for state in [Some(empty), Some(begun), None] {
+        let site = Site::enforcing(Faults::default()).await;
+        let policy = std::fs::read_to_string(site.path("policy.toml")).unwrap();
+        let file = format!("sqlite://{}", site.path("journal.db").display());
+        match state {
+            Some(state) => {
+                std::fs::write(site.path("policy.toml"), policy.replace(&file, state.url.as_str())).unwrap();
+            }
+            None => std::fs::write(site.path("journal.db"), "").unwrap(),
+        }
+        let (code, said, complained) = run(&site, &["subaccount", "create", NAME], "");
+        assert_eq!(code, 0, "{said}{complained}");
+        site.check("with a journal of its own");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,7 @@
 //! `kill -9` at every point: before and after each call that changes the world and each entry of the journal, for both
 //! journals and both stores, in the first rotation, in the second, and in the recovery from a death before.
 
-use super::ground::{CALM, Ground, HASTY, Ledger, RESTRICTED, STANDARD, Store};
+use super::ground::{CALM, Ground, HASTY, Keys, Ledger, Store};
 use super::process::Daemon;
 use crate::support::counted::counted;
 use std::collections::BTreeSet;
@@ -11,16 +11,26 @@ use tokio::task::JoinSet;
 
 /// How many installations are ill-treated at the same time.
 const AT_ONCE: usize = 20;
+/// The same of those that wait for most of the time.
+pub const PATIENT: usize = 40;
 
-/// Where the journal lies, where the secret is served, and what the policy says of the keys.
-type Setting = (Ledger, Store, &'static str);
+/// Where the journal lies, where the secret is served, and what is rotated.
+type Setting = (Ledger, Store, Keys);
 
 /// Plays many lives, so many at a time, and adds up what they answer; fails at the end if one of them did.
 pub async fn many<T, Life>(items: Vec<T>, play: impl Fn(T) -> Life) -> usize
 where
     Life: Future<Output = usize> + Send + 'static,
 {
-    let places = Arc::new(Semaphore::new(AT_ONCE));
+    so_many(AT_ONCE, items, play).await
+}
+
+/// The same, as many at a time as is said.
+pub async fn so_many<T, Life>(at_once: usize, items: Vec<T>, play: impl Fn(T) -> Life) -> usize
+where
+    Life: Future<Output = usize> + Send + 'static,
+{
+    let places = Arc::new(Semaphore::new(at_once));
     let mut lives = JoinSet::new();
     for life in items.into_iter().map(play) {
         let places = places.clone();
@@ -39,7 +49,7 @@ where
 }
 
 /// The points that a daemon came past, by name.
-fn points(daemon: &Daemon) -> Vec<String> {
+pub fn points(daemon: &Daemon) -> Vec<String> {
     daemon.lines("point").iter().map(|line| line["point"].as_str().unwrap().to_owned()).collect()
 }
 
@@ -103,7 +113,8 @@ async fn killed_at(setting: Setting, number: usize, point: String, create: Optio
 async fn killed_everywhere(setting: Setting) {
     let points = of_two_rotations(setting).await;
     let named: BTreeSet<&str> = points.iter().map(String::as_str).collect();
-    for act in ["create", "publish", "delete", "append intended", "append created", "append condemned"] {
+    let end = if setting.2 == Keys::Token { "promote" } else { "delete" };
+    for act in ["create", "publish", end, "append intended", "append created", "append condemned"] {
         for point in [format!("before {act}"), format!("after {act}")] {
             assert!(named.contains(point.as_str()), "no {point} among {points:#?}");
         }
@@ -111,6 +122,9 @@ async fn killed_everywhere(setting: Setting) {
     let create = 1 + points.iter().rposition(|point| point == "after create").unwrap();
     let again = of_recovery(setting, create).await;
     assert!(again.iter().any(|point| point == "before fence"), "no fence in the recovery: {again:#?}");
+
+    let discards = again.iter().any(|point| point == "before discard");
+    assert_eq!(discards, setting.2 == Keys::Token, "what ends a token that was given up: {again:#?}");
 
     let deaths = (1..).zip(points).map(|(number, point)| (number, point, false));
     let deaths: Vec<_> = deaths.chain((1..).zip(again).map(|(number, point)| (number, point, true))).collect();
@@ -123,25 +137,40 @@ async fn killed_everywhere(setting: Setting) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_every_point_with_sqlite_and_openbao() {
-    killed_everywhere((Ledger::Sqlite, Store::Vault, STANDARD)).await;
+    killed_everywhere((Ledger::Sqlite, Store::Vault, Keys::Standard)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_every_point_with_sqlite_and_secrets_manager() {
-    killed_everywhere((Ledger::Sqlite, Store::Aws, STANDARD)).await;
+    killed_everywhere((Ledger::Sqlite, Store::Aws, Keys::Standard)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_every_point_with_postgresql_and_openbao() {
-    killed_everywhere((Ledger::Postgres, Store::Vault, STANDARD)).await;
+    killed_everywhere((Ledger::Postgres, Store::Vault, Keys::Standard)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_every_point_with_postgresql_and_secrets_manager() {
-    killed_everywhere((Ledger::Postgres, Store::Aws, STANDARD)).await;
+    killed_everywhere((Ledger::Postgres, Store::Aws, Keys::Standard)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_every_point_with_restricted_keys() {
-    killed_everywhere((Ledger::Sqlite, Store::Vault, RESTRICTED)).await;
+    killed_everywhere((Ledger::Sqlite, Store::Vault, Keys::Restricted)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_every_point_with_key_pairs() {
+    killed_everywhere((Ledger::Sqlite, Store::Vault, Keys::Pair)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_every_point_with_auth_tokens() {
+    killed_everywhere((Ledger::Sqlite, Store::Vault, Keys::Token)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_every_point_with_auth_tokens_and_a_server_for_the_journal() {
+    killed_everywhere((Ledger::Postgres, Store::Aws, Keys::Token)).await;
 }

@@ -1,8 +1,10 @@
 //! The real binary while it runs: what it says, how it ends, and whether it is at rest.
 
-use super::ground::{NAME, PATIENCE};
+use super::ground::PATIENCE;
 use crate::daemon::rig::Process;
+use rekeyd::model::names::CredentialName;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
@@ -66,12 +68,15 @@ impl Daemon {
         reqwest::get(format!("http://{}/metrics", line["listen"].as_str()?)).await.ok()?.text().await.ok()
     }
 
-    /// Whether it says that it is at rest.
-    pub async fn rests(&self) -> bool {
+    /// Whether it says that these are at rest.
+    pub async fn rest(&self, mut names: impl Iterator<Item = &CredentialName>) -> bool {
         let Some(metrics) = self.metrics().await else { return false };
-        let holds = |line: &str| metrics.lines().any(|found| found == line);
-        holds(&format!("rekeyd_credential_phase{{credential=\"{NAME}\",phase=\"serving\"}} 1"))
-            && holds(&format!("rekeyd_strays{{credential=\"{NAME}\"}} 0"))
+        let lines: BTreeSet<&str> = metrics.lines().collect();
+        let holds = |line: String| lines.contains(line.as_str());
+        names.all(|name| {
+            holds(format!("rekeyd_credential_phase{{credential=\"{name}\",phase=\"serving\"}} 1"))
+                && holds(format!("rekeyd_strays{{credential=\"{name}\"}} 0"))
+        })
     }
 
     /// How many keys it says it can not explain, and leaves to a person.

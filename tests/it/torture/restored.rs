@@ -1,7 +1,7 @@
 //! A journal from a backup, taken at every point of a rotation: the daemon does not know what it did since then, and must
 //! neither delete nor create anything on the strength of what it believes.
 
-use super::ground::{CALM, Ground, HASTY, Ledger, NAME, STANDARD, Store};
+use super::ground::{CALM, Ground, HASTY, Keys, Ledger, NAME, Store};
 use super::kills::{many, of_two_rotations};
 use crate::support::counted::counted;
 use rekeyd::model::policy::{PostgresState, StateUrl};
@@ -94,7 +94,7 @@ async fn restored_at(ledger: Ledger, store: Store, number: usize, further: bool,
 }
 
 async fn restored_everywhere(ledger: Ledger, store: Store) {
-    let points = of_two_rotations((ledger, store, STANDARD)).await;
+    let points = of_two_rotations((ledger, store, Keys::Standard)).await;
     let first = points.iter().position(|point| point == "after append completed").unwrap() + 1;
     let numbered: Vec<_> = (1..).zip(points).skip(first).collect();
     let lives = numbered.len();

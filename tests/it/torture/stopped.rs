@@ -1,7 +1,7 @@
 //! One of two replicas is stopped just before each thing it does, loses its claim to the other, and is let go on when the
 //! work is done: what it does late must change nothing that it should not.
 
-use super::ground::{CALM, Ground, HASTY, Ledger, STANDARD, Store};
+use super::ground::{CALM, Ground, HASTY, Keys, Ledger, Store};
 use super::kills::{many, of_two_rotations};
 use crate::daemon::rig::signal;
 use crate::support::counted::counted;
@@ -39,7 +39,7 @@ async fn stopped_at(store: Store, number: usize, what: &str) {
 }
 
 async fn stopped_everywhere(store: Store) {
-    let points = of_two_rotations((Ledger::Postgres, store, STANDARD)).await;
+    let points = of_two_rotations((Ledger::Postgres, store, Keys::Standard)).await;
     let numbered = (1..).zip(points).filter(|(_, point)| point.starts_with("before"));
     let numbered: Vec<_> = numbered.collect();
     let lives = numbered.len();
