@@ -209,11 +209,11 @@ impl Journal for MemoryJournal {
             let named: BTreeSet<_> = credentials.iter().map(|enrolled| enrolled.name.clone()).collect();
             disk.rows.values_mut().filter(|row| !named.contains(&row.name)).for_each(|row| row.wake = None);
             for Enrolled { name, home, wake, seq } in credentials {
-                let fresh =
-                    Row { name: name.clone(), home, seq: 0, state: State::default(), wake, waiting: "starting".into() };
+                let (state, waiting) = (State::default(), "starting".into());
+                let fresh = Row { name: name.clone(), home: home.clone(), seq: 0, state, wake, waiting };
                 let row = disk.rows.entry(name).or_insert(fresh);
                 if row.seq == seq {
-                    row.wake = wake;
+                    (row.home, row.wake) = (home, wake);
                 }
             }
         });
