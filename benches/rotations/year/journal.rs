@@ -14,11 +14,14 @@ use rekeyd::ports::{
     Taken,
 };
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 pub struct Counted {
     pub journal: Arc<dyn Journal>,
     pub clock: Arc<Virtual>,
+    /// Rows that were read many at a time: of all credentials at the start, and of a fleet whenever a member asks for its turn.
+    pub rows: AtomicU64,
 }
 
 #[async_trait]
@@ -44,7 +47,9 @@ impl Journal for Counted {
     }
 
     async fn rows_after(&self, page: Page<'_>) -> Result<Vec<Row>, JournalError> {
-        self.clock.while_at_work(self.journal.rows_after(page)).await
+        let rows = self.clock.while_at_work(self.journal.rows_after(page)).await?;
+        self.rows.fetch_add(rows.len() as u64, Ordering::Relaxed);
+        Ok(rows)
     }
 
     async fn row(&self, name: &CredentialName) -> Result<Option<Row>, JournalError> {
