@@ -289,7 +289,7 @@ impl Engine {
         let wake = wait.map(|wait| later(self.now().wall, wait));
         let (name, state) = (work.claim.name.clone(), work.claim.state.clone());
         self.ports.journal.release(work.claim, wake, why).await?;
-        self.turn_ended(&name).await;
+        self.turn_ended(&name, &state).await;
         self.ports.observer.released(&name, &state, wake, why);
         Ok(())
     }

@@ -71,14 +71,17 @@ impl Engine {
         Ok(members)
     }
 
-    /// A credential was given back: what it did is in the journal now.
-    pub(super) async fn turn_ended(&self, name: &CredentialName) {
-        let member = self.rules(name).and_then(|rules| rules.member.as_ref());
-        if let Some((_, line)) = member.and_then(|member| self.fleets.0.get(&member.fleet)) {
-            let mut line = line.lock().await;
-            if line.begun.remove(name) {
-                line.seen = None;
-            }
+    /// A credential was given back: what it did is in the journal now. That of the others is not read again for it; a fleet has
+    /// a thousand.
+    pub(super) async fn turn_ended(&self, name: &CredentialName, state: &State) {
+        let Some(rules) = self.rules(name) else { return };
+        let known = rules.member.as_ref().and_then(|member| self.fleets.0.get(&member.fleet));
+        let Some((_, line)) = known else { return };
+        let mut line = line.lock().await;
+        line.begun.remove(name);
+        let members = line.seen.iter_mut().flat_map(|(_, members)| members);
+        for member in members.filter(|member| member.name == *name) {
+            *member = wave::Member::of(rules, state, self.now());
         }
     }
 }
