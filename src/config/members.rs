@@ -1,7 +1,7 @@
 //! What the members of the published object are called.
 
 use super::reader::{Field, Table};
-use crate::model::document::Members;
+use crate::model::document::{Beside, Members};
 use crate::model::policy::KeyKind;
 use std::collections::BTreeSet;
 
@@ -54,6 +54,11 @@ fn members(
     };
     let all = BTreeSet::from([&members.account_sid, &members.api_key_sid, &members.api_key_secret, &members.stamp]);
     let distinct = all.len() == 4;
+    // Written beside a new token, whatever the others are called.
+    if sid.is_none() && all.iter().any(|name| *name == Beside::PREVIOUS) {
+        field.clashes("this is where the token before is published", "another name");
+        return None;
+    }
     if !distinct {
         field.clashes("two members have the same name: one would overwrite the other", "names that are all different");
     }

@@ -105,7 +105,7 @@ fn predecessor_may_go(view: &View<'_>, rotation: &Rotation, sid: &KeySid) -> Res
 fn elsewhere(view: &View<'_>, places: &BTreeSet<Place>, sid: &KeySid, evidence: &mut Evidence) -> Result<(), Blocked> {
     for place in places {
         let Some(seen) = view.seen(place, INTERLOCK) else { return blocked(format!("{place} was not read just now")) };
-        if may_serve(seen, sid) {
+        if may_serve(view, seen, sid) {
             return blocked(format!("{place} may still serve it"));
         }
         evidence.places.insert(place.clone(), (seen.content.sid().cloned(), seen.version.clone()));
@@ -114,8 +114,12 @@ fn elsewhere(view: &View<'_>, places: &BTreeSet<Place>, sid: &KeySid, evidence: 
 }
 
 /// What can not be read as a pair may be one all the same, with members that are called otherwise.
-pub(super) fn may_serve(seen: &Seen, sid: &KeySid) -> bool {
-    seen.content == Content::Foreign || seen.content.sid() == Some(sid)
+pub(super) fn may_serve(view: &View<'_>, seen: &Seen, sid: &KeySid) -> bool {
+    let served = seen.content.sid();
+    // A token that a person put there is called by its account, whichever it is.
+    let current = view.state.current.as_ref().map(|current| &current.sid);
+    let other_token = sid.is_auth_token() && served.is_some_and(KeySid::is_auth_token) && served != current;
+    seen.content == Content::Foreign || served == Some(sid) || other_token
 }
 
 /// A stray: every place is past its fence and serves something else. Whether that something works is not asked: a

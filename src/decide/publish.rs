@@ -2,7 +2,7 @@
 
 use super::gate::clocks;
 use super::rest::{on_top, superseded};
-use super::{FRESH, HOLD, Step, View, drift, halt, plan};
+use super::{FRESH, HOLD, Step, View, drift, halt, plan, tokens};
 use crate::model::document::Seen;
 use crate::model::event::Event;
 use crate::model::key::KeySid;
@@ -100,7 +100,11 @@ fn without_secret(view: &View<'_>, rotation: &Rotation, successor: &KeySid) -> S
     }
     // What the sinks have was refused, and an operator has said that it may be replaced.
     if rotation.spoiled && rotation.served {
-        return on_top(view, Reason::Requested);
+        match tokens::lives(view, rotation) {
+            Err(step) => return step,
+            Ok(true) => {}
+            Ok(false) => return on_top(view, Reason::Requested),
+        }
     }
     if let Some(place) = rotation.targets.keys().find(has) {
         return Step::Recall(place.clone());

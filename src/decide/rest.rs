@@ -135,7 +135,11 @@ pub(super) fn superseded(view: &View<'_>, rotation: &Rotation) -> Option<Step> {
     let room = view.state.alive() < most || rotation.spoiled;
     match (asked, rotation.lost) {
         (true, true) => Some(on_top(view, Reason::CurrentGone)),
-        (true, false) if view.state.overwrite && room => Some(on_top(view, Reason::Requested)),
+        (true, false) if view.state.overwrite && room => match tokens::lives(view, rotation) {
+            Err(step) => Some(step),
+            Ok(true) => None,
+            Ok(false) => Some(on_top(view, Reason::Requested)),
+        },
         (..) => None,
     }
 }

@@ -78,7 +78,7 @@ fn revoke(view: &View<'_>, rotation: &Rotation, victim: &KeySid, start: &Moment,
         return look;
     }
     for place in &view.state.lingering {
-        if view.seen(place, INTERLOCK).is_some_and(|seen| may_serve(seen, victim)) {
+        if view.seen(place, INTERLOCK).is_some_and(|seen| may_serve(view, seen, victim)) {
             let detail = format!("{place} is not in the policy any more and may still serve {victim}");
             return halt(Halt::SinkRemoved, detail);
         }

@@ -72,7 +72,7 @@ fn held(view: &View<'_>) -> Option<Step> {
     let refused_for = trouble.at.uptime.since(trouble.first.uptime);
     let trial = matches!(trouble.step, StepName::Prove | StepName::Recall);
     if trouble.step == StepName::Probe && fault == Fault::Refused {
-        return Some(halt(Halt::PairRefused, trouble.failure.to_string()));
+        return Some(halt(Halt::TokensUntold, trouble.failure.to_string()));
     }
     if trial && fault == Fault::PairRefused && refused_for > ACCEPTANCE {
         return Some(halt(Halt::PairRefused, trouble.failure.to_string()));

@@ -99,6 +99,13 @@ fn delete(view: &View<'_>, stray: &Stray, places: &BTreeSet<Place>) -> Step {
     if let Some(look) = view.look(places, INTERLOCK) {
         return look;
     }
+    // What ends a token names none: nothing may be odd anywhere.
+    if stray.sid.is_auth_token() {
+        let odd = places.iter().find_map(|place| drifted(view, place, view.seen(place, INTERLOCK)?));
+        if let Some(drift) = odd {
+            return drift;
+        }
+    }
     match interlock(view, &stray.sid) {
         Ok(evidence) => Step::Delete { sid: stray.sid.clone(), evidence },
         Err(blocked) => wait(PAUSE, format!("the stray may not go: {}", blocked.0)),

@@ -4,12 +4,13 @@
 use super::{Step, View, wait};
 use crate::model::event::Event;
 use crate::model::key::KeySid;
+use crate::model::rotation::Rotation;
 use crate::model::time::Moment;
 use std::time::Duration;
 
 /// A create that nobody answered, once its token can be made no more: whatever is there then is removed.
 pub(super) fn lost(view: &View<'_>) -> Option<Step> {
-    let create = view.state.unsettled.iter().find(|create| !create.ambiguous)?;
+    let create = view.state.unsettled.iter().find(|create| create.auth_token)?;
     let sid = KeySid::of_token(create.attempt);
     let found = Step::Record(Event::Found { attempt: create.attempt, sid });
     Some(arrived(view, &create.intended).err().unwrap_or(found))
@@ -18,6 +19,13 @@ pub(super) fn lost(view: &View<'_>) -> Option<Step> {
 /// A promotion or a deletion that was answered may have been sent before, too, and not been answered then.
 pub(super) fn ended(view: &View<'_>) -> Result<(), Step> {
     view.state.token_ended.as_ref().map_or(Ok(()), |start| arrived(view, start))
+}
+
+/// Whether the new token works, as far as the places serve it: there is no room for another then, and what it waits for is its
+/// promotion.
+pub(super) fn lives(view: &View<'_>, rotation: &Rotation) -> Result<bool, Step> {
+    let Some(sid) = rotation.successor.as_ref().filter(|_| rotation.auth_token) else { return Ok(false) };
+    view.fetched(sid).map(|facts| facts.is_some()).ok_or_else(|| Step::Fetch(sid.clone()))
 }
 
 /// Nothing that was sent then can still arrive: so say all clocks, Twilio's among them.

@@ -39,8 +39,7 @@ pub(super) fn in_use(state: &State) -> Option<&KeySid> {
 }
 
 impl Engine {
-    /// Whether a token lives. Nobody can ask for one by its name, but the one that is served tells: as long as it is the
-    /// secondary one, the one that it replaces is the primary.
+    /// Whether a token lives. Nobody can ask for one by its name, but those that are served tell.
     pub(super) async fn fetch_token(
         &self,
         rules: &Rules,
@@ -49,35 +48,70 @@ impl Engine {
         sid: KeySid,
     ) -> Result<(), Failure> {
         let known = KeyFacts { sid: sid.clone(), label: None, created_at: Timestamp::UNIX_EPOCH };
-        let user = in_use(&work.claim.state).cloned();
-        if served(work, user.as_ref()).is_none() {
-            let of_current = work.claim.state.current.iter().flat_map(|current| current.places.keys());
-            let places: BTreeSet<_> = of_current.chain(&rules.places).cloned().collect();
-            self.look(rules, work, places.into_iter().collect()).await?;
-        }
-        let place = match served(work, user.as_ref()) {
-            Some(token) => Some(self.place_of(account, token).await?),
-            None => {
-                // Nothing can be known of tokens; but Twilio tells its date.
-                let _ = self.twilio(account, "standing", self.ports.issuer.standing(&account.home)).await;
-                None
-            }
-        };
-        let stray = is_stray(&work.claim.state, &sid);
-        let lives = match place {
-            // One that is not accepted is found out by the trial of what the places serve.
-            None | Some(TokenPlace::Neither) => true,
-            _ if user.as_ref() == Some(&sid) => true,
-            Some(TokenPlace::Untold) => return Err(untold()),
-            Some(TokenPlace::Secondary) if stray => {
-                return Err(Failure::new(Fault::Refused, "a place serves the secondary token, so it is not deleted"));
-            }
-            Some(TokenPlace::Secondary) => true,
-            // A token that was given up may be there until its deletion is answered.
-            Some(TokenPlace::Primary) => stray,
+        let lives = match is_stray(&work.claim.state, &sid) {
+            true => self.may_be_discarded(rules, account, work).await.map(|()| true)?,
+            false => self.lives(rules, account, work, &sid).await?,
         };
         work.sight.keys.insert(sid, (lives.then_some(known), self.local()));
         Ok(())
+    }
+
+    /// As long as the token that is served is the secondary one, the one that it replaces is the primary.
+    async fn lives(&self, rules: &Rules, account: &Account, work: &mut Work, sid: &KeySid) -> Result<bool, Failure> {
+        let user = in_use(&work.claim.state).cloned();
+        if served(work, user.as_ref()).is_none() {
+            self.look_everywhere(rules, work).await?;
+        }
+        // What it is about is asked itself, where it is served; mostly that is the one in use.
+        let of_itself = served(work, Some(sid));
+        let Some(token) = of_itself.or_else(|| served(work, user.as_ref())) else {
+            // Nothing can be known of tokens; but Twilio tells its date.
+            let standing = self.twilio(account, "standing", self.ports.issuer.standing(&account.home)).await;
+            return if self.ports.issuer.date().is_none() { standing.answer().map(|_| true) } else { Ok(true) };
+        };
+        match (self.place_of(account, token).await?, of_itself.is_some()) {
+            (TokenPlace::Neither, true) => Ok(false),
+            (TokenPlace::Primary | TokenPlace::Secondary | TokenPlace::Untold, true) => Ok(true),
+            // One that is not accepted is found out by the trial of what the places serve.
+            (TokenPlace::Secondary | TokenPlace::Neither, false) => Ok(true),
+            (TokenPlace::Primary, false) => Ok(false),
+            (TokenPlace::Untold, false) => Err(untold()),
+        }
+    }
+
+    /// A token that was given up may be there until its deletion is answered; but what is deleted is the secondary token, and
+    /// no place must serve that, whatever it calls it.
+    async fn may_be_discarded(&self, rules: &Rules, account: &Account, work: &mut Work) -> Result<(), Failure> {
+        self.look_everywhere(rules, work).await?;
+        // A place that serves what was given up has it after all: that is found out by the fence.
+        let given_up = |sid: &KeySid| is_stray(&work.claim.state, sid);
+        let mut asked: Vec<&Secret> = Vec::new();
+        for (place, (_, secret)) in &work.held.read {
+            let seen = work.sight.places.get(place).and_then(|(seen, _)| seen.content.sid());
+            let Some(secret) =
+                secret.as_ref().filter(|_| seen.is_some_and(|sid| sid.is_auth_token() && !given_up(sid)))
+            else {
+                continue;
+            };
+            if asked.iter().any(|other| other.expose() == secret.expose()) {
+                continue;
+            }
+            match self.place_of(account, secret).await? {
+                TokenPlace::Primary | TokenPlace::Neither => asked.push(secret),
+                TokenPlace::Untold => return Err(untold()),
+                TokenPlace::Secondary => {
+                    let detail = format!("{place} serves the secondary token, so that is not deleted");
+                    return Err(Failure::new(Fault::Refused, &detail));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn look_everywhere(&self, rules: &Rules, work: &mut Work) -> Result<(), Failure> {
+        let places: BTreeSet<_> = work.claim.state.places().chain(&rules.places).cloned().collect();
+        let here = places.into_iter().filter(|place| self.sinks.contains(&place.sink));
+        self.look(rules, work, here.collect()).await
     }
 
     /// The token that a new one will replace, as the place serves it: who checks webhooks needs both until then.
@@ -114,7 +148,8 @@ impl Engine {
         }
     }
 
-    /// Ends a token, and keeps in sight what the answer tells: nobody can be asked for one that was never served.
+    /// Ends a token, and keeps in sight what the answer tells: nobody can be asked for one that is served nowhere, and another
+    /// product of Twilio's may hear of a promotion later.
     pub(super) async fn settle_token(
         &self,
         rules: &Rules,
@@ -124,7 +159,7 @@ impl Engine {
     ) -> Option<Event> {
         let ended = self.end_token(rules, account, work, sid).await;
         work.changed();
-        if ended.is_ok() && is_stray(&work.claim.state, sid) {
+        if ended.is_ok() {
             work.sight.keys.insert(sid.clone(), (None, self.local()));
         }
         ended.err().map(|failure| failed(StepName::Delete, failure))

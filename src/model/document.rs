@@ -8,9 +8,11 @@ use super::key::{AccountSid, AttemptId, KeySid};
 use super::names::{CredentialName, Instance, Version};
 pub use super::pair::{Beside, Pair, Signing};
 use super::secret::Secret;
+use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::fmt;
+use zeroize::Zeroizing;
 
 /// What the members of the published object are called.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,16 +54,27 @@ impl Members {
         [&self.account_sid, &self.api_key_sid, &self.api_key_secret, &self.stamp]
     }
 
-    /// The key that an object names, or that its stamp does.
-    fn named(&self, object: &Map<String, Value>) -> Option<Result<KeySid, ()>> {
+    /// The key that an object names, and its stamp. An auth token is named by its stamp, which is sealed with the token: if a
+    /// person changes one of the two, neither says anything.
+    fn named(&self, object: &Map<String, Value>) -> Option<Result<(KeySid, Option<Stamp>), ()>> {
         let text = |member: &str| object.get(member).and_then(Value::as_str);
+        let stamp = text(&self.stamp);
         if !self.api_key_sid.is_empty() {
-            return text(&self.api_key_sid).map(|sid| KeySid::new(sid).map_err(drop));
+            let sid = KeySid::new(text(&self.api_key_sid)?);
+            return Some(sid.map(|sid| (sid, stamp.and_then(Stamp::parse))).map_err(drop));
         }
-        text(&self.api_key_secret)?;
-        let made = text(&self.stamp).and_then(Stamp::parse).map(|stamp| KeySid::of_token(stamp.attempt));
-        let before = || text(&self.account_sid).and_then(|account| AccountSid::new(account).ok());
-        Some(made.or_else(|| before().map(|account| KeySid::first_token(&account))).ok_or(()))
+        let token = text(&self.api_key_secret)?;
+        Some(
+            match stamp {
+                Some(sealed) => {
+                    Stamp::unseal(sealed, token).map(|stamp| (KeySid::of_token(stamp.attempt), Some(stamp)))
+                }
+                None => text(&self.account_sid)
+                    .and_then(|account| AccountSid::new(account).ok())
+                    .map(|account| (KeySid::first_token(&account), None)),
+            }
+            .ok_or(()),
+        )
     }
 }
 
@@ -104,6 +117,24 @@ impl Stamp {
             attempt: AttemptId(parts.next()?.parse().ok()?),
         };
         parts.next().is_none().then_some(stamp)
+    }
+
+    /// The text form that belongs to this token and no other.
+    fn seal(&self, token: &Secret) -> String {
+        format!("{self}:{}", self.digest(token.expose()))
+    }
+
+    /// Reads the text form, if it belongs to this token.
+    fn unseal(text: &str, token: &str) -> Option<Self> {
+        let (stamp, digest) = text.rsplit_once(':')?;
+        Self::parse(stamp).filter(|stamp| stamp.digest(token) == digest)
+    }
+
+    /// Lies beside the token and nowhere else: of a token of 128 random bits it tells nothing.
+    fn digest(&self, token: &str) -> String {
+        let text = Zeroizing::new(format!("{self}:{token}"));
+        let digest = digest::digest(&digest::SHA256, text.as_bytes());
+        digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
@@ -166,10 +197,10 @@ fn read_as(object: &Map<String, Value>, members: &Members) -> (Content, Option<S
         let blank = object.is_empty() || only_stamp;
         return (if blank { Content::Blank } else { Content::Foreign }, None);
     };
-    let Ok(sid) = sid else { return (Content::Foreign, None) };
+    let Ok((sid, stamp)) = sid else { return (Content::Foreign, None) };
     let secret = text(&members.api_key_secret).filter(|secret| !secret.is_empty());
     let secret = secret.map(|secret| Secret::new(secret.to_owned()));
-    (Content::Pair { sid, stamp: stamp.and_then(Stamp::parse) }, secret)
+    (Content::Pair { sid, stamp }, secret)
 }
 
 /// Puts the pair into the object that is there now; members that are not ours stay.
@@ -177,13 +208,17 @@ pub fn write(object: &mut Map<String, Value>, names: &Names, pair: &Pair) {
     for old in names.before.iter().flat_map(Members::all) {
         object.remove(old);
     }
+    if names.now.api_key_sid.is_empty() {
+        object.remove(Beside::PREVIOUS);
+    }
     let mut put = |member: &str, value: String| object.insert(member.to_owned(), Value::String(value));
     put(&names.now.account_sid, pair.account.to_string());
     if !names.now.api_key_sid.is_empty() {
         put(&names.now.api_key_sid, pair.sid.to_string());
     }
     put(&names.now.api_key_secret, pair.secret.expose().to_owned());
-    put(&names.now.stamp, pair.stamp.to_string());
+    let named = !names.now.api_key_sid.is_empty();
+    put(&names.now.stamp, if named { pair.stamp.to_string() } else { pair.stamp.seal(&pair.secret) });
     for (member, value) in pair.beside.iter().flat_map(Beside::members) {
         put(member, value.to_owned());
     }
@@ -288,6 +323,11 @@ mod tests {
             there.keys().collect::<Vec<_>>(),
             ["accountSid", "authToken", "previousAuthToken", "rekeyd", "theirs"]
         );
+        let mut edited = there.clone();
+        edited["authToken"] = json!("old");
+        assert_eq!(read(&edited, &names).0, Content::Foreign, "a person put another token under our stamp");
+        write(&mut there, &names, &pair());
+        assert!(!there.contains_key("previousAuthToken"), "an older one does not stay");
         for foreign in [json!({"accountSid": pair().account.as_str()}), json!({"authToken": "of nobody"})] {
             assert_eq!(read(&object(foreign.clone()), &names).0, Content::Foreign, "{foreign}");
         }

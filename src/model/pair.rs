@@ -35,7 +35,8 @@ pub enum Beside {
 }
 
 impl Beside {
-    const PREVIOUS: &str = "previousAuthToken";
+    /// What the member of the token before is called.
+    pub const PREVIOUS: &str = "previousAuthToken";
 
     /// The members of the published object, and their values.
     pub(super) fn members(&self) -> Vec<(&'static str, &str)> {

@@ -143,6 +143,8 @@ pub enum Halt {
     AdoptTaken,
     /// The key whose permissions are to be copied does not exist, or is no Restricted key.
     NoTemplate,
+    /// Twilio does not tell an account's auth tokens apart.
+    TokensUntold,
     /// Twilio refuses to create keys (quota or rights).
     CreateRefused,
     /// A guard of the program found that it was about to break an invariant.
@@ -151,7 +153,7 @@ pub enum Halt {
 
 impl Halt {
     /// Every halt, for metrics.
-    pub const ALL: [Halt; 14] = [
+    pub const ALL: [Halt; 15] = [
         Halt::Drift,
         Halt::ForeignContent,
         Halt::PlaceGone,
@@ -164,6 +166,7 @@ impl Halt {
         Halt::AdoptMissing,
         Halt::AdoptTaken,
         Halt::NoTemplate,
+        Halt::TokensUntold,
         Halt::CreateRefused,
         Halt::Guard,
     ];
@@ -183,6 +186,7 @@ impl Halt {
             Halt::AdoptMissing => "adopt_missing",
             Halt::AdoptTaken => "adopt_taken",
             Halt::NoTemplate => "no_template",
+            Halt::TokensUntold => "tokens_untold",
             Halt::CreateRefused => "create_refused",
             Halt::Guard => "guard",
         }
@@ -216,6 +220,9 @@ impl Halt {
             }
             Halt::NoTemplate => {
                 "name a Restricted key of the same account with `clone_policy_of`, or list the permissions with `allow`, restart and run `rekeyd resume NAME`"
+            }
+            Halt::TokensUntold => {
+                "nothing was published: delete the secondary token in the Console, and use API keys in this account"
             }
             Halt::CreateRefused => {
                 "make room or give the Main key its rights back, then `rekeyd resume NAME`; rekeyd never deletes to make room"

@@ -170,6 +170,9 @@ pub struct Unsettled {
     pub intended: Moment,
     /// Several keys carry its label: reported, never deleted.
     pub ambiguous: bool,
+    /// It was to make an auth token.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub auth_token: bool,
 }
 
 /// Why a credential stands still.
@@ -248,7 +251,9 @@ impl State {
     /// Whether its keys are the account's auth tokens; none if it never had a key.
     pub fn has_tokens(&self) -> Option<bool> {
         let current = self.current.as_ref().map(|current| current.sid.is_auth_token());
-        current.or(self.rotation.as_ref().map(|rotation| rotation.auth_token))
+        let flight = self.rotation.as_ref().map(|rotation| rotation.auth_token);
+        let stray = self.strays.first().map(|stray| stray.sid.is_auth_token());
+        current.or(flight).or(stray).or(self.unsettled.first().map(|create| create.auth_token))
     }
 
     /// Every key that is ours and may be alive, the current one included.

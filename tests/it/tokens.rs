@@ -187,13 +187,73 @@ fn a_secondary_token_that_a_person_deletes_is_not_promoted_and_people_are_asked(
 }
 
 #[test]
+fn a_token_that_a_person_puts_under_our_stamp_is_not_taken_for_ours() {
+    for edited in [0, 1] {
+        play(async move {
+            let (world, daemon, before) = scene();
+            daemon.live(HOUR / 2).await;
+            let new = secondary(&world).unwrap();
+            let place = daemon.policy.credentials.values().next().unwrap().places[edited].clone();
+            world.truth(|truth| truth.human_edits_token(&place, &before));
+            daemon.live(4 * HOUR).await;
+            assert_eq!(halted(&daemon), Some(Halt::ForeignContent));
+            assert_eq!((primary(&world), secondary(&world)), (before, Some(new)), "consumers of both go on");
+            assert_eq!(daemon.state("billing").completed, 0);
+        });
+    }
+}
+
+#[test]
+fn a_secondary_token_that_places_serve_is_not_deleted_for_a_lost_create_whatever_is_allowed() {
+    play(async {
+        let (world, daemon, _) = scene();
+        daemon.live(3 * HOUR).await;
+        world.doom_in_turn([("twilio create".to_owned(), 1, Fate::Lose)]);
+        daemon.ask("billing", Ask::Rotate);
+        daemon.live(SETTLE / 2).await;
+        let theirs = world.truth(|truth| truth.human_makes_token());
+        let places = daemon.policy.credentials.values().next().unwrap().places.clone();
+        world.truth(|truth| truth.human_writes_token(&places, &theirs));
+        for overwrite in [false, true] {
+            daemon.live(3 * HOUR).await;
+            assert_eq!(secondary(&world), Some(theirs.clone()), "{overwrite}");
+            resume(&daemon, overwrite);
+        }
+        daemon.live(3 * HOUR).await;
+        assert_eq!((secondary(&world), count(&world, "twilio discard")), (Some(theirs), 0));
+    });
+}
+
+#[test]
+fn a_new_token_that_was_refused_for_a_while_is_promoted_before_another_one_is_asked_for() {
+    for overwrite in [false, true] {
+        play(async move {
+            let (world, daemon, before) = scene();
+            daemon.live(HOUR / 2).await;
+            let new = secondary(&world).unwrap();
+            world.truth(|truth| truth.acceptance = 100 * HOUR);
+            daemon.live(3 * HOUR).await;
+            assert_eq!((halted(&daemon), primary(&world)), (Some(Halt::PairRefused), before));
+            world.truth(|truth| truth.acceptance = Duration::ZERO);
+            resume(&daemon, overwrite);
+            daemon.live(5 * HOUR).await;
+            daemon.converged();
+            // Who allows what is served to be replaced asks for a rotation, and that comes after.
+            let (again, discards) = (primary(&world) != new, count(&world, "twilio discard"));
+            assert_eq!((again, discards), (overwrite, 0));
+            assert_eq!(count(&world, "twilio create"), 1 + usize::from(overwrite));
+        });
+    }
+}
+
+#[test]
 fn nothing_is_published_where_twilio_does_not_tell_the_tokens_apart() {
     play(async {
         for shows in [Shows::Caller, Shows::Nothing] {
             let (world, daemon, before) = scene();
             world.truth(|truth| truth.tokens.as_mut().unwrap().shows = shows);
             daemon.live(3 * HOUR).await;
-            assert_eq!(halted(&daemon), Some(Halt::PairRefused));
+            assert_eq!(halted(&daemon), Some(Halt::TokensUntold));
             let place: &Place = &daemon.policy.credentials.values().next().unwrap().places[0];
             assert_eq!(world.truth(|truth| truth.serves(place)), Some(before));
             assert_eq!(count(&world, "one publish") + count(&world, "twilio promote"), 0);

@@ -62,13 +62,22 @@ impl TwilioClient {
         let (reach, account) = (self.reach_of_token(home)?, &home.account);
         let answer = self.as_owner(account, reach, served, |reach| post(reach, &SECONDARY, quiet)).await?;
         match (answer.status, answer.complaint().map(|complaint| complaint.code)) {
-            (400, Some(EXISTS)) => return Err(refused("70002: the account has a secondary token already")),
+            (400, Some(EXISTS)) => {
+                return Err(refused(
+                    "70002: the account has a secondary token already. See in the Console whose it is: if the places serve it, promote it; delete it only if nobody uses it",
+                ));
+            }
             _ if answer.says_gone() => return Err(refused("20404: the account has no API for auth tokens")),
             _ => {}
         }
         let made: Made<'_> = answer.parse(&[201, 200], "a new auth token")?;
-        if made.account_sid != *account || !usable(&made.secondary_auth_token) {
-            return Err(answer.malformed("it is no usable token of the account"));
+        if made.account_sid != *account {
+            let other =
+                format!("a token was made in {}, which what signs in belongs to: delete it there", made.account_sid);
+            return Err(refused(&other));
+        }
+        if !usable(&made.secondary_auth_token) {
+            return Err(answer.malformed("it is no usable token"));
         }
         let facts = KeyFacts {
             sid: KeySid::of_token(label.attempt),
@@ -100,7 +109,12 @@ impl TwilioClient {
         let (reach, account) = (self.reach_of_token(home)?, &home.account);
         let answer = self.call(reach, post(reach, &PROMOTE, quiet), token_of(account, token)).await?;
         if answer.says_gone() {
-            return Ok(());
+            return match self.place_of_token(home, token).await? {
+                TokenPlace::Primary => Ok(()),
+                TokenPlace::Secondary | TokenPlace::Neither | TokenPlace::Untold => Err(refused(
+                    "20404: there is no token to promote, and the one that is served is not the primary one",
+                )),
+            };
         }
         let promoted: Promoted<'_> = answer.parse(&[200], "a promoted auth token")?;
         let expected = promoted.account_sid == *account && promoted.auth_token == token.expose();

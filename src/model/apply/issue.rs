@@ -108,7 +108,12 @@ pub(super) fn create_refused(state: &mut State, failure: &Failure, at: Moment) -
 
 pub(super) fn unsettled(state: &mut State, ambiguous: bool) -> Option<()> {
     let rotation = give_up(state, &[Phase::Issuing])?;
-    state.unsettled.push(Unsettled { attempt: rotation.attempt, intended: rotation.started, ambiguous });
+    state.unsettled.push(Unsettled {
+        attempt: rotation.attempt,
+        intended: rotation.started,
+        ambiguous,
+        auth_token: rotation.auth_token,
+    });
     Some(())
 }
 

@@ -154,7 +154,7 @@ fn unanswered_creates_are_forgotten_after_a_day_unless_several_keys_carry_their_
     let day = DAY.as_millis() as u64;
     let left = |now: u64, ambiguous| {
         let mut scene = serving();
-        scene.state.unsettled = vec![Unsettled { attempt: attempt(9), intended: at(0), ambiguous }];
+        scene.state.unsettled = vec![Unsettled { attempt: attempt(9), intended: at(0), ambiguous, auth_token: false }];
         scene.now = at(now);
         fits(&scene, intended(2, "1")).unwrap().unsettled.len()
     };
@@ -192,7 +192,7 @@ fn an_outcome_tells_its_fault_and_one_word() {
 
 #[test]
 fn a_key_that_turns_up_is_that_of_the_create_without_an_answer_or_of_nobody_any_more() {
-    let unsettled = |n: u128| Unsettled { attempt: attempt(n), intended: at(0), ambiguous: false };
+    let unsettled = |n: u128| Unsettled { attempt: attempt(n), intended: at(0), ambiguous: false, auth_token: false };
     let mut scene = serving();
     scene.state.unsettled = vec![unsettled(8), unsettled(9)];
     let found = |n: u128| {

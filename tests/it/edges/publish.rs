@@ -132,8 +132,12 @@ fn two_creates_a_day_may_leave_keys_that_nobody_can_tell_from_others() {
     let now = 26 * HOUR;
     let unclear = |times: &[u64], ambiguous| {
         let mut scene = serving().now(now).serves(1, "1", now);
-        let create =
-            |(n, ms): (usize, &u64)| Unsettled { attempt: attempt(n as u128 + 7), intended: at(*ms), ambiguous };
+        let create = |(n, ms): (usize, &u64)| Unsettled {
+            attempt: attempt(n as u128 + 7),
+            intended: at(*ms),
+            ambiguous,
+            auth_token: false,
+        };
         scene.state.unsettled = times.iter().enumerate().map(create).collect();
         for n in 0..times.len() {
             scene.sight.labelled.insert(attempt(n as u128 + 7), Vec::new());

@@ -115,3 +115,10 @@ fn keys_and_tokens_do_not_follow_one_another() {
     tokens.rules().kind = KeyKind::KeyPair;
     assert_eq!(tokens.halts(), Some(Halt::KindChanged));
 }
+
+#[test]
+fn a_lost_create_of_a_key_is_none_of_a_token() {
+    let mut scene = Scene::new().after([(0, intended(5, "0")), (0, Event::Unsettled)]);
+    scene.rules().kind = KeyKind::AuthToken { quiet: false };
+    assert_eq!(scene.now(SETTLE + SECOND).halts(), Some(Halt::KindChanged));
+}

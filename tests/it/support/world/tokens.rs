@@ -59,6 +59,14 @@ impl Truth {
         }
     }
 
+    /// A person changes the token at a place, and nothing else there.
+    pub fn human_edits_token(&mut self, place: &Place, sid: &KeySid) {
+        let secret = self.keys[sid].secret.clone();
+        let mut value = self.places[place].value.clone().unwrap();
+        value.insert(Members::of_tokens().api_key_secret, Value::String(secret));
+        self.human_writes(place, Some(value));
+    }
+
     /// A person deletes the secondary token in the Console.
     pub fn human_discards(&mut self) {
         let secondary = self.tokens.as_mut().and_then(|tokens| tokens.secondary.take());
