@@ -10,12 +10,10 @@ use crate::adapters::twilio::{TwilioClient, TwilioError};
 use crate::adapters::vault::Vault;
 use crate::adapters::{aws, http};
 use crate::model::names::SinkName;
-use crate::model::policy::{Policy, SecretSource, SinkPolicy, StateUrl, VaultAuth};
+use crate::model::policy::{Policy, SecretSource, SinkPolicy, StateUrl, VaultPolicy};
 use crate::ports::{Clock, Issuer, JournalError, Landlord, Sink};
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
-use url::Url;
 
 /// The doors to Twilio and the sinks.
 pub(super) struct Doors {
@@ -76,12 +74,8 @@ pub(super) fn no_client(error: &TwilioError) -> CliError {
 
 async fn door(sink: &SinkPolicy, purpose: Purpose) -> Result<Arc<dyn Sink>, Box<dyn std::error::Error>> {
     Ok(match sink {
-        SinkPolicy::Vault { address, mount, namespace, ca_file, auth } => {
-            Arc::new(vault(address, mount, namespace.as_deref(), ca_file.as_deref(), auth)?)
-        }
-        SinkPolicy::SecretsManager { region, endpoint_url } => {
-            Arc::new(aws::SecretsManager::connect(region, endpoint_url.as_ref()).await)
-        }
+        SinkPolicy::Vault(engine) => Arc::new(vault(engine)?),
+        SinkPolicy::SecretsManager(manager) => Arc::new(aws::SecretsManager::connect(manager).await),
         SinkPolicy::Directory { path } => {
             let directory = Directory::new(path.clone());
             if purpose == Purpose::Work {
@@ -93,15 +87,10 @@ async fn door(sink: &SinkPolicy, purpose: Purpose) -> Result<Arc<dyn Sink>, Box<
 }
 
 /// One KV engine, over connections that do not outlive a secret.
-pub(super) fn vault(
-    address: &Url,
-    mount: &str,
-    namespace: Option<&str>,
-    ca_file: Option<&Path>,
-    auth: &VaultAuth,
-) -> Result<Vault, Box<dyn std::error::Error>> {
-    let client = http::client(&http::Base::new(address)?, ca_file, Deadlines::default(), Connections::Fresh)?;
-    Ok(Vault::new(client, address, mount, namespace, auth.clone())?)
+pub(super) fn vault(engine: &VaultPolicy) -> Result<Vault, Box<dyn std::error::Error>> {
+    let base = http::Base::new(&engine.address)?;
+    let client = http::client(&base, engine.ca_file.as_deref(), Deadlines::default(), Connections::Fresh)?;
+    Ok(Vault::new(client, engine)?)
 }
 
 /// An error with its causes, where none of them can hold a secret.

@@ -106,13 +106,10 @@ impl Door {
 async fn door(policy: &Policy, place: &Place) -> Result<Door, CliError> {
     let failed = |why: String| CliError::new(Kind::Failed, format!("sink `{}`: {why}", place.sink));
     match policy.sinks.get(&place.sink) {
-        Some(SinkPolicy::Vault { address, mount, namespace, ca_file, auth }) => {
-            let vault = vault(address, mount, namespace.as_deref(), ca_file.as_deref(), auth);
-            vault.map(Box::new).map(Door::Vault).map_err(|error| failed(chain(&*error)))
+        Some(SinkPolicy::Vault(engine)) => {
+            vault(engine).map(Box::new).map(Door::Vault).map_err(|error| failed(chain(&*error)))
         }
-        Some(SinkPolicy::SecretsManager { region, endpoint_url }) => {
-            Ok(Door::SecretsManager(SecretsManager::connect(region, endpoint_url.as_ref()).await))
-        }
+        Some(SinkPolicy::SecretsManager(manager)) => Ok(Door::SecretsManager(SecretsManager::connect(manager).await)),
         // The policy has been checked: neither can be.
         Some(SinkPolicy::Directory { .. }) | None => Err(failed("no Main key can be read there".to_owned())),
     }

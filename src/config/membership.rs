@@ -168,8 +168,8 @@ impl Building {
         }
         let sink = self.policy.sinks.get(&template.sink).ok_or("its sink is not known")?;
         let kind = match sink {
-            SinkPolicy::Vault { .. } => Kind::Vault,
-            SinkPolicy::SecretsManager { .. } => Kind::SecretsManager,
+            SinkPolicy::Vault(_) => Kind::Vault,
+            SinkPolicy::SecretsManager(_) => Kind::SecretsManager,
             SinkPolicy::Directory { .. } => Kind::Directory,
         };
         let path = fit(kind, &path).map_err(|why| format!("`{path}`: {why}"))?;

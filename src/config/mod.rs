@@ -30,7 +30,7 @@ mod timing;
 mod twilio;
 mod warnings;
 
-use crate::model::policy::{Access, KeyKind, Policy, SecretSource, SinkPolicy, StateUrl, VaultAuth};
+use crate::model::policy::{Access, KeyKind, Policy, SecretSource, SinkPolicy, StateUrl, VaultAuth, VaultPolicy};
 pub use diagnostic::{Diagnostic, Severity};
 use fault::Faults;
 pub use membership::{Remembered, Whole, remembered, whole};
@@ -195,7 +195,7 @@ fn own_files<'p>(
         add(server.password.as_ref(), "the password of the journal's server");
     }
     for sink in sinks.right.values() {
-        let SinkPolicy::Vault { auth, ca_file, .. } = sink else { continue };
+        let SinkPolicy::Vault(VaultPolicy { auth, ca_file, .. }) = sink else { continue };
         match auth {
             VaultAuth::Token { token } => add(Some(token), "a token of Vault"),
             VaultAuth::AppRole { secret_id, .. } => add(Some(secret_id), "a secret id of Vault"),

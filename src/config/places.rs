@@ -5,7 +5,7 @@ use super::sinks::{Kind, Named, Sinks, vault_path};
 use super::suggest::did_you_mean;
 use crate::model::fleet::{ACCOUNT_NAME, ACCOUNT_SID};
 use crate::model::names::Place;
-use crate::model::policy::SinkPolicy;
+use crate::model::policy::{SinkPolicy, VaultPolicy};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 
@@ -226,7 +226,7 @@ fn file_name(text: &str) -> Result<String, &'static str> {
 
 /// Vault's API has `MOUNT/data/PATH` in its URLs, and people copy it: the secret would lie at `MOUNT/data/data/PATH`.
 fn doubt_data(sinks: &Sinks<'_>, sink: &Named<'_>, path: &str, field: Field<'_>) {
-    let Some(SinkPolicy::Vault { mount, .. }) = sinks.right.get(&sink.name) else { return };
+    let Some(SinkPolicy::Vault(VaultPolicy { mount, .. })) = sinks.right.get(&sink.name) else { return };
     let inside = path.strip_prefix(mount.as_str()).and_then(|rest| rest.strip_prefix('/')).unwrap_or(path);
     if let Some(rest) = inside.strip_prefix("data/") {
         field.doubt("the mount and `data/` are no part of a path here", format!("\"{rest}\", if that is meant"));

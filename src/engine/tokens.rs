@@ -48,9 +48,12 @@ impl Engine {
         sid: KeySid,
     ) -> Result<(), Failure> {
         let known = KeyFacts { sid: sid.clone(), label: None, created_at: Timestamp::UNIX_EPOCH };
-        let lives = match is_stray(&work.claim.state, &sid) {
-            true => self.may_be_discarded(rules, account, work).await.map(|()| true)?,
-            false => self.lives(rules, account, work, &sid).await?,
+        let lives = if is_stray(&work.claim.state, &sid) {
+            // It may be there until its deletion is answered.
+            self.may_be_discarded(rules, account, work).await?;
+            true
+        } else {
+            self.lives(rules, account, work, &sid).await?
         };
         work.sight.keys.insert(sid, (lives.then_some(known), self.local()));
         Ok(())
@@ -79,8 +82,7 @@ impl Engine {
         }
     }
 
-    /// A token that was given up may be there until its deletion is answered; but what is deleted is the secondary token, and
-    /// no place must serve that, whatever it calls it.
+    /// What is deleted for a token that was given up is the secondary one, and no place must serve that, whatever it calls it.
     async fn may_be_discarded(&self, rules: &Rules, account: &Account, work: &mut Work) -> Result<(), Failure> {
         self.look_everywhere(rules, work).await?;
         // A place that serves what was given up has it after all: that is found out by the fence.

@@ -18,6 +18,7 @@ pub mod reason;
 pub mod rotation;
 pub mod rule;
 pub mod secret;
+pub mod sink;
 pub mod spent;
 pub mod subaccount;
 pub mod time;

@@ -7,6 +7,7 @@ use super::home::Home;
 use super::key::{AccountSid, KeySid, PublicKeySid};
 pub use super::kind::{Allow, KeyKind};
 use super::names::{CredentialName, Instance, Place, SinkName};
+pub use super::sink::{SecretsManagerPolicy, SinkPolicy, VaultAuth, VaultPolicy};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -131,55 +132,6 @@ impl SecretSource {
             SecretSource::File(_) | SecretSource::Env(_) | SecretSource::Admin(_) => None,
         }
     }
-}
-
-/// One sink.
-#[derive(Clone)]
-pub enum SinkPolicy {
-    /// HashiCorp Vault or OpenBao, KV version 2.
-    Vault {
-        /// The server.
-        address: Url,
-        /// The mount of the KV engine.
-        mount: String,
-        /// The namespace, for Vault Enterprise and OpenBao.
-        namespace: Option<String>,
-        /// The only certificates to trust, instead of the system's.
-        ca_file: Option<PathBuf>,
-        /// How to sign in.
-        auth: VaultAuth,
-    },
-    /// AWS Secrets Manager.
-    SecretsManager {
-        /// The region.
-        region: String,
-        /// Another address than AWS's own, for emulators and private endpoints.
-        endpoint_url: Option<Url>,
-    },
-    /// A directory of files.
-    Directory {
-        /// The directory.
-        path: PathBuf,
-    },
-}
-
-/// How to sign in to Vault.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum VaultAuth {
-    /// With a token that something else keeps fresh.
-    Token {
-        /// Where it is read from, again before each use.
-        token: SecretSource,
-    },
-    /// With AppRole.
-    AppRole {
-        /// The auth mount.
-        mount: String,
-        /// The role.
-        role_id: String,
-        /// The secret of the role.
-        secret_id: SecretSource,
-    },
 }
 
 /// When things are looked at.

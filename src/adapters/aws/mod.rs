@@ -31,6 +31,7 @@ use crate::model::document::{Content, Names, Pair, Seen};
 use crate::model::fault::Outcome;
 use crate::model::key::AttemptId;
 use crate::model::names::{Place, Version};
+use crate::model::policy::SecretsManagerPolicy;
 use crate::model::secret::Secret;
 use crate::ports::{Reading, Sink, Written};
 use async_trait::async_trait;
@@ -45,7 +46,6 @@ use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use held::{CURRENT, Held, State, Stored, held, version};
 use std::time::Duration;
 use trouble::Trouble;
-use url::Url;
 
 const PENDING: &str = "AWSPENDING";
 const FENCE: &str = "REKEYD_FENCE";
@@ -71,11 +71,11 @@ struct Draft<'a> {
 
 impl SecretsManager {
     /// Takes the credentials from where AWS's tools take them: environment, profile, web identity, container, instance.
-    pub async fn connect(region: &str, endpoint_url: Option<&Url>) -> Self {
+    pub async fn connect(SecretsManagerPolicy { region, endpoint_url }: &SecretsManagerPolicy) -> Self {
         let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_timeout(TOTAL).build();
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
             .http_client(connections())
-            .region(Region::new(region.to_owned()))
+            .region(Region::new(region.clone()))
             .timeout_config(timeouts);
         if let Some(url) = endpoint_url {
             loader = loader.endpoint_url(url.as_str());

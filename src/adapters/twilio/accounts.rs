@@ -86,7 +86,7 @@ impl TwilioClient {
     /// Reads the account; a Main key may be refused this for a subaccount, which tells nothing about it.
     pub(super) async fn fetch_standing(&self, home: &Home) -> Result<Standing, Miss> {
         let (reach, account) = (self.reach(home)?, &home.account);
-        let url = reach.base.at(["2010-04-01", "Accounts", &format!("{account}.json")]);
+        let url = reach.account(account);
         let answer = self.call(reach, reach.kept.get(url), reach.admin()).await?;
         let found: Account = answer.parse(&[200], "an account with a status")?;
         if found.sid != *account {

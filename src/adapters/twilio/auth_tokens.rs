@@ -90,7 +90,7 @@ impl TwilioClient {
     /// Asks an account what its primary token is, with a token of it.
     pub(super) async fn place_of_token(&self, home: &Home, token: &Secret) -> Result<TokenPlace, Miss> {
         let (reach, account) = (self.reach(home)?, &home.account);
-        let url = reach.base.at(["2010-04-01", "Accounts", &format!("{account}.json")]);
+        let url = reach.account(account);
         let answer = self.call(reach, reach.fresh.get(url), token_of(account, token)).await?;
         if answer.status == 401 && answer.complaint().is_some() {
             return Ok(TokenPlace::Neither);
@@ -149,8 +149,7 @@ impl TwilioClient {
                 return Ok(answer);
             }
         }
-        let own = reach.is_key() && reach.admin().account == account;
-        if !own {
+        if !reach.is_own_key_of(account) {
             return Err(forbidden(
                 "no place serves a token that works, and there is no Main key of the account itself",
             ));
@@ -166,7 +165,7 @@ impl TwilioClient {
 
     /// The way to the account, unless what rekeyd signs in with would end with its token (protocol, S11).
     fn reach_of_token(&self, home: &Home) -> Result<&Reach, Miss> {
-        if self.reaches.all().any(|reach| !reach.is_key() && *reach.admin().account == home.account) {
+        if self.reaches.all().any(|reach| reach.is_token_of(&home.account)) {
             return Err(refused("rekeyd itself signs in with an auth token of this account"));
         }
         self.reach(home)

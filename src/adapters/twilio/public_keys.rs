@@ -147,10 +147,12 @@ impl TwilioClient {
     /// The way there, if what manages it is an API key of its own.
     fn own_reach(&self, home: &Home) -> Result<&Reach, Miss> {
         let reach = self.reach(home)?;
-        let own = reach.is_key() && *reach.admin().account == home.account;
         let foreign =
             "key pairs are managed with an API key of their own account, and here is another, or an auth token";
-        own.then_some(reach).ok_or_else(|| Miss::NotDone(Failure::new(Fault::Refused, foreign)))
+        reach
+            .is_own_key_of(&home.account)
+            .then_some(reach)
+            .ok_or_else(|| Miss::NotDone(Failure::new(Fault::Refused, foreign)))
     }
 }
 

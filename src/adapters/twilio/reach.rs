@@ -90,9 +90,14 @@ impl Reach {
         Pair { user: &self.user, secret: &self.secret, account: &self.admin, signer: self.signer.as_deref() }
     }
 
-    /// Whether what manages the keys is a key, and no auth token.
-    pub(super) fn is_key(&self) -> bool {
-        self.key.is_some()
+    /// Whether what manages the keys of this account is a key of its own, and not its parent's, and no auth token.
+    pub(super) fn is_own_key_of(&self, account: &AccountSid) -> bool {
+        self.key.is_some() && self.admin == *account
+    }
+
+    /// Whether what manages the keys is the auth token of this account.
+    pub(super) fn is_token_of(&self, account: &AccountSid) -> bool {
+        self.key.is_none() && self.admin == *account
     }
 
     /// The key that manages the others, if it is one, and what signs its calls; and where they live.
@@ -104,6 +109,11 @@ impl Reach {
     /// A key of the account, as a consumer has it.
     pub(super) fn consumer<'a>(&'a self, account: &'a AccountSid, sid: &'a KeySid, secret: &'a Secret) -> Pair<'a> {
         Pair { user: sid.as_str(), secret, account, signer: self.prover.as_deref() }
+    }
+
+    /// The account itself.
+    pub(super) fn account(&self, account: &AccountSid) -> Url {
+        self.base.at(["2010-04-01", "Accounts", &format!("{account}.json")])
     }
 
     /// An address of the account: `…/2010-04-01/Accounts/AC…/a/b`.

@@ -105,7 +105,7 @@ impl TwilioClient {
 
     async fn show_account(&self, account: &AccountSid) -> Result<Listed, Miss> {
         let reach = self.usual();
-        let url = reach.base.at(["2010-04-01", "Accounts", &format!("{account}.json")]);
+        let url = reach.account(account);
         let answer = self.call(reach, reach.kept.get(url), reach.admin()).await?;
         shown(&answer, account)
     }
@@ -113,7 +113,7 @@ impl TwilioClient {
     /// As the parent, whatever else manages the keys of the account.
     async fn update_account(&self, account: &AccountSid, change: (&str, &str)) -> Result<Listed, Miss> {
         let reach = self.usual();
-        let url = reach.base.at(["2010-04-01", "Accounts", &format!("{account}.json")]);
+        let url = reach.account(account);
         let answer = self.call(reach, reach.fresh.post(url).form(&[change]), reach.admin()).await?;
         shown(&answer, account)
     }

@@ -29,7 +29,7 @@ use crate::model::document::{Names, Pair, Seen};
 use crate::model::fault::{Failure, Fault, Outcome};
 use crate::model::key::AttemptId;
 use crate::model::names::{BadName, Place, Version};
-use crate::model::policy::VaultAuth;
+use crate::model::policy::{VaultAuth, VaultPolicy};
 use crate::model::secret::Secret;
 use crate::ports::{Reading, Sink, Written};
 use async_trait::async_trait;
@@ -38,7 +38,6 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use session::Session;
 use std::collections::BTreeMap;
-use url::Url;
 use vaultrs::api::kv2::requests::ReadSecretRequest;
 use vaultrs::api::kv2::responses::SecretVersionMetadata;
 use wire::{Answer, DescribeMount, Wire, WriteSecret};
@@ -70,20 +69,15 @@ struct Held {
 
 impl Vault {
     /// Uses the engine at this mount; nothing is sent yet.
-    pub fn new(
-        http: reqwest::Client,
-        address: &Url,
-        mount: &str,
-        namespace: Option<&str>,
-        auth: VaultAuth,
-    ) -> Result<Self, Unfit> {
+    pub fn new(http: reqwest::Client, engine: &VaultPolicy) -> Result<Self, Unfit> {
+        let VaultPolicy { address, mount, namespace, auth, .. } = engine;
         let unfit = |what: &'static str| move |accepted| Unfit { what, accepted };
         Self::accepts(mount).map_err(unfit("mount"))?;
-        let wire = Wire::new(http, address, namespace)?;
-        if let VaultAuth::AppRole { mount, .. } = &auth {
+        let wire = Wire::new(http, address, namespace.as_deref())?;
+        if let VaultAuth::AppRole { mount, .. } = auth {
             Self::accepts(mount).map_err(unfit("auth.mount"))?;
         }
-        Ok(Self { wire, session: Session::new(auth), mount: mount.to_owned() })
+        Ok(Self { wire, session: Session::new(auth.clone()), mount: mount.clone() })
     }
 
     /// Checks a path or a mount: segments that a URL keeps as they are, so that nothing leaves the mount.

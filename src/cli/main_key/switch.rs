@@ -7,7 +7,7 @@ use super::charge::Charge;
 use super::described;
 use crate::adapters::secrets::{self, ReplaceError};
 use crate::model::names::Place;
-use crate::model::policy::{SecretSource, SinkPolicy};
+use crate::model::policy::{SecretSource, SinkPolicy, VaultPolicy};
 use crate::ports::Issuer as _;
 use std::path::Path;
 
@@ -85,8 +85,8 @@ fn by_hand(charge: &Charge<'_>, proven: &Proven, place: &str, key: &str, old: &O
 fn in_a_store(charge: &Charge<'_>, proven: &Proven, place: &Place, old: &Option<String>) -> CliError {
     let path = &place.path;
     let tool = match charge.sink(place) {
-        Some(SinkPolicy::Vault { mount, .. }) => format!("vault kv put -mount={mount} {path} @FILE"),
-        Some(SinkPolicy::SecretsManager { .. }) => {
+        Some(SinkPolicy::Vault(VaultPolicy { mount, .. })) => format!("vault kv put -mount={mount} {path} @FILE"),
+        Some(SinkPolicy::SecretsManager(_)) => {
             format!("aws secretsmanager put-secret-value --secret-id {path} --secret-string file://FILE")
         }
         Some(SinkPolicy::Directory { .. }) | None => "its own tool".to_owned(),

@@ -1,7 +1,7 @@
 //! Makes the call of a case through the real adapter, and puts its outcome into words.
 
 use super::Case;
-use crate::sinks::vault::{secret_file, token_from};
+use crate::sinks::vault::{engine, secret_file, token_from};
 use crate::sinks::{place, sid};
 use crate::support::emulator;
 use crate::support::wire::{Request, Wire};
@@ -69,7 +69,7 @@ async fn made(case: &Case, url: &Url) -> String {
 
 fn vault(url: &Url, auth: VaultAuth, deadlines: Deadlines) -> Vault {
     let http = http::client(&Base::new(url).unwrap(), None, deadlines, Connections::Kept).unwrap();
-    Vault::new(http, url, "secret", None, auth).unwrap()
+    Vault::new(http, &engine(url.as_str(), "secret", auth)).unwrap()
 }
 
 fn secrets_manager(url: &Url, slow: bool) -> SecretsManager {

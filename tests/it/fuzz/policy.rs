@@ -12,7 +12,7 @@ use rekeyd::model::home::Home;
 use rekeyd::model::names::{Place, SinkName};
 use rekeyd::model::policy::{
     Access, AccountDeletes, Admin, Algorithm, Allow, Cadence, KeyKind, Pkcv, Policy, PostgresState, Rules,
-    SecretSource, SinkPolicy, StateUrl, TwilioPolicy, VaultAuth,
+    SecretSource, SecretsManagerPolicy, SinkPolicy, StateUrl, TwilioPolicy, VaultAuth, VaultPolicy,
 };
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -152,7 +152,7 @@ fn written(policy: &Policy, short: bool) -> String {
 
 fn sink_lines(sink: &SinkPolicy) -> String {
     match sink {
-        SinkPolicy::Vault { address, mount, namespace, ca_file, auth } => {
+        SinkPolicy::Vault(VaultPolicy { address, mount, namespace, ca_file, auth }) => {
             let auth = match auth {
                 VaultAuth::Token { token } => format!("method = \"token\", {}", source(token, "token")),
                 VaultAuth::AppRole { mount, role_id, secret_id } => {
@@ -170,7 +170,7 @@ fn sink_lines(sink: &SinkPolicy) -> String {
                 text(mount)
             )
         }
-        SinkPolicy::SecretsManager { region, endpoint_url } => {
+        SinkPolicy::SecretsManager(SecretsManagerPolicy { region, endpoint_url }) => {
             let endpoint = endpoint_url.as_ref().map(|url| format!("endpoint_url = \"{url}\"")).unwrap_or_default();
             format!("kind = \"aws-secrets-manager\"\nregion = \"{region}\"\n{endpoint}")
         }
@@ -180,7 +180,7 @@ fn sink_lines(sink: &SinkPolicy) -> String {
 
 fn admin(admin: &Admin, sinks: &BTreeMap<SinkName, SinkPolicy>) -> String {
     if let Some(place) = admin.secret.place() {
-        let key = if matches!(sinks[&place.sink], SinkPolicy::Vault { .. }) { "path" } else { "name" };
+        let key = if matches!(sinks[&place.sink], SinkPolicy::Vault(_)) { "path" } else { "name" };
         return format!("main_key_at = {{ sink = \"{}\", {key} = {} }}\n", place.sink, text(&place.path));
     }
     match &admin.key {
@@ -233,7 +233,7 @@ fn credential(rules: &Rules, twilio: &TwilioPolicy, sinks: &BTreeMap<SinkName, S
 
 fn places(places: &[Place], sinks: &BTreeMap<SinkName, SinkPolicy>) -> String {
     let place = |place: &Place| {
-        let key = if matches!(sinks[&place.sink], SinkPolicy::Vault { .. }) { "path" } else { "name" };
+        let key = if matches!(sinks[&place.sink], SinkPolicy::Vault(_)) { "path" } else { "name" };
         format!("{{ sink = \"{}\", {key} = {} }}", place.sink, text(&place.path))
     };
     places.iter().map(place).collect::<Vec<_>>().join(", ")

@@ -3,7 +3,7 @@
 use super::{accepted, differs, files, read};
 use rekeyd::config::Loaded;
 use rekeyd::model::fleet::Fleet;
-use rekeyd::model::policy::{Access, Admin, Cadence, Policy, Rules, SinkPolicy};
+use rekeyd::model::policy::{Access, Admin, Cadence, Policy, Rules, SecretsManagerPolicy, SinkPolicy, VaultPolicy};
 use std::path::{Path, PathBuf};
 
 /// Everything that a policy says, one fact in a line.
@@ -46,10 +46,10 @@ fn access(access: &Access) -> String {
 
 fn shown(sink: &SinkPolicy) -> String {
     match sink {
-        SinkPolicy::Vault { address, mount, namespace, ca_file, auth } => {
+        SinkPolicy::Vault(VaultPolicy { address, mount, namespace, ca_file, auth }) => {
             format!("vault {address} {mount} {namespace:?} {ca_file:?} {auth:?}")
         }
-        SinkPolicy::SecretsManager { region, endpoint_url } => {
+        SinkPolicy::SecretsManager(SecretsManagerPolicy { region, endpoint_url }) => {
             format!("aws {region} {:?}", endpoint_url.as_ref().map(ToString::to_string))
         }
         SinkPolicy::Directory { path } => format!("directory {}", path.display()),

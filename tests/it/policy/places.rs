@@ -2,7 +2,7 @@
 
 use super::edges::{refuse, rules};
 use super::{MINIMAL, accepted};
-use rekeyd::model::policy::{SinkPolicy, VaultAuth};
+use rekeyd::model::policy::{SinkPolicy, VaultAuth, VaultPolicy};
 
 const DIRECTORY: &str = r#"kind = "directory"
 path = "/srv""#;
@@ -144,8 +144,8 @@ fn approle_has_a_usual_mount() {
         let sink = VAULT.replace("auth = { method = \"token\", token_env = \"T\" }", &auth);
         let sinks = accepted(&policy(&[&sink], "path = \"x\"")).policy.sinks;
         match sinks.into_values().next().unwrap() {
-            SinkPolicy::Vault { auth: VaultAuth::AppRole { mount, .. }, .. } => mount,
-            SinkPolicy::Vault { .. } | SinkPolicy::SecretsManager { .. } | SinkPolicy::Directory { .. } => panic!(),
+            SinkPolicy::Vault(VaultPolicy { auth: VaultAuth::AppRole { mount, .. }, .. }) => mount,
+            SinkPolicy::Vault(_) | SinkPolicy::SecretsManager(_) | SinkPolicy::Directory { .. } => panic!(),
         }
     };
     assert_eq!(mount(""), "approle");

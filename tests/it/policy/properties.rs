@@ -7,7 +7,9 @@ use rekeyd::config::{self, Loaded};
 use rekeyd::model::document::Members;
 use rekeyd::model::key::{KeySid, LABEL_LIMIT, Label};
 use rekeyd::model::names::Place;
-use rekeyd::model::policy::{Cadence, Policy, Rules, SecretSource, SinkPolicy, StateUrl};
+use rekeyd::model::policy::{
+    Cadence, Policy, Rules, SecretSource, SecretsManagerPolicy, SinkPolicy, StateUrl, VaultPolicy,
+};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -91,15 +93,17 @@ fn nothing_is_shared(policy: &Policy) {
         for place in &rules.places {
             assert!(places.insert((store(&policy.sinks[&place.sink]), place.path.clone())), "{place} twice");
         }
-        let staged = |place: &Place| matches!(policy.sinks[&place.sink], SinkPolicy::SecretsManager { .. });
+        let staged = |place: &Place| matches!(policy.sinks[&place.sink], SinkPolicy::SecretsManager(_));
         assert!(rules.places.is_sorted_by_key(|place| !staged(place)));
     }
 }
 
 fn store(sink: &SinkPolicy) -> String {
     match sink {
-        SinkPolicy::Vault { address, mount, namespace, .. } => format!("{address}{mount}{namespace:?}"),
-        SinkPolicy::SecretsManager { region, endpoint_url } => format!("{region}{endpoint_url:?}"),
+        SinkPolicy::Vault(VaultPolicy { address, mount, namespace, .. }) => format!("{address}{mount}{namespace:?}"),
+        SinkPolicy::SecretsManager(SecretsManagerPolicy { region, endpoint_url }) => {
+            format!("{region}{endpoint_url:?}")
+        }
         SinkPolicy::Directory { path } => path.display().to_string(),
     }
 }

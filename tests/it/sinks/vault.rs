@@ -9,7 +9,7 @@ use rekeyd::adapters::vault::Vault;
 use rekeyd::model::document::{Content, Names};
 use rekeyd::model::fault::Fault;
 use rekeyd::model::names::Version;
-use rekeyd::model::policy::{SecretSource, VaultAuth};
+use rekeyd::model::policy::{SecretSource, VaultAuth, VaultPolicy};
 use rekeyd::ports::Sink;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -37,10 +37,16 @@ pub(crate) fn build(
     authority: Option<&Path>,
     auth: VaultAuth,
 ) -> Vault {
-    let address = address.parse().unwrap();
-    let base = Base::new(&address).unwrap();
+    let engine = VaultPolicy { namespace: namespace.map(str::to_owned), ..engine(address, mount, auth) };
+    let base = Base::new(&engine.address).unwrap();
     let http = http::client(&base, authority, Deadlines::default(), Connections::Kept).unwrap();
-    Vault::new(http, &address, mount, namespace, auth).unwrap()
+    Vault::new(http, &engine).unwrap()
+}
+
+/// An engine as a policy says it that says no more than it has to.
+pub(crate) fn engine(address: &str, mount: &str, auth: VaultAuth) -> VaultPolicy {
+    let address = address.parse().unwrap();
+    VaultPolicy { address, mount: mount.to_owned(), namespace: None, ca_file: None, auth }
 }
 
 /// A sink at this address that signs in with this token.
@@ -221,7 +227,9 @@ async fn a_version_1_engine_is_refused_before_anything_is_written() {
 fn addresses_that_lead_elsewhere_than_a_servers_root_are_refused() {
     let (file, http) = (secret_file(ROOT), reqwest::Client::new());
     let build = |address: &str, mount: &str, namespace: Option<&str>| {
-        let sink = Vault::new(http.clone(), &address.parse().unwrap(), mount, namespace, token_from(&file));
+        let namespace = namespace.map(str::to_owned);
+        let engine = VaultPolicy { namespace, ..engine(address, mount, token_from(&file)) };
+        let sink = Vault::new(http.clone(), &engine);
         sink.map(drop).map_err(|unfit| unfit.to_string())
     };
     assert_eq!(build("https://vault.example.com:8200", "secret", Some("team/a")), Ok(()));

@@ -1,6 +1,6 @@
 //! How the Vault sink tells "not done" from "unknown": each answer, and each way to have none.
 
-use super::vault::{as_root, build, hand, secret_file, token_from, with_token};
+use super::vault::{as_root, build, engine, hand, secret_file, token_from, with_token};
 use super::{
     at, attempt, conflict, fence, fresh_place, look, not_done, pair, publish, put_pair, serves, unknown, version,
 };
@@ -67,7 +67,7 @@ async fn a_write_that_is_not_answered_in_time_is_unknown() {
     let proxy = Proxy::start(openbao::shared().port, WRITE, Fate::Silence).await;
     let (file, place, pair) = (secret_file(ROOT), fresh_place(), pair(1));
     let http = reqwest::Client::builder().timeout(Duration::from_millis(500)).build().unwrap();
-    let sink = Vault::new(http, &proxy.url.parse().unwrap(), "secret", None, token_from(&file)).unwrap();
+    let sink = Vault::new(http, &engine(&proxy.url, "secret", token_from(&file))).unwrap();
     assert_eq!(unknown(publish(&sink, &place, &pair, &Version("0".into())).await).fault, Fault::Timeout);
     let (good, _file) = as_root();
     serves(&look(&good, &place).await, &pair);
