@@ -272,6 +272,8 @@ impl Observer for Metrics {
             | Event::Written { .. }
             | Event::Rebased { .. }
             | Event::Widened { .. }
+            | Event::Restarting { .. }
+            | Event::Restarted { .. }
             | Event::Published { .. }
             | Event::Condemned { .. }
             | Event::Revoked { .. }

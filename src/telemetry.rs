@@ -94,6 +94,8 @@ impl Observer for EventLog {
             | Event::Written { .. }
             | Event::Rebased { .. }
             | Event::Widened { .. }
+            | Event::Restarting { .. }
+            | Event::Restarted { .. }
             | Event::Published { .. }
             | Event::Condemned { .. }
             | Event::Revoked { .. }

@@ -91,6 +91,7 @@ async fn live(clock: Arc<Virtual>, subaccounts: usize) -> Value {
     let ports = Ports {
         issuer: twilio.clone(),
         sinks: BTreeMap::from([(SinkName::new("sink").unwrap(), door)]),
+        clusters: BTreeMap::new(),
         journal: journal.clone(),
         clock: clock.clone(),
         observer: watcher.clone(),

@@ -11,7 +11,7 @@ use crate::adapters::vault::Vault;
 use crate::adapters::{aws, http};
 use crate::model::names::SinkName;
 use crate::model::policy::{Policy, SecretSource, SinkPolicy, StateUrl, VaultPolicy};
-use crate::ports::{Clock, Issuer, JournalError, Landlord, Sink};
+use crate::ports::{Clock, Issuer, JournalError, Landlord, Sink, Workloads};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use std::sync::Arc;
 pub(super) struct Doors {
     pub(super) issuer: Arc<dyn Issuer>,
     pub(super) sinks: BTreeMap<SinkName, Arc<dyn Sink>>,
+    pub(super) clusters: BTreeMap<SinkName, Arc<dyn Workloads>>,
     pub(super) clock: Arc<dyn Clock>,
 }
 
@@ -46,7 +47,7 @@ pub(super) async fn doors(policy: &Policy, purpose: Purpose) -> Result<Doors, Cl
     let issuer: Arc<dyn Issuer> = Arc::new(issuer);
     #[cfg(debug_assertions)]
     let issuer = super::ordeal::wrap(issuer);
-    Ok(Doors { issuer, sinks, clock })
+    Ok(Doors { issuer, sinks, clusters: BTreeMap::new(), clock })
 }
 
 /// Twilio, managed with what the policy names.

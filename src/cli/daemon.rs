@@ -42,7 +42,7 @@ impl Daemon {
     pub(super) async fn start(policy: Arc<Policy>, watcher: Arc<dyn Observer>) -> Result<Self, CliError> {
         let failed =
             |what: &str, error: &dyn std::fmt::Display| CliError::new(Kind::Failed, format!("{what}: {error}"));
-        let Doors { issuer, sinks, clock } = doors(&policy, Purpose::Work).await?;
+        let Doors { issuer, sinks, clusters, clock } = doors(&policy, Purpose::Work).await?;
         let opened = journal(&policy, Access::Daemon, clock.clone()).await?;
         let journal = opened.port();
         #[cfg(debug_assertions)]
@@ -54,7 +54,7 @@ impl Daemon {
 
         let stop = CancellationToken::new();
         let observer: Arc<dyn Observer> = Arc::new(Everyone(vec![metrics.clone(), watcher]));
-        let ports = Ports { issuer, sinks, journal: journal.clone(), clock: clock.clone(), observer };
+        let ports = Ports { issuer, sinks, clusters, journal: journal.clone(), clock: clock.clone(), observer };
         let engine = Engine::new(policy.clone(), ports, stop.clone());
         let health = health(&policy, &engine, metrics.clone(), clock.clone());
         let listener = tokio::spawn(serve(listener, health, stop.clone()));

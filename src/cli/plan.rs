@@ -280,6 +280,8 @@ fn words(step: &Step) -> (&'static str, String) {
         Step::Permissions(sid) => ("go on", format!("ask Twilio what {sid} may do")),
         Step::Find(_) => ("go on", "look for the key of a create that was not answered".to_owned()),
         Step::Look(_) | Step::Prove(_) => ("go on", "check what the sinks serve".to_owned()),
+        Step::Inspect(_) => ("go on", "see how far the rollouts are".to_owned()),
+        Step::Restart { workload, .. } => ("restart", workload.to_string()),
         Step::Recall(place) => ("go on", format!("read the new pair back from {place}")),
         Step::Probe | Step::Drop => ("go on", "prove the new key".to_owned()),
     }

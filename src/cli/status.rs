@@ -198,7 +198,8 @@ pub(super) fn waiting_for(row: &Row) -> String {
         Some(Phase::Verifying) => Some("the new key must be accepted often enough"),
         Some(Phase::Publishing) => Some("the new pair is written to the sinks"),
         Some(Phase::Confirming) => Some("every sink is read back, and what it serves is tried"),
-        Some(Phase::Grace | Phase::Revoking) | None => None,
+        // How far the rollouts are is what the journal has.
+        Some(Phase::Restarting | Phase::Grace | Phase::Revoking) | None => None,
     };
     match (&row.state.trouble, working) {
         (Some(trouble), _) => trouble.to_string(),

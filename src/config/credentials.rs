@@ -151,6 +151,8 @@ impl Reader<'_, '_> {
             verify_url,
             members,
             places: places?,
+            restart: Vec::new(),
+            restart_pause: Duration::ZERO,
             member: None,
         })
     }

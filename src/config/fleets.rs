@@ -73,6 +73,8 @@ fn fleet(
         verify_url,
         members,
         places: places?,
+        restart: Vec::new(),
+        restart_pause: Duration::ZERO,
         member: None,
     };
     Some(Fleet { name, region, choice: choice?, waves: waves?, each, reserved: taken.own() })

@@ -13,10 +13,12 @@ pub mod plan;
 mod publish;
 mod rest;
 mod revoke;
+mod rollout;
 pub mod step;
 pub mod stray;
 pub mod subaccount;
 mod tokens;
+mod view;
 pub mod wave;
 
 use crate::model::document::Seen;
@@ -27,11 +29,12 @@ use crate::model::permission::Granted;
 use crate::model::policy::{Limits, Rules, Timing};
 use crate::model::reason::{Breaker, Halt, StepName};
 use crate::model::rotation::State;
-use crate::model::rule::Rule;
 use crate::model::time::{Moment, Uptime};
+use crate::model::workload::{Mark, Workload, WorkloadSeen};
 use crate::ports::Standing;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+pub use view::{ACCEPTANCE, FRESH, HOLD, INTERLOCK, PROVEN};
 
 /// Everything that a decision may rest on.
 pub struct View<'a> {
@@ -118,6 +121,8 @@ pub struct Sight {
     pub owners: BTreeMap<KeySid, CredentialName>,
     /// The live keys that carry an attempt's label.
     pub labelled: BTreeMap<AttemptId, Vec<KeyFacts>>,
+    /// The last look at each workload.
+    pub workloads: BTreeMap<Workload, (WorkloadSeen, Uptime)>,
     /// What Twilio last said that a key may do.
     pub granted: BTreeMap<KeySid, (Granted, Uptime)>,
 }
@@ -218,6 +223,22 @@ pub enum Step {
         /// The version to replace.
         base: Version,
     },
+    /// Look at these workloads: how far their rollouts are.
+    ///
+    /// **If repeated:** looks again. **If stale:** every use checks the age of what was seen.
+    Inspect(Vec<Workload>),
+    /// Have a workload restarted.
+    ///
+    /// **If repeated:** the second fails on the version. **If stale:** it fails on the version, or its pods are replaced
+    /// once more than need be.
+    Restart {
+        /// Which.
+        workload: Workload,
+        /// What it carries from then on.
+        mark: Mark,
+        /// The version that it was seen at.
+        base: Version,
+    },
     /// Delete a key, after the interlock's evidence is in the journal.
     ///
     /// **If repeated:** the second finds no key. **If stale:** a condemned key is never published again, so it only
@@ -261,62 +282,11 @@ impl Step {
             Step::Probe => Some(StepName::Probe),
             Step::Publish { .. } => Some(StepName::Publish),
             Step::Fence { .. } => Some(StepName::Fence),
+            Step::Inspect(_) => Some(StepName::Inspect),
+            Step::Restart { .. } => Some(StepName::Restart),
             Step::Delete { .. } => Some(StepName::Delete),
             Step::Record(_) | Step::Drop | Step::Wait { .. } => None,
         }
-    }
-}
-
-/// How old a look may be when a decision is made on it.
-pub const FRESH: Duration = Duration::from_secs(30);
-/// How old the last look at every sink may be when a DELETE is sent (protocol, rule 11).
-pub const INTERLOCK: Duration = Duration::from_secs(2);
-/// How old the trial of a pair, or the answer for a key, may be when a DELETE is sent.
-pub const PROVEN: Duration = Duration::from_secs(60);
-/// How long Twilio may take to accept a new key (protocol, rule 12), and a pair as read back.
-pub const ACCEPTANCE: Duration = Duration::from_secs(5 * 60);
-/// How long a secret that no sink has yet is held in memory (protocol, fault 29).
-pub const HOLD: Duration = Duration::from_secs(10 * 60);
-
-impl View<'_> {
-    /// The look at a place, if it is not older than this.
-    fn seen(&self, place: &Place, within: Duration) -> Option<&Seen> {
-        let (seen, at) = self.sight.places.get(place)?;
-        (self.local.since(*at) <= within || !Rule::FreshRead.holds()).then_some(seen)
-    }
-
-    /// A step that looks at those of the places whose last look is older than this; none if all are fresh.
-    fn look<'p>(&self, places: impl IntoIterator<Item = &'p Place>, within: Duration) -> Option<Step> {
-        let stale: Vec<Place> = places.into_iter().filter(|p| self.seen(p, within).is_none()).cloned().collect();
-        (!stale.is_empty()).then_some(Step::Look(stale))
-    }
-
-    /// Whether what the place serves was accepted, as it was last seen.
-    fn proven(&self, place: &Place) -> bool {
-        let seen = self.sight.places.get(place).map(|(seen, _)| seen);
-        self.sight.proofs.get(place).zip(seen).is_some_and(|(proof, seen)| {
-            Some(&proof.sid) == seen.content.sid()
-                && proof.version == seen.version
-                && self.local.since(proof.at) <= PROVEN
-        })
-    }
-
-    /// What Twilio last said of a key, if that is fresh; the inner `None` means that it does not exist.
-    fn fetched(&self, sid: &KeySid) -> Option<Option<&KeyFacts>> {
-        let (facts, at) = self.sight.keys.get(sid)?;
-        (self.local.since(*at) <= PROVEN).then_some(facts.as_ref())
-    }
-
-    /// What a key may do, as Twilio said lately, and how long ago.
-    fn granted(&self, sid: &KeySid) -> Option<(&Granted, Duration)> {
-        let (granted, at) = self.sight.granted.get(sid)?;
-        let age = self.local.since(*at);
-        (age <= FRESH).then_some((granted, age))
-    }
-
-    /// Whether a secret of this attempt is in memory.
-    fn holds(&self, attempt: AttemptId) -> bool {
-        self.hand.secret_of == Some(attempt)
     }
 }
 

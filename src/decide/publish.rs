@@ -2,7 +2,7 @@
 
 use super::gate::clocks;
 use super::rest::{on_top, superseded};
-use super::{FRESH, HOLD, Step, View, drift, halt, plan, tokens};
+use super::{FRESH, HOLD, Step, View, drift, halt, plan, rollout, tokens};
 use crate::model::document::Seen;
 use crate::model::event::Event;
 use crate::model::key::KeySid;
@@ -131,7 +131,7 @@ pub(super) fn confirming(view: &View<'_>, rotation: &Rotation) -> Step {
     if let Some(step) = superseded(view, rotation) {
         return step;
     }
-    serving(view, rotation, successor).unwrap_or_else(|| published(view, rotation))
+    serving(view, rotation, successor).unwrap_or_else(|| rollout::served(view, rotation))
 }
 
 /// The steps until every place is freshly seen to serve the key, and what it serves to work; `None` when that is so.

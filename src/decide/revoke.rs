@@ -2,8 +2,9 @@
 
 use super::gate::{PAUSE, may_delete};
 use super::interlock::{interlock, may_serve};
-use super::publish::{published, serving, widened};
+use super::publish::{serving, widened};
 use super::rest::superseded;
+use super::rollout::served;
 use super::{FRESH, INTERLOCK, Step, View, drift, halt, wait};
 use crate::model::event::Event;
 use crate::model::key::KeySid;
@@ -55,7 +56,7 @@ fn steady(view: &View<'_>, rotation: &Rotation, successor: &KeySid) -> Option<St
         let seen = view.sight.places.get(place);
         seen.is_none_or(|(seen, _)| target.written.as_ref() != Some(&seen.version))
     });
-    moved.then(|| serving(view, rotation, successor).unwrap_or_else(|| published(view, rotation)))
+    moved.then(|| serving(view, rotation, successor).unwrap_or_else(|| served(view, rotation)))
 }
 
 /// Grace is over by the local clocks. The rest of the interlock, in the order that leaves the last look freshest.

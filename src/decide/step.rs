@@ -2,7 +2,7 @@
 
 use super::gate::main_key;
 use super::ownership::{Ownership, ownership};
-use super::{ACCEPTANCE, Step, Tally, View, backoff, halt, publish, rest, revoke, stray, wait};
+use super::{ACCEPTANCE, Step, Tally, View, backoff, halt, publish, rest, revoke, rollout, stray, wait};
 use crate::model::event::Event;
 use crate::model::fault::Fault;
 use crate::model::key::KeySid;
@@ -27,6 +27,7 @@ pub fn step(view: &View<'_>) -> Step {
             Phase::Verifying => verifying(view, rotation),
             Phase::Publishing => publish::publishing(view, rotation),
             Phase::Confirming => publish::confirming(view, rotation),
+            Phase::Restarting => rollout::restarting(view, rotation),
             Phase::Grace | Phase::Revoking => stray::step(view).unwrap_or_else(|| revoke::step(view, rotation)),
         },
     });

@@ -151,7 +151,9 @@ impl Engine {
                 };
                 self.perform_delete(rules, account, &mut work, &sid).await?
             }
+            Step::Restart { workload, mark, base } => self.perform_restart(&mut work, &workload, &mark, &base).await?,
             Step::Look(_)
+            | Step::Inspect(_)
             | Step::Prove(_)
             | Step::Fetch(_)
             | Step::Permissions(_)

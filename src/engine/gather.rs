@@ -12,8 +12,10 @@ use crate::model::permission::{Granted, Permission, Permissions, difference};
 use crate::model::policy::Rules;
 use crate::model::rotation::{Phase, State};
 use crate::model::secret::Secret;
-use crate::ports::{Reading, Verdict};
+use crate::model::workload::Workload;
+use crate::ports::{Reading, Verdict, Workloads};
 use futures_util::future::join_all;
+use std::sync::Arc;
 
 impl Engine {
     /// Does one reading step. What was learned before a failure is kept.
@@ -26,6 +28,8 @@ impl Engine {
     ) -> Result<(), Failure> {
         if let Step::Look(places) = step {
             self.look(rules, work, places).await
+        } else if let Step::Inspect(workloads) = step {
+            self.inspect(work, workloads).await
         } else if let Step::Prove(places) = step {
             self.prove(rules, account, work, places).await
         } else if let Step::Fetch(sid) = step {
@@ -105,6 +109,28 @@ impl Engine {
         let reading = self.sink(&place.sink, "read", sink.read(place, names, attempt)).await.answer();
         let at = self.local();
         reading.map(|reading| (reading, at)).map_err(|failure| at_place(place, failure))
+    }
+
+    /// Looks at all workloads at the same time.
+    async fn inspect(&self, work: &mut Work, workloads: Vec<Workload>) -> Result<(), Failure> {
+        let looks = workloads.iter().map(|workload| async move {
+            let seen = self.sink(&workload.sink, "inspect", self.cluster(workload)?.look(workload)).await.answer();
+            seen.map(|seen| (seen, self.local())).map_err(|failure| at_workload(workload, failure))
+        });
+        let mut first_failure = None;
+        for (workload, look) in workloads.iter().zip(join_all(looks).await) {
+            match look {
+                Ok(seen) => drop(work.sight.workloads.insert(workload.clone(), seen)),
+                Err(failure) => first_failure = first_failure.or(Some(failure)),
+            }
+        }
+        first_failure.map_or(Ok(()), Err)
+    }
+
+    /// The cluster of a workload.
+    pub(super) fn cluster(&self, workload: &Workload) -> Result<&Arc<dyn Workloads>, Failure> {
+        let unknown = || Failure::new(Fault::Local, &format!("no cluster {}", workload.sink));
+        self.ports.clusters.get(&workload.sink).ok_or_else(unknown)
     }
 
     /// Tries what the places serve, as read; places that serve the very same pair share one call.
@@ -229,6 +255,10 @@ fn stale(state: &State, place: &Place, version: &Version) -> Option<Failure> {
     let newer = drift::outdated(state, place, version)?;
     let detail = format!("{place} shows version {version}, and has had {newer}: a read that is out of date");
     Some(Failure::new(Fault::Conflict, &detail))
+}
+
+pub(super) fn at_workload(workload: &Workload, failure: Failure) -> Failure {
+    Failure::new(failure.fault, &format!("{workload}: {}", failure.detail))
 }
 
 pub(super) fn at_place(place: &Place, failure: Failure) -> Failure {

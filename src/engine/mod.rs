@@ -21,7 +21,7 @@ use crate::model::key::KeySid;
 use crate::model::names::{CredentialName, SinkName};
 use crate::model::policy::{Policy, Rules};
 use crate::model::time::{Moment, Uptime, later};
-use crate::ports::{Call, Clock, Issuer, Journal, JournalError, Observer, Sink};
+use crate::ports::{Call, Clock, Issuer, Journal, JournalError, Observer, Sink, Workloads};
 use account::{Account, Accounts};
 use fleets::Fleets;
 use main_keys::MainKeys;
@@ -41,6 +41,8 @@ pub struct Ports {
     pub issuer: Arc<dyn Issuer>,
     /// The sinks by name.
     pub sinks: BTreeMap<SinkName, Arc<dyn Sink>>,
+    /// The clusters by the name of their sink.
+    pub clusters: BTreeMap<SinkName, Arc<dyn Workloads>>,
     /// The journal.
     pub journal: Arc<dyn Journal>,
     /// Time and chance.

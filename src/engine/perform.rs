@@ -4,7 +4,7 @@
 use super::Engine;
 use super::account::Account;
 use super::advance::{Lost, NAP, Work, failed};
-use super::gather::at_place;
+use super::gather::{at_place, at_workload};
 use super::tokens;
 use crate::decide::interlock::interlock;
 use crate::decide::{Tally, backoff};
@@ -17,6 +17,7 @@ use crate::model::policy::Rules;
 use crate::model::reason::StepName;
 use crate::model::rule::Rule;
 use crate::model::secret::Secret;
+use crate::model::workload::{Mark, Workload};
 use crate::ports::{Make, NewKey, Written};
 use std::time::Duration;
 
@@ -161,6 +162,34 @@ impl Engine {
         Ok(Some(match settled(&place, outcome) {
             Ok(to) => Event::Fenced { attempt, place, from: base, to },
             Err(failure) => failed(StepName::Fence, failure),
+        }))
+    }
+
+    /// Has a workload restarted; the decision was written when every place served the new pair.
+    pub(super) async fn perform_restart(
+        &self,
+        work: &mut Work,
+        workload: &Workload,
+        mark: &Mark,
+        base: &Version,
+    ) -> Result<Option<Event>, Lost> {
+        let cluster = match self.cluster(workload) {
+            Ok(cluster) => cluster,
+            Err(failure) => return Ok(Some(failed(StepName::Restart, failure))),
+        };
+        let turn = self.sink_turn(&workload.sink).await;
+        self.hold(work).await?;
+        let outcome = self.sink_in_turn(&workload.sink, "restart", cluster.restart(workload, mark, base)).await;
+        drop(turn);
+        // Nothing that was seen of the places has changed.
+        work.sight.workloads.clear();
+        Ok(Some(match outcome.answer() {
+            Ok(Written::At(_)) => Event::Restarted { workload: workload.clone() },
+            Ok(Written::Conflict) => {
+                let detail = format!("{workload} was changed by somebody at the same moment");
+                failed(StepName::Restart, Failure::new(Fault::Conflict, &detail))
+            }
+            Err(failure) => failed(StepName::Restart, at_workload(workload, failure)),
         }))
     }
 

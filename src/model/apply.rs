@@ -1,6 +1,7 @@
 //! The only function that changes a credential's state. Pure and total: every event fits or is refused.
 
 mod issue;
+mod restarts;
 mod strays;
 
 use super::event::{Entry, Event};
@@ -45,6 +46,7 @@ impl Event {
                 | Event::Created { .. }
                 | Event::Verified { .. }
                 | Event::Written { .. }
+                | Event::Restarted { .. }
                 | Event::Published { .. }
                 | Event::Revoked { .. }
                 | Event::Completed
@@ -87,6 +89,8 @@ fn fits(state: &mut State, entry: &Entry) -> Option<()> {
         Event::Written { place, version } => written(state, place, version, at),
         Event::Rebased { place, base } => rebased(state, place, base, at),
         Event::Widened { bases } => widened(state, bases, at),
+        Event::Restarting { mark, marks } => restarts::restarting(state, mark, marks, at),
+        Event::Restarted { workload } => restarts::restarted(state, workload),
         Event::Published { versions } => published(state, versions, at),
         Event::Condemned { sid, .. } => condemned(state, sid, at),
         Event::Revoked { sid } => revoked(state, sid, at),
@@ -147,9 +151,11 @@ fn confirm_if_written(rotation: &mut Rotation, at: Moment) {
 
 fn rebased(state: &mut State, place: &Place, base: &Version, at: Moment) -> Option<()> {
     let overwrite = state.overwrite;
-    let rotation = in_phase(state, &[Phase::Publishing, Phase::Confirming, Phase::Grace, Phase::Revoking])?;
+    let phases = [Phase::Publishing, Phase::Confirming, Phase::Restarting, Phase::Grace, Phase::Revoking];
+    let rotation = in_phase(state, &phases)?;
     (overwrite || (rotation.fenced && rotation.phase == Phase::Publishing)).then_some(())?;
     *rotation.targets.get_mut(place)? = target(base);
+    rotation.restarts.clear();
     enter(rotation, Phase::Publishing, at);
     Some(())
 }
@@ -167,6 +173,7 @@ fn widened(state: &mut State, bases: &BTreeMap<Place, Version>, at: Moment) -> O
             successor: Some(current.sid.clone()),
             created_at: current.created_at,
             published: None,
+            restarts: BTreeMap::new(),
             predecessors: Vec::new(),
             targets: current.places.iter().map(|(place, version)| (place.clone(), served(version))).collect(),
             served: true,
@@ -184,6 +191,7 @@ fn widened(state: &mut State, bases: &BTreeMap<Place, Version>, at: Moment) -> O
     state.lingering.retain(|place| !bases.contains_key(place));
     let rotation = in_phase(state, &[Phase::Publishing, Phase::Grace, Phase::Revoking])?;
     rotation.targets.extend(bases.iter().map(|(place, base)| (place.clone(), target(base))));
+    rotation.restarts.clear();
     enter(rotation, Phase::Publishing, at);
     Some(())
 }
@@ -194,7 +202,7 @@ fn served(version: &Version) -> Target {
 
 fn published(state: &mut State, versions: &BTreeMap<Place, Version>, at: Moment) -> Option<()> {
     let serving = state.current.as_ref().map(|current| (current.sid.clone(), current.since));
-    let rotation = in_phase(state, &[Phase::Confirming, Phase::Grace, Phase::Revoking])?;
+    let rotation = in_phase(state, &[Phase::Confirming, Phase::Restarting, Phase::Grace, Phase::Revoking])?;
     let successor = rotation.successor.clone()?;
     for (place, version) in versions {
         *rotation.targets.get_mut(place)? = served(version);

@@ -8,6 +8,7 @@ use super::names::{Place, Version};
 use super::permission::Permissions;
 use super::reason::{Cause, Halt, Reason, StepName};
 use super::time::Moment;
+use super::workload::{Mark, Workload};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -97,6 +98,18 @@ pub enum Event {
     Widened {
         /// The places, and their versions.
         bases: BTreeMap<Place, Version>,
+    },
+    /// Decision: restart what reads its pair only once.
+    Restarting {
+        /// What each carries from then on.
+        mark: Mark,
+        /// What each carried when every place had just been seen to serve the new pair.
+        marks: BTreeMap<Workload, Option<Mark>>,
+    },
+    /// It was restarted since, by this credential or for another.
+    Restarted {
+        /// Which.
+        workload: Workload,
     },
     /// Every place was read back and what it serves works.
     Published {
@@ -247,6 +260,8 @@ impl Event {
             Event::Written { .. } => "written",
             Event::Rebased { .. } => "rebased",
             Event::Widened { .. } => "widened",
+            Event::Restarting { .. } => "restarting",
+            Event::Restarted { .. } => "restarted",
             Event::Published { .. } => "published",
             Event::Condemned { .. } => "condemned",
             Event::Revoked { .. } => "revoked",

@@ -14,6 +14,8 @@ pub enum Phase {
     Publishing,
     /// Every sink is read back and what it serves is tried.
     Confirming,
+    /// Programs that read their pair only once are restarted, and their rollouts awaited.
+    Restarting,
     /// Old and new key both work; consumers change over.
     Grace,
     /// The deletion of an old key was decided.
@@ -22,8 +24,15 @@ pub enum Phase {
 
 impl Phase {
     /// Every phase, in order.
-    pub const ALL: [Phase; 6] =
-        [Phase::Issuing, Phase::Verifying, Phase::Publishing, Phase::Confirming, Phase::Grace, Phase::Revoking];
+    pub const ALL: [Phase; 7] = [
+        Phase::Issuing,
+        Phase::Verifying,
+        Phase::Publishing,
+        Phase::Confirming,
+        Phase::Restarting,
+        Phase::Grace,
+        Phase::Revoking,
+    ];
 
     /// The word used in metrics, logs and `status`.
     pub fn word(self) -> &'static str {
@@ -32,6 +41,7 @@ impl Phase {
             Phase::Verifying => "verifying",
             Phase::Publishing => "publishing",
             Phase::Confirming => "confirming",
+            Phase::Restarting => "restarting",
             Phase::Grace => "grace",
             Phase::Revoking => "revoking",
         }

@@ -8,6 +8,7 @@ use super::key::{AccountSid, KeySid, PublicKeySid};
 pub use super::kind::{Allow, KeyKind};
 use super::names::{CredentialName, Instance, Place, SinkName};
 pub use super::sink::{SecretsManagerPolicy, SinkPolicy, VaultAuth, VaultPolicy};
+use super::workload::Workload;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -196,6 +197,10 @@ pub struct Rules {
     pub members: Members,
     /// Where it is published, places that can stage a value first.
     pub places: Vec<Place>,
+    /// What is restarted once every place serves a new pair, because it reads its pair only once.
+    pub restart: Vec<Workload>,
+    /// How long a restart is put off, so that several rotations share it.
+    pub restart_pause: Duration,
     /// The fleet it belongs to, if it does.
     pub member: Option<Membership>,
 }

@@ -79,11 +79,13 @@ pub enum StepName {
     Publish,
     Fence,
     Delete,
+    Inspect,
+    Restart,
 }
 
 impl StepName {
     /// Every step, for metrics.
-    pub const ALL: [StepName; 11] = [
+    pub const ALL: [StepName; 13] = [
         StepName::Look,
         StepName::Prove,
         StepName::Fetch,
@@ -95,6 +97,8 @@ impl StepName {
         StepName::Publish,
         StepName::Fence,
         StepName::Delete,
+        StepName::Inspect,
+        StepName::Restart,
     ];
 
     /// The word used in metrics, logs and `status`.
@@ -111,6 +115,8 @@ impl StepName {
             StepName::Publish => "publish",
             StepName::Fence => "fence",
             StepName::Delete => "delete",
+            StepName::Inspect => "inspect",
+            StepName::Restart => "restart",
         }
     }
 }

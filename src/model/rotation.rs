@@ -11,6 +11,7 @@ use super::reason::{Cause, Halt, Reason, StepName};
 use super::rule::Rule;
 pub use super::spent::{DAY, HOUR, Spent};
 use super::time::Moment;
+use super::workload::{Mark, Workload};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -100,6 +101,9 @@ pub struct Rotation {
     pub created_at: Option<Timestamp>,
     /// When every place was last read back with the new pair: the start of grace.
     pub published: Option<Moment>,
+    /// The workloads that are restarted before that, or have been.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub restarts: BTreeMap<Workload, Restart>,
     /// The keys to revoke at the end.
     pub predecessors: Vec<KeySid>,
     /// The places to write.
@@ -129,6 +133,17 @@ pub struct Rotation {
     pub auth_token: bool,
     /// The predecessor whose deletion was decided.
     pub condemned: Option<KeySid>,
+}
+
+/// The restart of one workload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restart {
+    /// What it carried when every place served the new pair; anything else means that it was restarted since.
+    pub before: Option<Mark>,
+    /// What it carries once this rotation has restarted it.
+    pub mark: Mark,
+    /// It was restarted.
+    pub done: bool,
 }
 
 /// One place of a rotation.
@@ -235,13 +250,14 @@ impl State {
     }
 
     /// Every word that `word` can answer.
-    pub const WORDS: [&'static str; 10] = [
+    pub const WORDS: [&'static str; 11] = [
         "new",
         "serving",
         "issuing",
         "verifying",
         "publishing",
         "confirming",
+        "restarting",
         "grace",
         "revoking",
         "abandoning",
@@ -313,7 +329,7 @@ impl Rotation {
         match self.phase {
             Phase::Issuing | Phase::Verifying => false,
             Phase::Publishing => self.served,
-            Phase::Confirming | Phase::Grace | Phase::Revoking => true,
+            Phase::Confirming | Phase::Restarting | Phase::Grace | Phase::Revoking => true,
         }
     }
 

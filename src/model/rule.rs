@@ -27,6 +27,8 @@ pub enum Rule {
     Clocks,
     /// The old key lives through its grace (S3).
     Grace,
+    /// Grace begins when every pod that reads its pair only once has read the new one.
+    Rollout,
     /// Creates are bounded in every state (rule 13, S5).
     Limits,
     /// Whoever lost a credential to another process appends nothing more (S10).
@@ -37,7 +39,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Rule; 14] = [
+    pub const ALL: [Rule; 15] = [
         Rule::Fence,
         Rule::SinkBase,
         Rule::Window,
@@ -49,6 +51,7 @@ impl Rule {
         Rule::FetchNotList,
         Rule::Clocks,
         Rule::Grace,
+        Rule::Rollout,
         Rule::Limits,
         Rule::Token,
         Rule::Sequence,

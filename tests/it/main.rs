@@ -18,6 +18,7 @@ mod mutants;
 mod ordeals;
 mod policy;
 mod replicas;
+mod restarts;
 mod sandbox;
 mod schedules;
 mod sinks;

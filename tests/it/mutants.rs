@@ -3,7 +3,7 @@
 use crate::crash::on_all_cores;
 use crate::ordeals::{chance, time};
 use crate::support::counted::counted;
-use crate::{life, matrix, schedules};
+use crate::{life, matrix, restarts, schedules};
 use rekeyd::model::rule::Rule;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,7 +17,8 @@ const MOST: u64 = 500;
 const FIRST: [(Rule, u64); 2] = [(Rule::Fence, 1126), (Rule::Unique, 299)];
 
 /// Stories that go wrong without a rule, where stories by chance show it too rarely to be waited for.
-const OWN: [(Rule, fn()); 3] = [
+const OWN: [(Rule, fn()); 4] = [
+    (Rule::Rollout, restarts::no_pod_holds_a_key_that_is_deleted),
     (Rule::FreshRead, time::the_last_look_is_at_most_two_seconds_old_when_a_delete_leaves),
     (Rule::FetchNotList, lists_hide_every_key),
     (Rule::Limits, life::keys_that_never_work_are_removed_and_the_limits_hold),

@@ -7,13 +7,14 @@ use crate::crash::{on_all_cores, play, quiet};
 use crate::life::HOUR;
 use crate::support::counted::counted;
 use crate::support::dice::Dice;
-use crate::support::world::{Daemon, Fate, World};
+use crate::support::world::{Daemon, Fate, World, deployment};
 use rekeyd::model::document::Members;
 use rekeyd::model::home::{Home, Region};
 use rekeyd::model::names::{CredentialName, Place, SinkName};
 use rekeyd::model::permission::{Permission, Permissions};
 use rekeyd::model::policy::{Allow, KeyKind, Policy, Rules, SinkPolicy};
 use rekeyd::model::reason::Halt;
+use rekeyd::model::workload::Workload;
 use rekeyd::ports::Ask;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -184,6 +185,21 @@ fn people_look_after_tokens(daemon: &Daemon) {
     }
 }
 
+/// In one schedule of seven there are programs that read the pair when they start and never again; their restarts take up to
+/// an hour, and now and then somebody undoes one.
+fn with_pods(seed: u64, world: &World, policy: &mut Policy) -> Option<Workload> {
+    if seed % 7 != 3 {
+        return None;
+    }
+    let mut dice = Dice::new(seed ^ 7);
+    let rules = policy.credentials.values_mut().next()?;
+    let (place, takes) = (dice.pick(&rules.places), Duration::from_secs(dice.roll(3600)));
+    let workload = deployment(place.sink.as_str(), "api");
+    (rules.restart, rules.restart_pause) = (vec![workload.clone()], Duration::from_secs(dice.pick(&[0, 60, 600])));
+    world.truth(|truth| truth.runs(&workload, &place, takes));
+    Some(workload)
+}
+
 /// In one schedule of five a second credential has its keys in another region of the account.
 fn in_another_region(seed: u64, policy: &mut Policy) {
     let Some(billing) = policy.credentials.values().next().filter(|_| seed % 5 == 4).cloned() else { return };
@@ -204,6 +220,7 @@ async fn schedule(seed: u64) -> (Daemon, u64, Clocks) {
     }
     of_a_kind(seed, &world, &mut policy);
     in_another_region(seed, &mut policy);
+    let pods = with_pods(seed, &world, &mut policy);
     let abroad = policy.credentials.len() > 1;
     let daemon = Daemon::new(&world, policy);
     let replicas = dice.pick(&[0, 0, 1, 2, 3]);
@@ -237,6 +254,9 @@ async fn schedule(seed: u64) -> (Daemon, u64, Clocks) {
                 () = &mut odd => {}
                         }
             people_look_after_tokens(&daemon);
+            if let Some(workload) = pods.iter().find(|_| seed % 2 == 0) {
+                world.truth(|truth| truth.human_reverts(workload));
+            }
             if world.faults_left() == 0 {
                 break;
             }

@@ -11,6 +11,7 @@ use rekeyd::model::names::{Place, SinkName, Version};
 use rekeyd::model::reason::{Cause, Halt, Reason, StepName};
 use rekeyd::model::rotation::State;
 use rekeyd::model::time::{Moment, Uptime};
+use rekeyd::model::workload::{Mark, Workload, WorkloadKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use uuid::Uuid;
@@ -58,6 +59,14 @@ fn intended(n: u128) -> Event {
     }))
 }
 
+fn workload() -> Workload {
+    Workload { sink: place().sink, kind: WorkloadKind::Deployment, name: "api".into() }
+}
+
+fn restarting() -> Event {
+    Event::Restarting { mark: Mark("2".into()), marks: BTreeMap::from([(workload(), None)]) }
+}
+
 /// The events of a whole rotation from key n - 1 to key n, in order.
 fn rotation(n: u32) -> Vec<Event> {
     let evidence = Evidence { places: BTreeMap::new(), proven: 1, spent: 0 };
@@ -84,6 +93,7 @@ fn states() -> Vec<(&'static str, State)> {
     let halted = Event::Halted { halt: Halt::Drift, detail: "seen".into() };
     let overwrite = Event::Resumed { by: "ada".into(), overwrite: true, forget: BTreeSet::new() };
     let failure = Failure { fault: Fault::Timeout, detail: "no answer".into() };
+    let restarting = after(upto(5), [restarting()]);
     vec![
         ("new", State::default()),
         ("serving", serving.clone()),
@@ -91,6 +101,7 @@ fn states() -> Vec<(&'static str, State)> {
         ("verifying", upto(2)),
         ("publishing", upto(4)),
         ("confirming", upto(5)),
+        ("restarting", restarting),
         ("grace", upto(6)),
         ("revoking", upto(7)),
         ("revoked", upto(8)),
@@ -115,6 +126,8 @@ fn events() -> Vec<Event> {
         Event::Unsettled,
         Event::Ambiguous { sids: vec![sid(2), sid(3)] },
         Event::Rebased { place: place(), base: version(9) },
+        restarting(),
+        Event::Restarted { workload: workload() },
         Event::Widened { bases: BTreeMap::from([(Place::new(place().sink, "more"), version(0))]) },
         Event::Abandoned { sid: sid(2), cause: Cause::SecretLost },
         Event::Found { attempt: attempt(7), sid: sid(7) },

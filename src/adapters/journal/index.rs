@@ -44,6 +44,8 @@ pub fn notes(before: &State, entry: &Entry) -> Vec<Note> {
         | Event::Written { .. }
         | Event::Rebased { .. }
         | Event::Widened { .. }
+        | Event::Restarting { .. }
+        | Event::Restarted { .. }
         | Event::Published { .. }
         | Event::Completed
         | Event::Fencing { .. }

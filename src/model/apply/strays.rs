@@ -76,6 +76,7 @@ pub(super) fn revived(state: &mut State, attempt: AttemptId, at: Moment) -> Opti
     // The write that turned out to have succeeded will be found by the look that publishing begins with.
     rotation.targets.values_mut().for_each(|target| target.asked = true);
     rotation.phase = Phase::Publishing;
+    rotation.restarts.clear();
     rotation.served = true;
     rotation.since = at;
     state.rotation = Some(rotation);

@@ -20,6 +20,7 @@ use rekeyd::model::policy::{Policy, Rules};
 use rekeyd::model::reason::{Breaker, Cause, Halt, StepName};
 use rekeyd::model::rotation::State;
 use rekeyd::model::time::{Moment, Uptime};
+use rekeyd::model::workload::{Mark, Workload, WorkloadKind, WorkloadSeen};
 use rekeyd::ports::Standing;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -47,6 +48,8 @@ pub(super) struct World {
     weather: Weather,
     /// What the places serve: a key by its number if any, and the version.
     served: BTreeMap<Place, (Content, u64)>,
+    /// What restarts have left on the one workload, and whether its rollout goes on.
+    marks: (Option<Mark>, u64, bool),
     /// The keys that Twilio has, by number; each was made for the attempt of the same number.
     alive: BTreeSet<u64>,
     next: u64,
@@ -60,7 +63,10 @@ impl World {
             "publish_to = [{ sink = \"files\", name = \"billing-sms.json\" }]",
             "rotate_every = \"4h\"\ngrace = \"1h\"\npublish_to = [{ sink = \"files\", name = \"a\" }, { sink = \"files\", name = \"b\" }]",
         );
-        let policy = accepted(&text).policy;
+        let mut policy = accepted(&text).policy;
+        let workload =
+            Workload { sink: SinkName::new("files").unwrap(), kind: WorkloadKind::Deployment, name: "a".into() };
+        policy.credentials.values_mut().for_each(|rules| rules.restart = vec![workload.clone()]);
         let rules = policy.credentials.values().next().unwrap();
         let served = rules.places.iter().map(|place| (place.clone(), (Content::Absent, 1))).collect();
         let now =
@@ -76,6 +82,7 @@ impl World {
             sight: Sight::default(),
             weather,
             served,
+            marks: (None, 1, false),
             alive: BTreeSet::from([0, 7]),
             next: 10,
             roots,
@@ -167,6 +174,7 @@ impl World {
             1 => *content = Content::Foreign,
             2 => *content = Content::Blank,
             3 => *content = Content::Pair { sid: sid(u64::from(one % 12)), stamp: None },
+            4 if one >= 128 => self.marks = (None, self.marks.1 + 1, one.is_multiple_of(2)),
             4 => _ = self.alive.remove(&u64::from(one % 16)),
             _ => _ = self.alive.insert(u64::from(one % 12)),
         }
@@ -194,7 +202,7 @@ impl World {
         let versions: BTreeMap<_, _> = places.iter().map(|place| (place.clone(), version.clone())).collect();
         let failure = Failure::new(Fault::ALL[usize::from(two) % Fault::ALL.len()], "so it is");
         let attempt = attempt(u64::from(two % 16));
-        match one % 18 {
+        match one % 20 {
             0 => Event::Requested { by: "ada".into() },
             1 => Event::Created { sid: key, created_at: self.now.wall },
             2 => Event::Verified { successes: 3, refusals: 0 },
@@ -215,8 +223,15 @@ impl World {
             14 => Event::Halted { halt: Halt::Drift, detail: "seen".into() },
             15 => Event::Resumed { by: "ada".into(), overwrite: two.is_multiple_of(2), forget: BTreeSet::new() },
             16 => Event::Widened { bases: versions },
+            17 => Event::Restarting { mark: Mark(two.to_string()), marks: self.workloads(two) },
+            18 => Event::Restarted { workload: self.rules().restart[0].clone() },
             _ => Event::Adopted { home: self.rules().home.clone(), sid: sid(7), created_at: Some(self.now.wall) },
         }
+    }
+
+    fn workloads(&self, two: u8) -> BTreeMap<Workload, Option<Mark>> {
+        let before = two.is_multiple_of(2).then(|| Mark(two.to_string()));
+        self.rules().restart.iter().map(|workload| (workload.clone(), before.clone())).collect()
     }
 
     /// Does what the planner says, with an outcome that is open: 0 it works, 1 it fails, 2 it works and nobody hears.
@@ -258,6 +273,23 @@ impl World {
                 self.changed();
                 if heard && self.append(Event::Created { sid: sid(number), created_at: self.now.wall }) {
                     self.hand = Hand { secret_of: Some(intent.attempt), ..Hand::default() };
+                }
+            }
+            Step::Inspect(workloads) => {
+                let (mark, version, going) = self.marks.clone();
+                let rollout = going.then(|| "it goes on".to_owned());
+                self.marks.2 = going && luck.is_multiple_of(2);
+                let seen = WorkloadSeen { version: Version(version.to_string()), mark, rollout };
+                let seen = workloads.into_iter().map(|workload| (workload, (seen.clone(), self.now.uptime)));
+                self.sight.workloads.extend(seen);
+            }
+            Step::Restart { workload, mark, base } => {
+                self.sight.workloads.clear();
+                if self.marks.1.to_string() == base.0 {
+                    self.marks = (Some(mark), self.marks.1 + 1, luck.is_multiple_of(4));
+                    if heard {
+                        self.decide(Event::Restarted { workload });
+                    }
                 }
             }
             Step::Probe => self.hand.tally.count(!luck.is_multiple_of(8), self.now.uptime),

@@ -14,6 +14,7 @@ use rekeyd::model::policy::{
     Access, AccountDeletes, Admin, Algorithm, Allow, Cadence, KeyKind, Pkcv, Policy, PostgresState, Rules,
     SecretSource, SecretsManagerPolicy, SinkPolicy, StateUrl, TwilioPolicy, VaultAuth, VaultPolicy,
 };
+use rekeyd::model::workload::Workload;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -241,7 +242,21 @@ fn places(places: &[Place], sinks: &BTreeMap<SinkName, SinkPolicy>) -> String {
 
 /// What can be said of a credential and of a fleet alike.
 fn wanted(rules: &Rules, sinks: &BTreeMap<SinkName, SinkPolicy>) -> String {
-    let Rules { name: _, home: _, cadence, grace, verify, adopt: _, kind, verify_url, members, places, member } = rules;
+    let Rules {
+        name: _,
+        home: _,
+        cadence,
+        grace,
+        verify,
+        adopt: _,
+        kind,
+        verify_url,
+        members,
+        places,
+        restart,
+        restart_pause,
+        member,
+    } = rules;
     assert!(member.is_none());
     let cadence = match cadence {
         Cadence::Every(period) => format!("rotate_every = {}", duration(*period)),
@@ -272,11 +287,16 @@ fn wanted(rules: &Rules, sinks: &BTreeMap<SinkName, SinkPolicy>) -> String {
     };
     let verify_url =
         verify_url.as_ref().map(|url| format!("verify_url = {}\n", text(url.as_str()))).unwrap_or_default();
+    let workload = |workload: &Workload| {
+        format!("{{ sink = \"{}\", {} = \"{}\" }}", workload.sink, workload.kind.word(), workload.name)
+    };
+    let restart: Vec<_> = restart.iter().map(workload).collect();
+    let restart = format!("restart = [{}]\nrestart_pause = {}\n", restart.join(", "), duration(*restart_pause));
     let (grace, over, successes, places) =
         (duration(*grace), duration(verify.over), verify.successes, self::places(places, sinks));
     format!(
         "{cadence}\ngrace = {grace}\nmembers = {members}\n\
-         verify = {{ successes = {successes}, over = {over} }}\n{kind}{verify_url}publish_to = [{places}]\n"
+         verify = {{ successes = {successes}, over = {over} }}\n{kind}{verify_url}{restart}publish_to = [{places}]\n"
     )
 }
 

@@ -29,7 +29,7 @@ pub(crate) fn facts(policy: &Policy) -> Vec<String> {
         let Fleet { name, region, choice, waves, each, reserved: _ } = fleet;
         let region = region.as_ref().map(|region| format!(" in {region}")).unwrap_or_default();
         facts.push(format!("fleet {name}{region}: {choice:?}, {waves:?}"));
-        facts.extend(rules(each).map(|fact| format!("each of {fact}")));
+        facts.extend(rules(each).into_iter().map(|fact| format!("each of {fact}")));
     }
     if !subaccounts.is_empty() {
         let places: Vec<_> = subaccounts.iter().map(ToString::to_string).collect();
@@ -56,8 +56,22 @@ fn shown(sink: &SinkPolicy) -> String {
     }
 }
 
-fn rules(rules: &Rules) -> [String; 8] {
-    let Rules { name, home, cadence, grace, verify, adopt, kind, verify_url, members, places, member } = rules;
+fn rules(rules: &Rules) -> Vec<String> {
+    let Rules {
+        name,
+        home,
+        cadence,
+        grace,
+        verify,
+        adopt,
+        kind,
+        verify_url,
+        members,
+        places,
+        restart,
+        restart_pause,
+        member,
+    } = rules;
     let proven_at = verify_url.as_ref().map(ToString::to_string);
     let cadence = match cadence {
         Cadence::Every(period) => format!("every {period:?}"),
@@ -69,7 +83,8 @@ fn rules(rules: &Rules) -> [String; 8] {
     assert_eq!(*member, None, "nobody was asked yet who belongs to a fleet");
     let places: Vec<_> = places.iter().map(ToString::to_string).collect();
     let told = |fact: String| format!("{name}: {fact}");
-    [
+    let restarts = restart.iter().map(|workload| told(format!("restarts {workload} after {restart_pause:?}")));
+    let mut facts = vec![
         told(format!("account {home}")),
         told(cadence),
         told(format!("grace {grace:?}")),
@@ -78,7 +93,9 @@ fn rules(rules: &Rules) -> [String; 8] {
         told(format!("makes {kind:?}, proven at {proven_at:?}")),
         told(format!("{members:?}")),
         told(format!("at {places:?}")),
-    ]
+    ];
+    facts.extend(restarts);
+    facts
 }
 
 /// What is another than in the minimal policy, and the warnings.

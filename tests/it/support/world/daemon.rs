@@ -1,5 +1,6 @@
 //! One life after another of the daemon in the fake world.
 
+use super::cluster::FakeCluster;
 use super::doors::{FakeClock, FakeIssuer, FakeSink, Watcher};
 use super::memory::Disk;
 use super::{MemoryJournal, World};
@@ -15,7 +16,7 @@ use rekeyd::model::policy::{
     TwilioPolicy, Verify,
 };
 use rekeyd::model::rotation::State;
-use rekeyd::ports::{Ask, Journal, Request, Sink};
+use rekeyd::ports::{Ask, Journal, Request, Sink, Workloads};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
@@ -124,7 +125,12 @@ impl Daemon {
             let sink: Arc<dyn Sink> = Arc::new(FakeSink { world: world.clone(), generation, stages });
             (name.clone(), sink)
         };
+        let cluster = |name: &SinkName| {
+            let cluster: Arc<dyn Workloads> = Arc::new(FakeCluster { world: world.clone(), generation });
+            (name.clone(), cluster)
+        };
         Ports {
+            clusters: self.policy.sinks.keys().map(cluster).collect(),
             sinks: self.policy.sinks.keys().map(sink).collect(),
             issuer: Arc::new(FakeIssuer { world: world.clone(), generation, seen: Mutex::new(None), born, haste }),
             journal: Arc::new(journal),
@@ -239,6 +245,8 @@ pub fn policy_with(names: &[&str], change: impl Fn(&mut Rules)) -> Policy {
             verify_url: None,
             members: Members::default(),
             places: vec![Place::new(sink("one"), name), Place::new(sink("two"), name)],
+            restart: Vec::new(),
+            restart_pause: Duration::ZERO,
             member: None,
         };
         change(&mut rules);

@@ -1,5 +1,6 @@
 //! What is true in the world, and the invariants that must hold whatever happens (protocol, a.5).
 
+use super::cluster::Pods;
 use super::tokens::TokenPair;
 use jiff::Timestamp;
 use rekeyd::model::document::{self, Members, Names, Pair};
@@ -10,6 +11,7 @@ use rekeyd::model::permission::{Permission, Permissions};
 use rekeyd::model::rotation::{Phase, State};
 use rekeyd::model::rule::Rule;
 use rekeyd::model::time::later;
+use rekeyd::model::workload::Workload;
 use rekeyd::ports::Standing;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -73,6 +75,8 @@ pub struct Truth {
     pub widened: u32,
     /// The permissions that keys must have to be served, if they are Restricted ones.
     pub wanted: Option<Permissions>,
+    /// The pods of each workload.
+    pub pods: BTreeMap<Workload, Pods>,
     /// The auth tokens of the account, where they are rotated.
     pub tokens: Option<TokenPair>,
     staged: BTreeMap<Place, (AttemptId, String)>,
@@ -133,7 +137,7 @@ impl Truth {
             Phase::Issuing => 'C',
             Phase::Verifying => 'V',
             Phase::Publishing => 'W',
-            Phase::Confirming => 'B',
+            Phase::Confirming | Phase::Restarting => 'B',
             Phase::Grace if !over => 'G',
             Phase::Grace | Phase::Revoking => 'D',
         }
@@ -284,6 +288,9 @@ impl Truth {
                 let over = since.is_none_or(|since| since + Duration::from_secs(1) >= self.grace);
                 self.check(over, || format!("S3: {sid} was deleted {since:?} after {place} served another key"));
             }
+        }
+        for workload in self.held_by_pods(sid) {
+            self.check(!made.live, || format!("S3: {sid} was deleted while pods of {workload} hold it"));
         }
         if made.live {
             self.deleted.push((sid.clone(), now));

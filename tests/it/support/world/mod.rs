@@ -4,12 +4,14 @@
 //! crash the daemon before or after it took effect. The invariants of the protocol are checked while effects are applied,
 //! on the world's own record of what is true.
 
+mod cluster;
 mod daemon;
 mod doors;
 mod ghost;
 mod memory;
 mod tokens;
 
+pub use cluster::deployment;
 pub use daemon::{Daemon, policy, policy_with};
 pub use ghost::Truth;
 pub use memory::MemoryJournal;

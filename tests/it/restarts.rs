@@ -1,0 +1,157 @@
+//! Programs that read their pair only once are restarted before grace begins, and no key is deleted that one of them holds.
+
+use crate::life::{HOUR, MINUTE, place};
+use crate::support::world::{Daemon, Truth, World, deployment, policy_with};
+use rekeyd::model::names::{Place, SinkName};
+use rekeyd::model::policy::Policy;
+use rekeyd::model::workload::Workload;
+use rekeyd::ports::Ask;
+use std::time::Duration;
+
+const PAUSE: Duration = Duration::from_secs(60);
+
+fn api() -> Workload {
+    deployment("one", "api")
+}
+
+/// Credentials whose consumers are pods of one deployment.
+fn policy(names: &[&str]) -> Policy {
+    policy_with(names, |rules| (rules.restart, rules.restart_pause) = (vec![api()], PAUSE))
+}
+
+fn restarts(world: &World) -> u32 {
+    world.truth(|truth| truth.pods[&api()].restarts)
+}
+
+/// A daemon whose first rotation is done, and pods whose rollout takes so long.
+async fn settled(names: &[&str], takes: Duration) -> (World, Daemon) {
+    let world = World::new();
+    let reads = Place::new(SinkName::new("one").unwrap(), names[0]);
+    world.truth(|truth| truth.runs(&api(), &reads, takes));
+    let daemon = Daemon::new(&world, policy(names));
+    daemon.live(3 * HOUR).await;
+    daemon.converged();
+    (world, daemon)
+}
+
+#[tokio::test(start_paused = true)]
+async fn grace_begins_when_the_rollout_has_ended() {
+    let (world, daemon) = settled(&["billing"], 20 * MINUTE).await;
+    let (old, before) = (world.truth(|truth| truth.serves(&place("one"))).unwrap(), restarts(&world));
+    daemon.ask("billing", Ask::Rotate);
+    daemon.live(15 * MINUTE).await;
+    assert_eq!((daemon.state("billing").word(), restarts(&world)), ("restarting", before + 1));
+    let waiting = daemon.waiting("billing");
+    assert!(waiting.contains("one:deployment/api"), "{waiting}");
+    // An hour of grace after the twenty minutes, and not after the publication.
+    daemon.live(65 * MINUTE).await;
+    assert_eq!(daemon.state("billing").word(), "grace");
+    assert!(world.truth(|truth| truth.ours().contains(&old)), "the end came before grace was over");
+    daemon.live(15 * MINUTE).await;
+    assert!(!world.truth(|truth| truth.ours().contains(&old)), "{}", daemon.story());
+    assert_eq!(restarts(&world), before + 1);
+    daemon.converged();
+}
+
+#[tokio::test(start_paused = true)]
+async fn rotations_that_come_together_share_a_restart() {
+    let names = ["billing", "alerts", "voice"];
+    let (world, daemon) = settled(&names, MINUTE).await;
+    let before = restarts(&world);
+    for name in names {
+        daemon.ask(name, Ask::Rotate);
+        daemon.live(Duration::from_secs(10)).await;
+    }
+    daemon.live(3 * HOUR).await;
+    daemon.converged();
+    assert_eq!(restarts(&world), before + 1, "{}", daemon.story());
+    for name in names {
+        let restarted = daemon.words(name).into_iter().filter(|word| *word == "restarted").count();
+        assert_eq!(restarted, 2, "{name}: {}", daemon.story());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollout_that_does_not_end_keeps_the_old_key_alive() {
+    let (world, daemon) = settled(&["billing"], MINUTE).await;
+    let old = world.truth(|truth| truth.serves(&place("one"))).unwrap();
+    world.truth(|truth| truth.pods.get_mut(&api()).unwrap().takes = 1000 * HOUR);
+    daemon.ask("billing", Ask::Rotate);
+    daemon.live(200 * HOUR).await;
+    assert_eq!(daemon.state("billing").word(), "restarting");
+    assert!(world.truth(|truth| truth.ours().contains(&old)));
+    // People find the image that could not be pulled, and start the pods again.
+    world.truth(|truth| {
+        truth.pods.get_mut(&api()).unwrap().takes = MINUTE;
+        truth.human_reverts(&api());
+    });
+    daemon.live(40 * HOUR).await;
+    daemon.converged();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_the_mark_away_is_not_fought_with() {
+    let (world, daemon) = settled(&["billing"], 10 * MINUTE).await;
+    let before = restarts(&world);
+    daemon.ask("billing", Ask::Rotate);
+    daemon.live(8 * MINUTE).await;
+    assert_eq!((daemon.state("billing").word(), restarts(&world)), ("restarting", before + 1));
+    world.truth(|truth| truth.human_reverts(&api()));
+    daemon.live(3 * HOUR).await;
+    assert_eq!(restarts(&world), before + 2, "ours and the person's: {}", daemon.story());
+    daemon.converged();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_workload_that_does_not_exist_holds_the_rotation_until_the_policy_forgets_it() {
+    let (world, mut daemon) = settled(&["billing"], MINUTE).await;
+    let old = world.truth(|truth| truth.serves(&place("one"))).unwrap();
+    world.truth(|truth| truth.pods.clear());
+    daemon.ask("billing", Ask::Rotate);
+    daemon.live(5 * HOUR).await;
+    let state = daemon.state("billing");
+    assert!(state.trouble.is_some_and(|trouble| trouble.to_string().contains("one:deployment/api")));
+    assert!(world.truth(|truth| truth.ours().contains(&old)));
+    daemon.policy = policy_with(&["billing"], |_| {}).into();
+    daemon.live(26 * HOUR).await;
+    daemon.converged();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_workload_that_is_added_while_others_are_awaited_is_restarted_too() {
+    let (world, mut daemon) = settled(&["billing"], 30 * MINUTE).await;
+    let more = deployment("one", "worker");
+    world.truth(|truth: &mut Truth| truth.runs(&more, &place("one"), MINUTE));
+    daemon.ask("billing", Ask::Rotate);
+    daemon.live(10 * MINUTE).await;
+    assert_eq!(daemon.state("billing").word(), "restarting");
+    let before = restarts(&world);
+    let both = vec![api(), more.clone()];
+    daemon.policy = policy_with(&["billing"], move |rules| rules.restart = both.clone()).into();
+    daemon.live(3 * HOUR).await;
+    daemon.converged();
+    assert_eq!((restarts(&world), world.truth(|truth| truth.pods[&more].restarts)), (before, 1), "{}", daemon.story());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_somebody_writes_again_during_grace_is_taken_up_again() {
+    let (world, daemon) = settled(&["billing"], MINUTE).await;
+    daemon.ask("billing", Ask::Rotate);
+    daemon.live(30 * MINUTE).await;
+    assert_eq!(daemon.state("billing").word(), "grace");
+    let before = restarts(&world);
+    world.truth(|truth| truth.human_touches(&place("one")));
+    daemon.live(3 * HOUR).await;
+    assert_eq!(restarts(&world), before + 1, "{}", daemon.story());
+    daemon.converged();
+}
+
+/// The rule's own story: grace that begins with the publication is over before the rollout is.
+#[tokio::test(start_paused = true)]
+pub(crate) async fn no_pod_holds_a_key_that_is_deleted() {
+    let (world, daemon) = settled(&["billing"], MINUTE).await;
+    world.truth(|truth| truth.pods.get_mut(&api()).unwrap().takes = 3 * HOUR);
+    daemon.ask("billing", Ask::Rotate);
+    daemon.live(8 * HOUR).await;
+    daemon.converged();
+}
