@@ -16,6 +16,7 @@ mod life;
 mod matrix;
 mod mutants;
 mod ordeals;
+mod packaged;
 mod policy;
 mod replicas;
 mod restarts;
