@@ -99,7 +99,7 @@ async fn door(
 /// One KV engine, over connections that do not outlive a secret.
 pub(super) fn vault(engine: &VaultPolicy) -> Result<Vault, Box<dyn std::error::Error>> {
     let base = http::Base::new(&engine.address)?;
-    let (trusted, shown) = (engine.ca_file.as_deref(), engine.client.as_ref());
+    let (trusted, shown) = (engine.ca_file.as_deref(), engine.client.as_deref());
     let client = http::client_showing(&base, trusted, shown, Deadlines::default(), Connections::Fresh)?;
     Ok(Vault::new(client, engine)?)
 }

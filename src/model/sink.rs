@@ -31,7 +31,7 @@ pub struct VaultPolicy {
     /// The only certificates to trust, instead of the system's.
     pub ca_file: Option<PathBuf>,
     /// What the daemon shows to a server that asks for a certificate.
-    pub client: Option<ClientCertificate>,
+    pub client: Option<Box<ClientCertificate>>,
     /// How to sign in.
     pub auth: VaultAuth,
     /// What is said of each path beside its content: the members of its `custom_metadata`.

@@ -5,6 +5,7 @@ use super::wire::Ask;
 use super::{Held, Vault};
 use crate::model::fault::{Failure, Fault};
 use crate::model::names::Place;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use rustify::enums::RequestMethod;
 use serde::Deserialize;
@@ -30,6 +31,8 @@ struct Settings {
 
 /// What an engine keeps for which nobody has said a number.
 const USUAL: u64 = 10;
+/// So many paths are asked about at the same time.
+const AT_ONCE: usize = 16;
 
 impl Vault {
     /// Writes the notes of the policy beside a pair, if others stand there; what people wrote under other names stays. The
@@ -53,16 +56,19 @@ impl Vault {
         if answer.status.is_success() { Ok(()) } else { Err(answer.failure(&[])) }
     }
 
-    /// How many versions of a path are kept: what the engine says or what the path says, whichever is more, as OpenBao
+    /// What is kept of each of these places: what the engine says or what the path says, whichever is more, as OpenBao
     /// does it. The token needs `read` on `MOUNT/config` and `MOUNT/metadata/PATH`, which no rotation needs.
-    pub async fn keeping(&self, place: &Place) -> Result<Keeping, Failure> {
+    pub async fn keeping(&self, places: &[Place]) -> Result<Vec<Keeping>, Failure> {
         let engine = self.settings(format!("{}/config", self.mount)).await?;
-        let path = self.settings(self.metadata_path(place)).await?;
-        let versions = match engine.max_versions.max(path.max_versions) {
-            0 => USUAL,
-            versions => versions,
+        let settings = places.iter().map(|place| self.settings(self.metadata_path(place)));
+        let kept = |path: Settings| Keeping {
+            versions: match engine.max_versions.max(path.max_versions) {
+                0 => USUAL,
+                versions => versions,
+            },
+            checked: engine.cas_required || path.cas_required,
         };
-        Ok(Keeping { versions, checked: engine.cas_required || path.cas_required })
+        stream::iter(settings).buffered(AT_ONCE).map(|path| path.map(kept)).try_collect().await
     }
 
     /// A path to which nothing was ever written has no settings of its own.

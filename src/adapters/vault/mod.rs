@@ -39,7 +39,7 @@ use crate::model::secret::Secret;
 use crate::ports::{Clock, Reading, Sink, Written};
 use async_trait::async_trait;
 pub use metadata::Keeping;
-pub use rights::{Rule, Use, rules};
+pub use rights::{Rule, Use, pattern, rules};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;

@@ -4,6 +4,7 @@ use super::super::json::{Object, object};
 use super::Vault;
 use super::wire::Ask;
 use crate::model::fault::{Failure, Fault};
+use crate::model::fleet::{ACCOUNT_NAME, ACCOUNT_SID};
 use crate::model::policy::VaultPolicy;
 use rustify::enums::RequestMethod;
 use serde::Deserialize;
@@ -37,6 +38,21 @@ impl fmt::Display for Rule {
         let quoted: Vec<_> = self.capabilities.iter().map(|capability| format!("\"{capability}\"")).collect();
         write!(f, "path \"{}\" {{\n  capabilities = [{}]\n}}", self.path, quoted.join(", "))
     }
+}
+
+/// A path with the placeholders of accounts in it, as a rule says it: `+` stands for a whole segment only (Vault docs,
+/// "Policies"), and an end that varies is told by its beginning.
+pub fn pattern(path: &str) -> String {
+    let last = path.matches('/').count();
+    let segment = |(number, segment): (usize, &str)| {
+        let starts = [ACCOUNT_SID, ACCOUNT_NAME].iter().filter_map(|place| segment.find(place)).min();
+        match starts {
+            None => segment.to_owned(),
+            Some(start) if start > 0 && number == last => format!("{}*", &segment[..start]),
+            Some(_) => "+".to_owned(),
+        }
+    };
+    path.split('/').enumerate().map(segment).collect::<Vec<_>>().join("/")
 }
 
 /// The rules that a use of a path needs. What is called beside these paths every token may call: `renew-self`,
@@ -89,5 +105,25 @@ impl Vault {
             }
         }
         Ok(missing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_varies_is_a_whole_segment_or_the_end() {
+        for (path, expected) in [
+            ("twilio/billing", "twilio/billing"),
+            ("twilio/{account_sid}/seed", "twilio/+/seed"),
+            ("{account_name}", "+"),
+            ("twilio/of-{account_sid}/seed", "twilio/+/seed"),
+            ("twilio/of-{account_name}", "twilio/of-*"),
+            ("{account_sid}/{account_name}-x", "+/+"),
+            ("{account_sid}/a-{account_name}-{account_sid}", "+/a-*"),
+        ] {
+            assert_eq!(pattern(path), expected, "{path}");
+        }
     }
 }

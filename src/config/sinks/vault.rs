@@ -34,12 +34,12 @@ pub(super) fn vault(table: &Table<'_>) -> Option<VaultPolicy> {
 }
 
 /// The certificate and its key: both or neither.
-fn client(table: &Table<'_>) -> Option<Option<ClientCertificate>> {
+fn client(table: &Table<'_>) -> Option<Option<Box<ClientCertificate>>> {
     let certificate = table.maybe("client_cert_file", absolute_path);
     let key = table.maybe("client_key_file", absolute_path);
     let alone = "neither is of use without the other";
     match (certificate?, key?) {
-        (Some(certificate), Some(key)) => Some(Some(ClientCertificate { certificate, key })),
+        (Some(certificate), Some(key)) => Some(Some(Box::new(ClientCertificate { certificate, key }))),
         (None, None) => Some(None),
         (Some(_), None) => {
             table.missing("client_key_file", alone, "the file of the certificate's private key, in PEM");

@@ -173,7 +173,7 @@ fn sink_lines(sink: &SinkPolicy) -> String {
                 .as_ref()
                 .map(|path| format!("ca_file = {}\n", text(path.to_str().unwrap())))
                 .unwrap_or_default();
-            let own = client.as_ref().map(|ClientCertificate { certificate, key }| {
+            let own = client.as_deref().map(|ClientCertificate { certificate, key }| {
                 let [certificate, key] = [certificate, key].map(|path| text(path.to_str().unwrap()));
                 format!("client_cert_file = {certificate}\nclient_key_file = {key}\n")
             });
