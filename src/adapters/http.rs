@@ -7,13 +7,17 @@
 //! - **HTTP/1.1 only**: a connection that died silently then fails the one call that was on it. HTTP/2 would share it
 //!   among all calls and fail them all until somebody noticed.
 
+mod certificates;
+
+use super::secrets::SecretError;
 use crate::model::fault::{Failure, Fault, Outcome};
-use reqwest::{Certificate, Client, RequestBuilder, Response, redirect, retry};
+use crate::model::policy::ClientCertificate;
+use reqwest::{Client, RequestBuilder, Response, redirect, retry};
 use std::error::Error;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use std::{fs, io};
 use url::{Host, Url};
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -54,6 +58,17 @@ pub enum HttpError {
     NoCertificate {
         /// The file.
         path: PathBuf,
+    },
+    /// The key of the client certificate could not be read.
+    #[error("the key of the client certificate can not be had")]
+    Key(#[source] SecretError),
+    /// The files of the client certificate do not hold what they should.
+    #[error("{} and {} are not a certificate and its key in PEM form", certificate.display(), key.display())]
+    Identity {
+        /// The file of the certificate.
+        certificate: PathBuf,
+        /// The file of its key.
+        key: PathBuf,
     },
     /// The TLS stack would not start, mostly because the machine has no certificates of authorities.
     #[error("no HTTPS client can be made; are the system's CA certificates there (package ca-certificates)?")]
@@ -131,6 +146,17 @@ pub fn client(
     deadlines: Deadlines,
     connections: Connections,
 ) -> Result<Client, HttpError> {
+    client_showing(base, ca_file, None, deadlines, connections)
+}
+
+/// The same, which shows a certificate of its own to a server that asks for one. The files are read once, here.
+pub fn client_showing(
+    base: &Base,
+    ca_file: Option<&Path>,
+    own: Option<&ClientCertificate>,
+    deadlines: Deadlines,
+    connections: Connections,
+) -> Result<Client, HttpError> {
     install_crypto();
     let builder = Client::builder()
         .user_agent(concat!("rekeyd/", env!("CARGO_PKG_VERSION")))
@@ -147,7 +173,7 @@ pub fn client(
         // The port of these addresses does not count; the name cannot be made to lead elsewhere.
         .resolve_to_addrs("localhost", &[here(Ipv4Addr::LOCALHOST), here(Ipv6Addr::LOCALHOST)]);
     let builder = match (ca_file, base.plain()) {
-        (Some(path), _) => builder.tls_certs_only(certificates(path)?),
+        (Some(path), _) => builder.tls_certs_only(certificates::authorities(path)?),
         // No client can be made without any authority, and plain http needs none (seanmonstar/reqwest#2988).
         (None, true) => builder.tls_certs_only([]),
         (None, false) => builder,
@@ -156,19 +182,15 @@ pub fn client(
         Connections::Kept => builder,
         Connections::Fresh => builder.pool_max_idle_per_host(0),
     };
-    builder.build().map_err(HttpError::Client)
+    match own {
+        // That the two belong together is seen only when the client is made.
+        Some(own) => builder.identity(certificates::own(own)?).build().map_err(|_| certificates::unfit(own)),
+        None => builder.build().map_err(HttpError::Client),
+    }
 }
 
 fn here(address: impl Into<IpAddr>) -> SocketAddr {
     SocketAddr::new(address.into(), 0)
-}
-
-fn certificates(path: &Path) -> Result<Vec<Certificate>, HttpError> {
-    let pem = fs::read(path).map_err(|source| HttpError::CaFile { path: path.to_owned(), source })?;
-    match Certificate::from_pem_bundle(&pem) {
-        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        _ => Err(HttpError::NoCertificate { path: path.to_owned() }),
-    }
 }
 
 /// How a call ended that is not done (protocol, rule 2).
@@ -320,16 +342,5 @@ mod tests {
             expected.extend_from_slice(&chunk);
             assert_eq!(*body, expected);
         }
-    }
-
-    #[test]
-    fn certificates_are_missed_with_the_name_of_the_file() {
-        let base = base("https://127.0.0.1:1").unwrap();
-        let make = |path: &Path| client(&base, Some(path), Deadlines::default(), Connections::Kept);
-        let missing = make(Path::new("/nonexistent/ca.pem")).unwrap_err();
-        assert_eq!(missing.to_string(), "the certificates in /nonexistent/ca.pem can not be read");
-        let empty = tempfile::NamedTempFile::new().unwrap();
-        let expected = format!("{} does not hold certificates in PEM form", empty.path().display());
-        assert_eq!(make(empty.path()).unwrap_err().to_string(), expected);
     }
 }

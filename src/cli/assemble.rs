@@ -39,7 +39,7 @@ pub(super) async fn doors(policy: &Policy, purpose: Purpose) -> Result<Doors, Cl
     let mut sinks = BTreeMap::new();
     for (name, sink) in &policy.sinks {
         let error = |error: &dyn std::fmt::Display| CliError::new(Kind::Failed, format!("sink `{name}`: {error}"));
-        let door = door(sink, purpose).await.map_err(|e| error(&e))?;
+        let door = door(sink, purpose, &clock).await.map_err(|e| error(&e))?;
         #[cfg(debug_assertions)]
         let door = super::ordeal::sink(door);
         sinks.insert(name.clone(), door);
@@ -73,9 +73,19 @@ pub(super) fn no_client(error: &TwilioError) -> CliError {
     if matches!(error, TwilioError::Secret(..)) { failed.hint(hint) } else { failed }
 }
 
-async fn door(sink: &SinkPolicy, purpose: Purpose) -> Result<Arc<dyn Sink>, Box<dyn std::error::Error>> {
+async fn door(
+    sink: &SinkPolicy,
+    purpose: Purpose,
+    clock: &Arc<dyn Clock>,
+) -> Result<Arc<dyn Sink>, Box<dyn std::error::Error>> {
     Ok(match sink {
-        SinkPolicy::Vault(engine) => Arc::new(vault(engine)?),
+        SinkPolicy::Vault(engine) => {
+            let vault = Arc::new(vault(engine)?);
+            if purpose == Purpose::Work {
+                Vault::stay_signed_in(&vault, clock.clone());
+            }
+            vault
+        }
         SinkPolicy::SecretsManager(manager) => Arc::new(aws::SecretsManager::connect(manager).await),
         SinkPolicy::Directory { path } => {
             let directory = Directory::new(path.clone());
@@ -90,7 +100,8 @@ async fn door(sink: &SinkPolicy, purpose: Purpose) -> Result<Arc<dyn Sink>, Box<
 /// One KV engine, over connections that do not outlive a secret.
 pub(super) fn vault(engine: &VaultPolicy) -> Result<Vault, Box<dyn std::error::Error>> {
     let base = http::Base::new(&engine.address)?;
-    let client = http::client(&base, engine.ca_file.as_deref(), Deadlines::default(), Connections::Fresh)?;
+    let (trusted, shown) = (engine.ca_file.as_deref(), engine.client.as_deref());
+    let client = http::client_showing(&base, trusted, shown, Deadlines::default(), Connections::Fresh)?;
     Ok(Vault::new(client, engine)?)
 }
 

@@ -21,6 +21,7 @@ mod sandbox;
 mod status;
 mod stored;
 mod subaccount;
+mod vault_policy;
 
 use crate::config::{self, Loaded};
 use crate::hardening::harden;
@@ -79,6 +80,7 @@ enum Command {
     Journal(journal::Args),
     MainKey(main_key::Args),
     Subaccount(subaccount::Args),
+    VaultPolicy(vault_policy::Args),
     Sandbox(sandbox::Args),
     Demo(demo::Args),
     Completions(completions::Args),
@@ -175,6 +177,7 @@ fn threads(command: &Command) -> tokio::runtime::Builder {
         | Command::Journal(_)
         | Command::MainKey(_)
         | Command::Subaccount(_)
+        | Command::VaultPolicy(_)
         | Command::Sandbox(_)
         | Command::Demo(_)
         | Command::Completions(_)
@@ -198,6 +201,7 @@ async fn execute(args: Args) -> Result<(), CliError> {
         Command::Journal(args) => journal::run(&config, args).await,
         Command::MainKey(args) => main_key::run(&config, args).await,
         Command::Subaccount(args) => subaccount::run(&config, args).await,
+        Command::VaultPolicy(args) => vault_policy::run(&config, &args),
         Command::Sandbox(args) => {
             telemetry::start(log);
             sandbox::run(args).await

@@ -2,7 +2,7 @@
 
 use super::assemble::{Doors, Purpose, doors};
 use super::fleets::asked;
-use super::{CliError, Kind, out};
+use super::{CliError, Kind, out, vault_policy};
 use crate::model::document::Names;
 use crate::model::fault::{Failure, Fault};
 use crate::model::home::Home;
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 /// How many calls are made at the same time.
 const AT_ONCE: usize = 16;
 
-/// Lists the keys of every account, and reads every place of every sink.
+/// Lists the keys of every account, reads every place of every sink, and asks Vault what the tokens may do.
 pub(super) async fn check(policy: &Policy) -> Result<(), CliError> {
     let policy = asked(policy).await?;
     let doors = doors(&policy, Purpose::Look).await?;
@@ -34,7 +34,8 @@ pub(super) async fn check(policy: &Policy) -> Result<(), CliError> {
             }
         }
     }
-    if failed { Err(CliError::silent(Kind::Unreachable)) } else { Ok(()) }
+    let allowed = vault_policy::check(&policy).await?;
+    if failed || !allowed { Err(CliError::silent(Kind::Unreachable)) } else { Ok(()) }
 }
 
 /// What is wrong with an account, if something is.

@@ -9,7 +9,7 @@ use crate::adapters::clock::SystemClock;
 use crate::adapters::secrets;
 use crate::config::{Diagnostic, Loaded, Whole};
 use crate::model::names::{Place, Version};
-use crate::model::policy::{Access, Policy, SecretSource};
+use crate::model::policy::{Access, Policy, SecretSource, SinkPolicy, VaultPolicy};
 use crate::ports::Clock;
 use crate::telemetry::EventLog;
 use std::collections::{BTreeMap, BTreeSet};
@@ -155,7 +155,7 @@ fn drained<'s>(daemon: &Daemon, signals: &'s mut Signals) -> impl Future<Output 
     }
 }
 
-const REPLACED: &str = "what manages the keys was replaced";
+const REPLACED: &str = "what rekeyd signs in with was replaced";
 const MOVED: &str = "others belong to the fleets now";
 
 /// What was heard while the daemon works.
@@ -218,7 +218,7 @@ fn fixed(now: &Policy, next: &Policy) -> Result<(), CliError> {
     }
 }
 
-/// The files and places of what manages keys, and the files of what signs requests, as they were read.
+/// The files and places of what manages keys, and the files of what signs requests and connections, as they were read.
 struct Sources {
     files: BTreeMap<PathBuf, Option<[u8; 32]>>,
     stores: Stores,
@@ -232,6 +232,12 @@ impl Sources {
             files.extend(admin.pkcv.iter().chain(pkcv).map(|pkcv| pkcv.private_key.clone()));
             if let SecretSource::File(path) | SecretSource::Admin(path) = &admin.secret {
                 files.insert(path.clone());
+            }
+        }
+        // A certificate that is shown to Vault ends, and is replaced before it does.
+        for sink in policy.sinks.values() {
+            if let SinkPolicy::Vault(VaultPolicy { client: Some(own), .. }) = sink {
+                files.extend([own.certificate.clone(), own.key.clone()]);
             }
         }
         let files = files.into_iter().map(|file| (file.clone(), secrets::fingerprint(&file))).collect();

@@ -108,7 +108,7 @@ pub(super) fn spans(text: &str, document: &DeTable<'_>) -> Vec<Range<usize>> {
 pub(super) fn names_a_secret(key: &str) -> bool {
     let plain: String = key.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
     let parts = ["secret", "token", "passw", "passphrase", "privatekey", "apikey", "accesskey"];
-    let words = ["key", "pass", "pwd", "mainkey", "pem"];
+    let words = ["key", "pass", "pwd", "mainkey", "clientkey", "pem", "jwt"];
     let known = ["apiKeySecret", "signs_access_tokens"].contains(&key)
         || ["sid", "file", "env"].iter().any(|end| plain.ends_with(end));
     !known && (words.contains(&plain.as_str()) || parts.iter().any(|part| plain.contains(part)))

@@ -195,12 +195,17 @@ fn own_files<'p>(
         add(server.password.as_ref(), "the password of the journal's server");
     }
     for sink in sinks.right.values() {
-        let SinkPolicy::Vault(VaultPolicy { auth, ca_file, .. }) = sink else { continue };
+        let SinkPolicy::Vault(VaultPolicy { auth, ca_file, client, .. }) = sink else { continue };
         match auth {
             VaultAuth::Token { token } => add(Some(token), "a token of Vault"),
             VaultAuth::AppRole { secret_id, .. } => add(Some(secret_id), "a secret id of Vault"),
+            VaultAuth::Jwt { jwt, .. } => add(Some(jwt), "a token that Vault is shown"),
+            VaultAuth::Certificate { .. } => (),
         }
         add(ca_file.clone().map(SecretSource::File).as_ref(), "a certificate of Vault");
+        for file in client.iter().flat_map(|own| [&own.certificate, &own.key]) {
+            add(Some(&SecretSource::File(file.clone())), "a certificate for Vault, or its key");
+        }
     }
     own
 }

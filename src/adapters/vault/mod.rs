@@ -5,8 +5,9 @@
 //! path with its metadata starts its numbers again: whoever does that and writes the path anew up to the same number
 //! between our look and our write is not told apart from nobody.
 //!
-//! **Policy.** The token needs `create`, `read` and `update` on `MOUNT/data/PATH`, and nothing else. Set `cas_required`
-//! on the mount or the path, and nobody can overwrite what they have not seen; rekeyd always says what it replaces.
+//! **Policy.** The token needs `create`, `read` and `update` on `MOUNT/data/PATH`, and `patch` on `MOUNT/metadata/PATH`
+//! where there is `custom_metadata`; nothing else (`rights`). Set `cas_required` on the mount or the path, and nobody can
+//! overwrite what they have not seen; rekeyd always says what it replaces.
 //!
 //! **Stale reads.** A write always ends at the active node, which compares the version there. A read may be answered by
 //! a standby that lags behind: OpenBao's standbys do unless `disable_standby_reads = true`, Vault Enterprise's
@@ -20,6 +21,10 @@
 //! Twilio is called with too: bounded, never redirected, never repeated. None of its errors or settings is formatted,
 //! because their `Debug` shows tokens and bodies.
 
+mod lease;
+mod login;
+mod metadata;
+mod rights;
 mod session;
 mod wire;
 
@@ -31,13 +36,16 @@ use crate::model::key::AttemptId;
 use crate::model::names::{BadName, Place, Version};
 use crate::model::policy::{VaultAuth, VaultPolicy};
 use crate::model::secret::Secret;
-use crate::ports::{Reading, Sink, Written};
+use crate::ports::{Clock, Reading, Sink, Written};
 use async_trait::async_trait;
+pub use metadata::Keeping;
+pub use rights::{Rule, Use, pattern, rules};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use session::Session;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use vaultrs::api::kv2::requests::ReadSecretRequest;
 use vaultrs::api::kv2::responses::SecretVersionMetadata;
 use wire::{Answer, DescribeMount, Wire, WriteSecret};
@@ -48,6 +56,8 @@ pub struct Vault {
     wire: Wire,
     session: Session,
     mount: String,
+    /// What is said of each path beside its content.
+    notes: BTreeMap<String, String>,
 }
 
 /// Why a Vault sink can not be built.
@@ -65,6 +75,8 @@ struct Held {
     version: u64,
     /// The object that it serves, as JSON; none if there is none.
     text: Option<Text>,
+    /// What is said of the path beside that.
+    notes: HashMap<String, String>,
 }
 
 impl Vault {
@@ -74,10 +86,27 @@ impl Vault {
         let unfit = |what: &'static str| move |accepted| Unfit { what, accepted };
         Self::accepts(mount).map_err(unfit("mount"))?;
         let wire = Wire::new(http, address, namespace.as_deref())?;
-        if let VaultAuth::AppRole { mount, .. } = auth {
-            Self::accepts(mount).map_err(unfit("auth.mount"))?;
+        match auth {
+            VaultAuth::Token { .. } => (),
+            VaultAuth::AppRole { mount, .. } | VaultAuth::Jwt { mount, .. } | VaultAuth::Certificate { mount, .. } => {
+                Self::accepts(mount).map_err(unfit("auth.mount"))?;
+            }
         }
-        Ok(Self { wire, session: Session::new(auth.clone()), mount: mount.clone() })
+        let (session, notes) = (Session::new(auth.clone()), engine.custom_metadata.clone());
+        Ok(Self { wire, session, mount: mount.clone(), notes })
+    }
+
+    /// Renews the token before its lease ends, until nobody holds the sink any more: between two rotations nothing else is
+    /// sent that would.
+    pub fn stay_signed_in(vault: &Arc<Self>, clock: Arc<dyn Clock>) {
+        let vault = Arc::downgrade(vault);
+        tokio::spawn(async move {
+            while let Some(vault) = vault.upgrade() {
+                let pause = vault.session.tend(&vault.wire).await;
+                drop(vault);
+                clock.sleep(pause).await;
+            }
+        });
     }
 
     /// Checks a path or a mount: segments that a URL keeps as they are, so that nothing leaves the mount.
@@ -166,7 +195,13 @@ impl Vault {
         };
         let request = WriteSecret { mount: &self.mount, path: &place.path, cas: held.version, data };
         match self.session.call(&self.wire, request).await {
-            Outcome::Done(answer) => written(&answer, hide),
+            Outcome::Done(answer) => {
+                let outcome = written(&answer, hide);
+                if matches!(outcome, Outcome::Done(Written::At(_))) {
+                    self.describe(place, &held).await;
+                }
+                outcome
+            }
             Outcome::NotDone(failure) => Outcome::NotDone(failure),
             Outcome::Unknown(failure) => Outcome::Unknown(failure),
         }
@@ -215,12 +250,15 @@ fn held(answer: &Answer) -> Result<Held, Failure> {
     let found = object::<Found<'_>>(&answer.body).ok().map(|found| found.data.0);
     match (answer.status.as_u16(), found) {
         (200, Some(FoundVersion { data: Some(data), metadata: Object(metadata) })) if metadata.version > 0 => {
-            Ok(Held { version: metadata.version, text: Some(Zeroizing::new(data.get().as_bytes().to_vec())) })
+            let text = Some(Zeroizing::new(data.get().as_bytes().to_vec()));
+            Ok(Held { version: metadata.version, text, notes: metadata.custom_metadata.unwrap_or_default() })
         }
         (404, Some(FoundVersion { metadata: Object(metadata), .. })) => {
-            Ok(Held { version: metadata.version, text: None })
+            Ok(Held { version: metadata.version, text: None, notes: metadata.custom_metadata.unwrap_or_default() })
         }
-        (404, None) if answer.errors().is_some_and(|errors| errors.is_empty()) => Ok(Held { version: 0, text: None }),
+        (404, None) if answer.errors().is_some_and(|errors| errors.is_empty()) => {
+            Ok(Held { version: 0, text: None, notes: HashMap::new() })
+        }
         (200..300, _) => Err(Failure::new(Fault::Malformed, "the answer is not that of a KV engine of version 2")),
         _ => Err(answer.failure(&[])),
     }

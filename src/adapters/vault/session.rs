@@ -1,36 +1,40 @@
-//! Being signed in to Vault: a token that something else keeps fresh, or one that an AppRole login brings.
+//! Being signed in to Vault: with a token that somebody made, or with those that logins bring.
 //!
-//! Nothing is sent before there is a token, so a failed login has changed nothing. The token of a role is used for
-//! three quarters of its lease and then replaced by another login, never renewed: a renewed token still ends at its
-//! `max_ttl`, a login always works. The secret id must therefore allow any number of uses (`secret_id_num_uses = 0`).
+//! **A login's token** is used for two thirds of its lease. Then it is renewed (`auth/token/renew-self`), and when the
+//! server gives less than the first time, or refuses, another login replaces it: a renewed token still ends at its
+//! `max_ttl`. While nobody answers, the token is used on for as long as it lasts. The secret id of an AppRole must
+//! therefore allow any number of uses (`secret_id_num_uses = 0`). Nothing is sent before there is a token, so a failed
+//! login has changed nothing.
+//!
+//! **A token of the policy** is read again for each call, because an agent may replace it. It is renewed too, by `tend`,
+//! whoever else may do that: a renewal that was not needed does no harm, and a periodic token that nobody renews is dead
+//! when the next rotation comes, a month later. While an agent keeps it fresh, it is never due, and nothing is sent. What
+//! can not be renewed any more is told once, because only a person can replace it.
 
 use super::super::json::{Object, object};
-use super::super::secrets;
-use super::wire::{Answer, Wire};
-use crate::model::fault::{Failure, Fault, Outcome};
-use crate::model::policy::{SecretSource, VaultAuth};
+use super::lease::{Lease, Renewed};
+use super::login::{granted, login, secret};
+use super::wire::{Answer, Ask, Wire};
+use crate::model::fault::{Failure, Outcome};
+use crate::model::policy::VaultAuth;
 use crate::model::secret::Secret;
+use reqwest::{Request, StatusCode};
 use rustify::Endpoint;
+use rustify::enums::RequestMethod;
 use serde::Deserialize;
+use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
-use tokio::time::Instant;
-use vaultrs::api::AuthInfo;
-use vaultrs::api::auth::approle::requests::LoginWithApproleRequest;
+
+/// How often the file of a token is looked at; and no more than once a second is anything renewed.
+const LOOK: Duration = Duration::from_secs(60);
+const LEAST: Duration = Duration::from_secs(1);
 
 /// How tokens are come by.
 pub(super) struct Session {
     auth: VaultAuth,
     lease: Mutex<Option<Lease>>,
-}
-
-/// A token that a login brought.
-#[derive(Clone)]
-struct Lease {
-    token: Arc<Secret>,
-    /// When it is replaced; never if it has no end.
-    until: Option<Instant>,
 }
 
 /// A token to send a request with.
@@ -48,12 +52,17 @@ impl Session {
     /// Signs in if need be and sends the request. A kept token that Vault no longer accepts is replaced once: 403 says
     /// that nothing was done.
     pub(super) async fn call(&self, wire: &Wire, endpoint: impl Endpoint) -> Outcome<Answer> {
-        let ready = async {
-            let request = wire.request(endpoint)?;
-            Ok((request.try_clone(), self.pass(wire).await?, request))
-        };
-        let (again, pass, request) = match ready.await {
-            Ok(ready) => ready,
+        match wire.request(endpoint) {
+            Ok(request) => self.send(wire, request).await,
+            Err(failure) => Outcome::NotDone(failure),
+        }
+    }
+
+    /// The same for a request that is made already.
+    pub(super) async fn send(&self, wire: &Wire, request: Request) -> Outcome<Answer> {
+        let again = request.try_clone();
+        let pass = match self.pass(wire).await {
+            Ok(pass) => pass,
             Err(failure) => return Outcome::NotDone(failure),
         };
         match (wire.send(request, Some(pass.token.clone())).await, again) {
@@ -70,19 +79,31 @@ impl Session {
 
     /// A token that should work.
     async fn pass(&self, wire: &Wire) -> Result<Pass, Failure> {
-        let (mount, role_id, secret_id) = match &self.auth {
-            // Read again each time: whatever keeps it fresh replaces the file.
-            VaultAuth::Token { token } => return Ok(Pass { token: Arc::new(secret(token).await?), kept: false }),
-            VaultAuth::AppRole { mount, role_id, secret_id } => (mount, role_id, secret_id),
-        };
-        let mut lease = self.lease.lock().await;
-        if let Some(kept) = lease.as_ref().filter(|lease| lease.until.is_none_or(|until| now() < until)) {
-            return Ok(Pass { token: kept.token.clone(), kept: true });
+        if matches!(self.auth, VaultAuth::Token { .. }) {
+            return Ok(Pass { token: login(wire, &self.auth).await?.token, kept: false });
         }
-        let new = login(wire, mount, role_id, secret_id).await?;
-        let pass = Pass { token: new.token.clone(), kept: false };
-        *lease = Some(new);
-        Ok(pass)
+        let mut lease = self.lease.lock().await;
+        if let Some(held) = lease.as_mut() {
+            if held.is_due() && held.renewable && renew(wire, held).await.is_err() {
+                held.try_later();
+            }
+            if held.lives() && !held.is_due() {
+                return Ok(Pass { token: held.token.clone(), kept: true });
+            }
+        }
+        match (login(wire, &self.auth).await, lease.as_mut()) {
+            (Ok(new), _) => {
+                let pass = Pass { token: new.token.clone(), kept: false };
+                *lease = Some(new);
+                Ok(pass)
+            }
+            (Err(failure), Some(held)) if held.lives() => {
+                held.try_later();
+                tracing::warn!(address = wire.address(), %failure, "no new token: the one there is is used on");
+                Ok(Pass { token: held.token.clone(), kept: true })
+            }
+            (Err(failure), _) => Err(failure),
+        }
     }
 
     /// Drops a token that was refused, unless another call has replaced it already.
@@ -92,50 +113,72 @@ impl Session {
             *lease = None;
         }
     }
+
+    /// Renews the token if it is due; answers in how long this is to be called again.
+    pub(super) async fn tend(&self, wire: &Wire) -> Duration {
+        let mut lease = self.lease.lock().await;
+        if let VaultAuth::Token { token } = &self.auth {
+            // What can not be read is told to the next call.
+            let Ok(token) = secret(token).await else { return LOOK };
+            if lease.as_ref().is_none_or(|held| held.token.expose() != token.expose()) {
+                *lease = known(wire, token).await;
+            }
+        }
+        let Some(held) = lease.as_mut().filter(|held| held.renewable) else { return LOOK };
+        if held.is_due() {
+            match renew(wire, held).await {
+                Ok(Renewed::Last) if matches!(self.auth, VaultAuth::Token { .. }) => {
+                    let left = held.left().unwrap_or_default().as_secs();
+                    tracing::warn!(
+                        address = wire.address(),
+                        "the token can not be renewed any more and ends in {left} s: put another in its place"
+                    );
+                }
+                Ok(Renewed::Full | Renewed::Last) => (),
+                Err(_) => held.try_later(),
+            }
+        }
+        held.due_in().filter(|_| held.renewable).map_or(LOOK, |pause| pause.clamp(LEAST, LOOK))
+    }
+}
+
+/// Asks for more time. An error is that nobody answered.
+async fn renew(wire: &Wire, held: &mut Lease) -> Result<Renewed, Failure> {
+    let ask = Ask { method: RequestMethod::POST, path: "auth/token/renew-self".to_owned(), body: Some(json!({})) };
+    let answer = wire.send(wire.request(ask)?, Some(held.token.clone())).await.answer()?;
+    match granted(&answer) {
+        Some(by) => Ok(held.renewed(&by)),
+        None if matches!(answer.status.as_u16(), 400 | 403 | 404) => Ok(held.given_up()),
+        None => Err(answer.failure(&[])),
+    }
+}
+
+/// What the server says of a token. Of one that may not ask, as of one that is wrong, nothing is known, and that is kept;
+/// none if nobody answered.
+async fn known(wire: &Wire, token: Secret) -> Option<Lease> {
+    #[derive(Deserialize)]
+    struct Found {
+        data: Object<Facts>,
+    }
+    // Vault docs, "Token auth method (API)": all in seconds; the period is that of a periodic token.
+    #[derive(Deserialize)]
+    struct Facts {
+        ttl: u64,
+        creation_ttl: u64,
+        period: Option<u64>,
+        renewable: bool,
+    }
+    let token = Arc::new(token);
+    let ask = Ask { method: RequestMethod::GET, path: "auth/token/lookup-self".to_owned(), body: None };
+    let answer = wire.send(wire.request(ask).ok()?, Some(token.clone())).await.answer().ok()?;
+    if answer.status == StatusCode::FORBIDDEN {
+        return Some(Lease::new(token, Duration::ZERO, Duration::ZERO, false));
+    }
+    let Found { data: Object(Facts { ttl, creation_ttl, period, renewable }) } = object(&answer.body).ok()?;
+    let full = Duration::from_secs(period.unwrap_or(creation_ttl).max(ttl));
+    Some(Lease::new(token, full, Duration::from_secs(ttl), renewable && ttl > 0))
 }
 
 fn refused(answer: &Answer) -> bool {
-    answer.status == reqwest::StatusCode::FORBIDDEN && answer.errors().is_some()
-}
-
-/// Signs in with the role.
-async fn login(wire: &Wire, mount: &str, role_id: &str, secret_id: &SecretSource) -> Result<Lease, Failure> {
-    #[derive(Deserialize)]
-    struct SignedIn {
-        auth: Object<AuthInfo>,
-    }
-    let secret_id = secret(secret_id).await?;
-    let request = wire.request(LoginWithApproleRequest {
-        mount: mount.to_owned(),
-        role_id: role_id.to_owned(),
-        secret_id: secret_id.expose().to_owned(),
-    })?;
-    let answer = wire.send(request, None).await.answer()?;
-    if !answer.status.is_success() {
-        let failure = answer.failure(&[&secret_id]);
-        let not_accepted = matches!(answer.status.as_u16(), 400 | 401 | 403);
-        let fault = if not_accepted { Fault::Unauthorized } else { failure.fault };
-        return Err(Failure::new(fault, &format!("AppRole login: {}", failure.detail)));
-    }
-    let unreadable = || Failure::new(Fault::Malformed, "AppRole login: the answer holds no token");
-    let SignedIn { auth: Object(auth) } = object(&answer.body).map_err(|_| unreadable())?;
-    if auth.client_token.is_empty() {
-        return Err(unreadable());
-    }
-    let lasts = Duration::from_secs(auth.lease_duration);
-    // A lease that no clock can hold the end of has none.
-    let until = (!lasts.is_zero()).then(|| now().checked_add(lasts / 4 * 3)).flatten();
-    Ok(Lease { token: Arc::new(Secret::new(auth.client_token)), until })
-}
-
-async fn secret(source: &SecretSource) -> Result<Secret, Failure> {
-    let source = source.clone();
-    let local = |text: &str| Failure::new(Fault::Local, text);
-    let read = tokio::task::spawn_blocking(move || secrets::read(&source)).await;
-    read.map_err(|_| local("reading the secret was cut off"))?.map_err(|error| local(&error.to_string()))
-}
-
-#[expect(clippy::disallowed_methods, reason = "the age of a lease, which only this file knows")]
-fn now() -> Instant {
-    Instant::now()
+    answer.status == StatusCode::FORBIDDEN && answer.errors().is_some()
 }

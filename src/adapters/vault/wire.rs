@@ -13,6 +13,7 @@ use rustify::Endpoint;
 use rustify::enums::{RequestMethod, RequestType, ResponseType};
 use rustify::errors::ClientError;
 use serde::Serialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 use std::sync::Arc;
 use url::Url;
@@ -65,6 +66,11 @@ impl Wire {
         reqwest::Request::try_from(request).map_err(|_| unfit())
     }
 
+    /// Where the server is, for people.
+    pub(super) fn address(&self) -> &str {
+        &self.base
+    }
+
     /// Sends a request once.
     pub(super) async fn send(&self, mut request: reqwest::Request, token: Option<Arc<Secret>>) -> Outcome<Answer> {
         if let Some(token) = &token {
@@ -115,6 +121,31 @@ impl Answer {
         };
         let said = redact(&said, hide.iter().copied().chain(self.token.as_deref()));
         Failure::new(fault, &format!("Vault answered {}: {said}", self.status.as_u16()))
+    }
+}
+
+/// A request for which `vaultrs` has no type, or one that the servers do not take.
+pub(super) struct Ask {
+    pub(super) method: RequestMethod,
+    pub(super) path: String,
+    pub(super) body: Option<Value>,
+}
+
+impl Endpoint for Ask {
+    type Response = ();
+    const REQUEST_BODY_TYPE: RequestType = RequestType::JSON;
+    const RESPONSE_BODY_TYPE: ResponseType = ResponseType::JSON;
+
+    fn path(&self) -> String {
+        self.path.clone()
+    }
+
+    fn method(&self) -> RequestMethod {
+        self.method.clone()
+    }
+
+    fn body(&self) -> Result<Option<Vec<u8>>, ClientError> {
+        Ok(self.body.as_ref().map(|body| body.to_string().into_bytes()))
     }
 }
 

@@ -11,8 +11,8 @@ use rekeyd::model::fleet::{Choice, Fleet, Pattern, Waves};
 use rekeyd::model::home::Home;
 use rekeyd::model::names::{Place, SinkName};
 use rekeyd::model::policy::{
-    Access, AccountDeletes, Admin, Algorithm, Allow, Cadence, KeyKind, Pkcv, Policy, PostgresState, Rules,
-    SecretSource, SecretsManagerPolicy, SinkPolicy, StateUrl, TwilioPolicy, VaultAuth, VaultPolicy,
+    Access, AccountDeletes, Admin, Algorithm, Allow, Cadence, ClientCertificate, KeyKind, Pkcv, Policy, PostgresState,
+    Rules, SecretSource, SecretsManagerPolicy, SinkPolicy, StateUrl, TwilioPolicy, VaultAuth, VaultPolicy,
 };
 use rekeyd::model::workload::Workload;
 use std::collections::BTreeMap;
@@ -153,12 +153,20 @@ fn written(policy: &Policy, short: bool) -> String {
 
 fn sink_lines(sink: &SinkPolicy) -> String {
     match sink {
-        SinkPolicy::Vault(VaultPolicy { address, mount, namespace, ca_file, auth }) => {
+        SinkPolicy::Vault(VaultPolicy { address, mount, namespace, ca_file, client, auth, custom_metadata }) => {
             let auth = match auth {
                 VaultAuth::Token { token } => format!("method = \"token\", {}", source(token, "token")),
                 VaultAuth::AppRole { mount, role_id, secret_id } => {
                     let secret = source(secret_id, "secret_id");
                     format!("method = \"approle\", mount = {}, role_id = {}, {secret}", text(mount), text(role_id))
+                }
+                VaultAuth::Jwt { mount, role, jwt } => {
+                    let secret = source(jwt, "jwt");
+                    format!("method = \"jwt\", mount = {}, role = {}, {secret}", text(mount), text(role))
+                }
+                VaultAuth::Certificate { mount, role } => {
+                    let role = role.as_ref().map(|role| format!(", role = {}", text(role))).unwrap_or_default();
+                    format!("method = \"cert\", mount = {}{role}", text(mount))
                 }
             };
             let namespace = namespace.as_ref().map(|name| format!("namespace = {}\n", text(name))).unwrap_or_default();
@@ -166,8 +174,16 @@ fn sink_lines(sink: &SinkPolicy) -> String {
                 .as_ref()
                 .map(|path| format!("ca_file = {}\n", text(path.to_str().unwrap())))
                 .unwrap_or_default();
+            let own = client.as_deref().map(|ClientCertificate { certificate, key }| {
+                let [certificate, key] = [certificate, key].map(|path| text(path.to_str().unwrap()));
+                format!("client_cert_file = {certificate}\nclient_key_file = {key}\n")
+            });
+            let own = own.unwrap_or_default();
+            let notes = custom_metadata.iter().map(|(name, note)| format!("{} = {}", text(name), text(note)));
+            let notes = notes.collect::<Vec<_>>().join(", ");
             format!(
-                "kind = \"vault\"\naddress = \"{address}\"\nmount = {}\n{namespace}{ca}auth = {{ {auth} }}",
+                "kind = \"vault\"\naddress = \"{address}\"\nmount = {}\n{namespace}{ca}{own}auth = {{ {auth} }}\n\
+                 custom_metadata = {{ {notes} }}",
                 text(mount)
             )
         }

@@ -46,8 +46,8 @@ fn access(access: &Access) -> String {
 
 fn shown(sink: &SinkPolicy) -> String {
     match sink {
-        SinkPolicy::Vault(VaultPolicy { address, mount, namespace, ca_file, auth }) => {
-            format!("vault {address} {mount} {namespace:?} {ca_file:?} {auth:?}")
+        SinkPolicy::Vault(VaultPolicy { address, mount, namespace, ca_file, client, auth, custom_metadata }) => {
+            format!("vault {address} {mount} {namespace:?} {ca_file:?} {client:?} {auth:?} {custom_metadata:?}")
         }
         SinkPolicy::SecretsManager(SecretsManagerPolicy { region, endpoint_url }) => {
             format!("aws {region} {:?}", endpoint_url.as_ref().map(ToString::to_string))

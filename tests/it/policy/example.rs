@@ -57,6 +57,18 @@ fn variants() -> Vec<String> {
             }
             false => variant,
         };
+        // A certificate has a key, and some sign in with it.
+        let own = ["client_cert_file", "client_key_file"];
+        let shown = own.iter().any(|key| now.starts_with(key)) || now.contains("method = \"cert\"");
+        let pair =
+            own.map(|key| lines.iter().find_map(|line| line.strip_prefix("# ").filter(|line| line.starts_with(key))));
+        let bare = own.iter().fold(variant.clone(), |variant, key| variant.replace(&format!("\n{key} = "), "\n# "));
+        let variant = match pair {
+            [Some(one), Some(two)] if shown => {
+                bare.replacen("kind = \"vault\"\n", &format!("kind = \"vault\"\n{one}\n{two}\n"), 1)
+            }
+            _ => variant,
+        };
         // A password is for a server only.
         let server = lines.iter().find_map(|line| line.strip_prefix("# state = ")).unwrap();
         let file = lines.iter().find(|line| line.starts_with("state = ")).unwrap();
@@ -117,8 +129,9 @@ fn every_key_that_the_reader_knows_is_in_the_example() {
             shown.insert(("".to_owned(), key.get_ref().to_string()));
             tables(key.get_ref(), value, &mut found, &mut shown);
         }
-        for (name, start) in
-            found.into_iter().filter(|(name, _)| !["sinks", "accounts", "regions"].contains(&name.as_str()))
+        for (name, start) in found
+            .into_iter()
+            .filter(|(name, _)| !["sinks", "accounts", "regions", "custom_metadata"].contains(&name.as_str()))
         {
             known.extend(known_keys(&variant, start).into_iter().map(|key| (name.clone(), key)));
             let rest = &variant[start..];

@@ -46,7 +46,8 @@ pub(crate) fn build(
 /// An engine as a policy says it that says no more than it has to.
 pub(crate) fn engine(address: &str, mount: &str, auth: VaultAuth) -> VaultPolicy {
     let address = address.parse().unwrap();
-    VaultPolicy { address, mount: mount.to_owned(), namespace: None, ca_file: None, auth }
+    let (mount, custom_metadata) = (mount.to_owned(), BTreeMap::new());
+    VaultPolicy { address, mount, namespace: None, ca_file: None, client: None, auth, custom_metadata }
 }
 
 /// A sink at this address that signs in with this token.
