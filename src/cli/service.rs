@@ -15,8 +15,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio_util::task::AbortOnDropHandle;
 
-/// The longest time between two looks at the daemon.
+/// The longest time between two looks at the daemon; while it is not ready they come faster.
 const GLANCE: Duration = Duration::from_secs(1);
+const QUICK: Duration = Duration::from_millis(100);
 /// How much more time each sign of progress asks for while it starts or begins anew.
 const MORE: Duration = Duration::from_secs(120);
 
@@ -100,7 +101,8 @@ impl Service {
         let glance = watchdog.map_or(GLANCE, |within| GLANCE.min(within / 8));
         let (mut last, mut asked, mut shown, mut ready) = (Duration::ZERO, clock.running(), String::new(), false);
         loop {
-            if let Some(beat) = view.beat().filter(|beat| *beat > last) {
+            let Some(beat) = view.beat() else { return };
+            if beat > last {
                 last = beat;
                 self.supervisor.alive();
                 if *self.stage() != Stage::Ready {
@@ -121,7 +123,7 @@ impl Service {
                 asked = clock.running();
                 view.wake();
             }
-            clock.sleep(glance).await;
+            clock.sleep(if ready { glance } else { QUICK }).await;
         }
     }
 

@@ -36,7 +36,7 @@ impl Metrics {
 impl fmt::Display for Outlook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { credentials, rotating, halted, failing, next } = self;
-        write!(f, "{credentials} credentials: {rotating} rotating, {failing} failing, {halted} halted")?;
+        write!(f, "credentials: {credentials} known, {rotating} rotating, {failing} failing, {halted} halted")?;
         match next {
             Some((name, at)) => write!(f, "; next rotation: {name} at {}", at.strftime("%Y-%m-%d %H:%M UTC")),
             None => write!(f, "; no rotation is planned yet"),
