@@ -2,12 +2,14 @@
 
 mod assemble;
 mod check;
+mod completions;
 mod daemon;
 mod demo;
 mod fleets;
 mod history;
 mod journal;
 mod main_key;
+mod man;
 mod online;
 #[cfg(debug_assertions)]
 mod ordeal;
@@ -25,18 +27,37 @@ mod subaccount;
 use crate::config::{self, Loaded};
 use crate::hardening::harden;
 use crate::telemetry;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tracing::level_filters::LevelFilter;
 
+/// What `--help` says below the options, and the manual page in sections of their own: titles, and rows of two columns.
+const BELOW: &str = "\
+Exit status:
+  0  all is well
+  1  it failed
+  2  the command line is wrong
+  3  the policy is wrong
+  4  the journal can not be used
+  5  a human must look at a credential or the Main key
+  6  Twilio or a sink can not be reached
+
+Files:
+  /etc/rekeyd/policy.toml     the policy, unless --config names another
+  /var/lib/rekeyd/journal.db  the journal, unless `state` in the policy names another
+
+Environment:
+  REKEYD_CONFIG  the policy, where --config is not given
+  REKEYD_LOG     how much is logged, where --log is not given
+  AWS_*          how to sign in at Secrets Manager, as for every program of AWS
+  others         those that the policy names, in keys that end in `_env`
+";
+
 /// Rotates Twilio API keys: creates, proves, publishes to Vault, AWS Secrets Manager and directories, waits out a grace
 /// period, deletes the old key.
-///
-/// Exit codes: 0 all is well; 1 it failed; 2 the command line is wrong; 3 the policy is wrong; 4 the journal can not be
-/// used; 5 a human must look at a credential or the Main key; 6 Twilio or a sink can not be reached.
 #[derive(Debug, Parser)]
-#[command(name = "rekeyd", version, max_term_width = 100)]
+#[command(name = "rekeyd", version, max_term_width = 100, after_long_help = BELOW)]
 pub struct Args {
     /// The policy file.
     #[arg(long, global = true, env = "REKEYD_CONFIG", default_value = "/etc/rekeyd/policy.toml", value_name = "FILE")]
@@ -62,6 +83,8 @@ enum Command {
     Subaccount(subaccount::Args),
     Sandbox(sandbox::Args),
     Demo(demo::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 /// What kind of failure it was: the exit code.
@@ -155,7 +178,9 @@ fn threads(command: &Command) -> tokio::runtime::Builder {
         | Command::MainKey(_)
         | Command::Subaccount(_)
         | Command::Sandbox(_)
-        | Command::Demo(_) => tokio::runtime::Builder::new_multi_thread(),
+        | Command::Demo(_)
+        | Command::Completions(_)
+        | Command::Man(_) => tokio::runtime::Builder::new_multi_thread(),
     }
 }
 
@@ -180,7 +205,14 @@ async fn execute(args: Args) -> Result<(), CliError> {
             sandbox::run(args).await
         }
         Command::Demo(args) => demo::run(args).await,
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
     }
+}
+
+/// The whole command line, for what is made of it.
+fn definition() -> clap::Command {
+    Args::command()
 }
 
 /// Reads the policy; every fault of it is shown at once.

@@ -19,14 +19,22 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Runs the daemon until SIGTERM or SIGINT; calls in hand end first, within ten seconds.
+/// What stands below the options in `--help`.
+const SIGNALS: &str = "\
+Signals:
+  SIGTERM, SIGINT  the calls in hand end first, within ten seconds; then the daemon ends
+  SIGHUP           the policy is read again
+";
+
+/// Runs the daemon until it is told to stop.
 ///
-/// SIGHUP has the policy read again; so has a Main key, auth token or private key that is replaced in its file. What is not
+/// A Main key, auth token or private key that is replaced in its file has the policy read again, as SIGHUP has. What is not
 /// accepted then changes nothing.
 ///
 /// It recovers from whatever state a crash left, so it can be killed at any time. What is under way is in `rekeyd
 /// status`, what happened in `rekeyd history NAME` and in the log on standard error: lines on a terminal, JSON elsewhere.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = SIGNALS)]
 pub(super) struct Args {}
 
 pub(super) async fn run(config: &Path, Args {}: Args) -> Result<(), CliError> {

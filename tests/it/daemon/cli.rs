@@ -296,7 +296,7 @@ fn the_command_line_says_what_it_takes() {
     assert_eq!(code(&rekeyd(&["nonsense"])), 2);
     let (help, _) = text(&rekeyd(&["--help"]));
     for command in
-        ["run", "check", "plan", "status", "rotate", "resume", "history", "main-key", "sandbox", "demo", "Exit codes"]
+        ["run", "check", "plan", "status", "rotate", "resume", "history", "main-key", "sandbox", "demo", "Exit status"]
     {
         assert!(help.contains(command), "{command}: {help}");
     }
