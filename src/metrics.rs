@@ -4,6 +4,7 @@
 //! Label values come from the policy or from closed lists, never from an error's text. Accounts appear as a short hash.
 
 mod main_keys;
+mod outlook;
 
 use crate::decide::plan;
 use crate::model::event::{Entry, Event};
@@ -17,6 +18,7 @@ use crate::ports::{Call, Observer};
 use jiff::Timestamp;
 use main_keys::MainKeys;
 pub use main_keys::signs_in_with;
+pub use outlook::Outlook;
 use prometheus::core::Collector;
 use prometheus::proto::{Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};

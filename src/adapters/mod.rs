@@ -9,6 +9,7 @@ pub mod journal;
 mod json;
 mod redact;
 pub mod secrets;
+pub mod systemd;
 pub mod ticks;
 pub mod twilio;
 pub mod vault;

@@ -1,18 +1,19 @@
 //! A daemon put together: what `run` and `demo` start.
 
 use super::assemble::{Doors, Purpose, doors, journal};
+use super::probe::Probes;
 use super::{CliError, Kind};
 use crate::adapters::clock::SystemClock;
 use crate::adapters::journal::{Access, AnyJournal, SqliteJournal};
 use crate::adapters::ticks;
-use crate::engine::{Engine, Ports};
+use crate::engine::{Engine, Ports, Reach};
 use crate::http::{Health, serve};
 use crate::metrics::Metrics;
 use crate::model::policy::{Policy, StateUrl};
 use crate::ports::{Clock, Journal, Observer};
 use crate::telemetry::{Everyone, lost_lines};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -27,6 +28,7 @@ pub(super) struct Daemon {
     opened: AnyJournal,
     stop: CancellationToken,
     worker: Arc<Engine>,
+    view: View,
     engine: JoinHandle<Result<(), crate::ports::JournalError>>,
     listener: JoinHandle<std::io::Result<()>>,
     ticks: ticks::Ticks,
@@ -54,18 +56,24 @@ impl Daemon {
 
         let stop = CancellationToken::new();
         let observer: Arc<dyn Observer> = Arc::new(Everyone(vec![metrics.clone(), watcher]));
+        let probes = Probes::begin(&policy, &sinks, observer.clone(), stop.clone());
         let ports = Ports { issuer, sinks, clusters, journal: journal.clone(), clock: clock.clone(), observer };
         let engine = Engine::new(policy.clone(), ports, stop.clone());
-        let health = health(&policy, &engine, metrics.clone(), clock.clone());
+        let view = View { engine: Arc::downgrade(&engine), probes, metrics: metrics.clone() };
+        let health = health(&policy, &view, clock.clone());
         let listener = tokio::spawn(serve(listener, health, stop.clone()));
         // What only looks on does not keep the engine, and with it the journal, alive.
-        let woken = Arc::downgrade(&engine);
-        let wake = move || drop(woken.upgrade().inspect(|engine| engine.wake()));
-        let ticks = ticks::every(policy.timing.tick, wake).await;
+        let woken = view.clone();
+        let ticks = ticks::every(policy.timing.tick, move || woken.wake()).await;
         let ticks = ticks.map_err(|error| failed("ticks", &error))?;
         let worker = engine.clone();
         let engine = tokio::spawn(async move { engine.run().await });
-        Ok(Self { address, metrics, clock, journal, opened, stop, worker, engine, listener, ticks })
+        Ok(Self { address, metrics, clock, journal, opened, stop, worker, view, engine, listener, ticks })
+    }
+
+    /// What can be seen of it from beside it.
+    pub(super) fn view(&self) -> View {
+        self.view.clone()
     }
 
     /// Ends when the engine ends by itself, which only a journal that can not be used makes it do.
@@ -113,24 +121,62 @@ impl Daemon {
     }
 }
 
-fn health(policy: &Policy, engine: &Arc<Engine>, metrics: Arc<Metrics>, clock: Arc<dyn Clock>) -> Health {
+/// What is seen of a daemon by those who only look on: it keeps neither the engine nor the journal.
+#[derive(Clone)]
+pub(super) struct View {
+    engine: Weak<Engine>,
+    probes: Arc<Probes>,
+    metrics: Arc<Metrics>,
+}
+
+impl View {
+    /// When the last pass began, in running time; nothing once it has ended.
+    pub(super) fn beat(&self) -> Option<Duration> {
+        self.engine.upgrade().map(|engine| engine.beat())
+    }
+
+    /// Asks for a pass.
+    pub(super) fn wake(&self) {
+        drop(self.engine.upgrade().inspect(|engine| engine.wake()));
+    }
+
+    /// Whether the journal is open and every account and every sink was tried once, whatever came of it.
+    pub(super) fn ready(&self) -> Result<(), String> {
+        let engine = self.engine.upgrade().ok_or("it is stopping")?;
+        if !engine.at_work() {
+            return Err("the first pass has not been made".to_owned());
+        }
+        let (reach, untried) = (engine.reach(), self.probes.untried());
+        if reach.tried < reach.accounts {
+            let Reach { accounts, tried, .. } = reach;
+            return Err(format!("the keys of {tried} of {accounts} accounts were asked for"));
+        }
+        untried.first().map_or(Ok(()), |sink| Err(format!("sink {sink} was not read yet")))
+    }
+
+    /// How it is, in one line.
+    pub(super) fn outlook(&self) -> String {
+        let mut text = self.metrics.outlook().to_string();
+        let reach = self.engine.upgrade().map(|engine| engine.reach());
+        if let Some(Reach { accounts, listed, .. }) = reach.filter(|reach| reach.listed < reach.accounts) {
+            text += &format!("; the keys of {} of {accounts} accounts can not be listed", accounts - listed);
+        }
+        self.probes.silent().iter().for_each(|sink| text += &format!("; sink {sink} can not be read"));
+        text
+    }
+}
+
+fn health(policy: &Policy, view: &View, clock: Arc<dyn Clock>) -> Health {
     // The engine makes a pass by itself after three ticks; after three of those it hangs.
     let patience = policy.timing.tick * 9 + Duration::from_secs(30);
-    let (beating, now) = (Arc::downgrade(engine), clock.clone());
+    let (beating, now) = (view.clone(), clock.clone());
     let alive = move || {
-        let beat = beating.upgrade().ok_or_else(|| "it is stopping".to_owned())?.beat();
+        let beat = beating.beat().ok_or("it is stopping")?;
         let silent = now.running().saturating_sub(beat);
         if silent < patience { Ok(()) } else { Err(format!("no pass for {} s", silent.as_secs())) }
     };
-    let begun = Arc::downgrade(engine);
-    let ready = move || {
-        begun
-            .upgrade()
-            .is_some_and(|engine| engine.at_work())
-            .then_some(())
-            .ok_or_else(|| "the first pass has not been made".to_owned())
-    };
-    Health { metrics, clock, alive: Arc::new(alive), ready: Arc::new(ready) }
+    let begun = view.clone();
+    Health { metrics: view.metrics.clone(), clock, alive: Arc::new(alive), ready: Arc::new(move || begun.ready()) }
 }
 
 /// The journal as others see it while a daemon may have it, and whether one works with it now.

@@ -3,6 +3,7 @@
 use super::assemble::{Purpose, doors};
 use super::daemon::Daemon;
 use super::fleets::Roll;
+use super::service::Service;
 use super::stored::Stores;
 use super::{CliError, Kind, load};
 use crate::adapters::clock::SystemClock;
@@ -38,6 +39,7 @@ pub(super) struct Args {}
 
 pub(super) async fn run(config: &Path, Args {}: Args) -> Result<(), CliError> {
     let mut signals = Signals::listen()?;
+    let service = Service::new();
     let mut loaded = load(config)?;
     let (mut anew, mut roll) = (false, Roll::default());
     loop {
@@ -57,17 +59,21 @@ pub(super) async fn run(config: &Path, Args {}: Args) -> Result<(), CliError> {
         let Whole { policy, left_out } = roll.whole(&loaded.policy);
         left_out.iter().for_each(|why| tracing::warn!("{why}"));
         let policy = Arc::new(policy);
-        let begun = begin(&policy, anew, &mut signals).await?;
+        let begun = begin(&policy, anew, &mut signals, &service).await?;
         let Some(begun) = begun else { break };
-        let read = Read { config, written: &loaded, policy: &policy };
+        let _follower = service.follow(begun.view());
+        let read = Read { service: &service, config, written: &loaded, policy: &policy };
         let (now, told) = work(read, (sources, &mut roll), begun, &mut signals).await?;
         anew = true;
         match told {
             Some(next) => {
+                service.step("beginning anew; calls in hand end first");
                 now.stop_wholly().await?;
+                service.step("beginning anew");
                 loaded = next;
             }
             None => {
+                service.stopping();
                 now.stop().await;
                 break;
             }
@@ -80,13 +86,19 @@ pub(super) async fn run(config: &Path, Args {}: Args) -> Result<(), CliError> {
 /// Starts the daemon; nothing if it was told to stop meanwhile. A store of Main keys that does not answer is waited for. So is
 /// everything when it begins anew: what stands in its way now may be gone in a moment, and nobody would start it again but a
 /// person.
-async fn begin(policy: &Arc<Policy>, anew: bool, signals: &mut Signals) -> Result<Option<Daemon>, CliError> {
+async fn begin(
+    policy: &Arc<Policy>,
+    anew: bool,
+    signals: &mut Signals,
+    service: &Service,
+) -> Result<Option<Daemon>, CliError> {
     let clock = SystemClock::new();
     loop {
         let tried = async {
             match Daemon::start(policy.clone(), Arc::new(EventLog)).await {
                 Err(error) if anew || error.kind == Kind::Unreachable => {
                     tracing::error!("it can not begin yet: {}", error.message);
+                    service.step(&format!("it can not begin yet: {}", error.message));
                     clock.sleep(GLANCE).await;
                     Ok(None)
                 }
@@ -110,6 +122,7 @@ async fn begin(policy: &Arc<Policy>, anew: bool, signals: &mut Signals) -> Resul
 /// What was read, and what it means.
 #[derive(Clone, Copy)]
 struct Read<'r> {
+    service: &'r Service,
     config: &'r Path,
     written: &'r Loaded,
     policy: &'r Policy,
@@ -185,12 +198,17 @@ async fn until_something_changes(
             REPLACED if last.is_some() => (),
             _ => tracing::info!(why, "reading the policy again"),
         }
+        let asked = why == "SIGHUP" && read.service.reloading();
         match acceptable(read, why).await {
-            Ok(loaded) => return Told::Again(Box::new(loaded)),
+            Ok(loaded) => {
+                read.service.accepted();
+                return Told::Again(Box::new(loaded));
+            }
             // Files that differ are tried every few seconds; what is wrong with them is told once.
             Err(error) if last.as_ref() == Some(&error.message) && why == REPLACED => (),
             Err(error) => {
                 tracing::error!("going on with what was read before: {}", error.message);
+                read.service.refused(asked, &error);
                 last = Some(error.message);
             }
         }

@@ -44,6 +44,7 @@ struct Notes {
     drifting: BTreeSet<CredentialName>,
     missed: BTreeSet<KeySid>,
     sweep: Sweep,
+    tried: bool,
 }
 
 /// When the next sweep is due.
@@ -103,6 +104,7 @@ impl Accounts {
                 drifting: BTreeSet::new(),
                 missed: BTreeSet::new(),
                 sweep: Sweep { at: Uptime(0), failures: 0, running: false },
+                tried: false,
             };
             let account = Account {
                 home: home.clone(),
@@ -186,6 +188,17 @@ impl Account {
         let mut notes = self.notes();
         let failures = if failed { notes.sweep.failures.saturating_add(1) } else { 0 };
         notes.sweep = Sweep { at: now.plus(next(failures)), failures, running: false };
+        notes.tried = true;
+    }
+
+    /// Whether its keys were asked for once, whatever came of it.
+    pub(super) fn tried(&self) -> bool {
+        self.notes().tried
+    }
+
+    /// Whether its keys are known: they were listed, and nothing has happened since that calls them into question.
+    pub(super) fn listed(&self) -> bool {
+        !self.notes().breakers.contains(&Breaker::Unlisted)
     }
 
     /// Replaces the set of keys that the last sweep missed, and gives back those that the one before missed too.

@@ -51,6 +51,17 @@ pub struct Ports {
     pub observer: Arc<dyn Observer>,
 }
 
+/// Of the accounts of a policy, in each region, so many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reach {
+    /// There are so many.
+    pub accounts: usize,
+    /// The keys of so many were asked for at least once, whatever came of it.
+    pub tried: usize,
+    /// The keys of so many are known.
+    pub listed: usize,
+}
+
 /// The running daemon's heart.
 pub struct Engine {
     policy: Arc<Policy>,
@@ -117,9 +128,15 @@ impl Engine {
         Duration::from_millis(self.beat.load(Ordering::Relaxed))
     }
 
-    /// Whether a first pass was begun: what `/readyz` asks.
+    /// Whether a first pass was begun: what `/readyz` asks first.
     pub fn at_work(&self) -> bool {
         self.begun.load(Ordering::Relaxed)
+    }
+
+    /// How far it has come with the accounts of the policy.
+    pub fn reach(&self) -> Reach {
+        let count = |which: fn(&Account) -> bool| self.accounts.iter().filter(|account| which(account)).count();
+        Reach { accounts: count(|_| true), tried: count(Account::tried), listed: count(Account::listed) }
     }
 
     /// Takes nothing up any more, and waits until what is in hand has come to a rest, for so long at most: a new key whose
