@@ -47,7 +47,9 @@ impl Daemon {
         let journal = opened.port();
         #[cfg(debug_assertions)]
         let journal = super::ordeal::journal(journal);
-        let metrics = Arc::new(Metrics::new(policy.clone(), lost_lines).map_err(|error| failed("metrics", &error))?);
+        let metrics = Arc::new(
+            Metrics::new(policy.clone(), clock.clone(), lost_lines).map_err(|error| failed("metrics", &error))?,
+        );
         let listener = TcpListener::bind(policy.listen).await;
         let listener = listener.map_err(|error| failed(&format!("cannot listen on {}", policy.listen), &error))?;
         let address = listener.local_addr().map_err(|error| failed("listen", &error))?;
@@ -130,7 +132,7 @@ fn health(policy: &Policy, engine: &Arc<Engine>, metrics: Arc<Metrics>, clock: A
             .then_some(())
             .ok_or_else(|| "the first pass has not been made".to_owned())
     };
-    Health { metrics, clock, alive: Arc::new(alive), ready: Arc::new(ready) }
+    Health { metrics, alive: Arc::new(alive), ready: Arc::new(ready) }
 }
 
 /// The journal as others see it while a daemon may have it, and whether one works with it now.
