@@ -16,8 +16,6 @@ use tokio_util::sync::CancellationToken;
 pub struct Health {
     /// The numbers.
     pub metrics: Arc<Metrics>,
-    /// The wall clock.
-    pub clock: Arc<dyn crate::ports::Clock>,
     /// Whether passes come as they should: `Err` says what is wrong.
     pub alive: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
     /// Whether work is being done: `Err` says why not.
@@ -35,7 +33,7 @@ pub async fn serve(listener: TcpListener, health: Health, stop: CancellationToke
 }
 
 async fn metrics(State(health): State<Health>) -> Response {
-    match health.metrics.render(health.clock.wall()) {
+    match health.metrics.render() {
         Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }

@@ -3,31 +3,33 @@
 //!
 //! Label values come from the policy or from closed lists, never from an error's text. Accounts appear as a short hash.
 
+mod lines;
 mod main_keys;
 mod outlook;
+mod pulse;
 
-use crate::decide::plan;
 use crate::model::event::{Entry, Event};
 use crate::model::home::Home;
 use crate::model::key::KeySid;
 use crate::model::names::CredentialName;
 use crate::model::policy::Policy;
-use crate::model::reason::{Breaker, Halt};
+use crate::model::reason::Breaker;
 use crate::model::rotation::State;
-use crate::ports::{Call, Observer};
+use crate::ports::{Call, Clock, Observer};
 use jiff::Timestamp;
+use lines::Lines;
 use main_keys::MainKeys;
 pub use main_keys::signs_in_with;
 pub use outlook::Outlook;
 use prometheus::core::Collector;
-use prometheus::proto::{Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use pulse::Pulse;
+use std::sync::Arc;
 
 /// All metrics of the daemon.
 pub struct Metrics {
     policy: Arc<Policy>,
+    clock: Arc<dyn Clock>,
     registry: Registry,
     rotations: IntCounterVec,
     failures: IntCounterVec,
@@ -37,21 +39,10 @@ pub struct Metrics {
     breakers: IntGaugeVec,
     unexplained: IntGaugeVec,
     main_keys: MainKeys,
-    lines: Mutex<BTreeMap<CredentialName, Line>>,
+    pulse: Pulse,
+    lines: Lines,
     lost_lines: IntGaugeVec,
     count_lost: fn() -> u64,
-}
-
-/// What is kept of each credential: small, for there may be ten thousand.
-#[derive(Clone, Copy)]
-struct Line {
-    word: &'static str,
-    created: Option<i64>,
-    since: Option<i64>,
-    next: Option<i64>,
-    halt: Option<Halt>,
-    strays: usize,
-    failures: u32,
 }
 
 /// Seconds: a call, a verification, a grace period and a rotation are all told apart.
@@ -61,7 +52,7 @@ const CALLS: [f64; 9] = [0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 impl Metrics {
     /// Registers everything; series of closed lists start at zero.
     /// `count_lost` tells how many lines of the log were lost.
-    pub fn new(policy: Arc<Policy>, count_lost: fn() -> u64) -> Result<Self, prometheus::Error> {
+    pub fn new(policy: Arc<Policy>, clock: Arc<dyn Clock>, count_lost: fn() -> u64) -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let counter =
             |name, help, labels: &[&str]| register(&registry, IntCounterVec::new(Opts::new(name, help), labels));
@@ -107,8 +98,10 @@ impl Metrics {
                 &[],
             )?,
             count_lost,
-            lines: Mutex::default(),
+            pulse: Pulse::new(&registry, &policy.timing)?,
+            lines: Lines::default(),
             policy,
+            clock,
             registry: registry.clone(),
         };
         let info = gauge("rekeyd_build_info", "Always 1; the version is a label.", &["version"])?;
@@ -128,46 +121,17 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// The text form (Prometheus exposition format 0.0.4). Families of many series are made one at a time, so that a
-    /// scrape of ten thousand credentials does not hold them all at once.
-    pub fn render(&self, now: Timestamp) -> Result<String, prometheus::Error> {
+    /// The text form (Prometheus exposition format 0.0.4).
+    pub fn render(&self) -> Result<String, prometheus::Error> {
         let lost = (self.count_lost)();
         self.lost_lines.with_label_values::<&str>(&[]).set(i64::try_from(lost).unwrap_or(i64::MAX));
         let mut text = TextEncoder::new().encode_to_string(&self.registry.gather())?;
-        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = now.as_second();
-        for family in FAMILIES {
-            let metrics: Vec<Metric> =
-                lines.iter().filter_map(|(name, line)| (family.value)(name, line, now)).collect();
-            if metrics.is_empty() {
-                continue;
-            }
-            let mut gathered = MetricFamily::default();
-            gathered.set_name(family.name.to_owned());
-            gathered.set_help(family.help.to_owned());
-            gathered.set_field_type(MetricType::GAUGE);
-            gathered.set_metric(metrics);
-            TextEncoder::new().encode_utf8(&[gathered], &mut text)?;
-        }
+        self.lines.render(self.clock.wall(), &mut text)?;
         Ok(text)
     }
 
     fn keep(&self, name: &CredentialName, state: &State) {
-        let next = self.policy.credentials.get(name).filter(|_| state.halted.is_none()).map(|rules| {
-            let now = state.current.as_ref().map_or(Timestamp::UNIX_EPOCH, |current| current.since);
-            plan::due(state, rules, now).at.as_second()
-        });
-        let current = state.current.as_ref();
-        let line = Line {
-            word: state.word(),
-            created: current.and_then(|current| current.created_at).map(Timestamp::as_second),
-            since: current.map(|current| current.since.as_second()),
-            next: next.filter(|_| current.is_some()),
-            halt: state.halted.as_ref().map(|halted| halted.halt),
-            strays: state.strays.len(),
-            failures: state.trouble.as_ref().map_or(0, |trouble| trouble.count),
-        };
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), line);
+        self.lines.keep(&self.policy, name, state, self.clock.wall());
     }
 }
 
@@ -181,72 +145,6 @@ fn register<C: Collector + Clone + 'static>(
 }
 
 const OUTCOMES: [&str; 5] = ["completed", "abandoned", "refused", "unsettled", "halted"];
-
-/// A family with one series per credential, or none where there is nothing to say.
-struct Family {
-    name: &'static str,
-    help: &'static str,
-    value: fn(&CredentialName, &Line, i64) -> Option<Metric>,
-}
-
-const FAMILIES: [Family; 8] = [
-    Family {
-        name: "rekeyd_credential_phase",
-        help: "1 for the phase that the credential is in.",
-        value: |name, line, _| Some(metric(name, Some(("phase", line.word)), 1.0)),
-    },
-    Family {
-        name: "rekeyd_key_created_timestamp_seconds",
-        help: "When Twilio made the current key.",
-        value: |name, line, _| line.created.map(|at| metric(name, None, at as f64)),
-    },
-    Family {
-        name: "rekeyd_key_age_seconds",
-        help: "How old the current key is.",
-        value: |name, line, now| line.created.or(line.since).map(|at| metric(name, None, (now - at) as f64)),
-    },
-    Family {
-        name: "rekeyd_last_success_timestamp_seconds",
-        help: "When every sink was last seen to serve a new key that works.",
-        value: |name, line, _| line.since.map(|at| metric(name, None, at as f64)),
-    },
-    Family {
-        name: "rekeyd_next_rotation_timestamp_seconds",
-        help: "When the next rotation is due.",
-        value: |name, line, _| line.next.map(|at| metric(name, None, at as f64)),
-    },
-    Family {
-        name: "rekeyd_halted",
-        help: "1 while a human must look; the reason is a label.",
-        value: |name, line, _| line.halt.map(|halt| metric(name, Some(("reason", halt.word())), 1.0)),
-    },
-    Family {
-        name: "rekeyd_strays",
-        help: "Keys that no rotation can use and that still have to be deleted.",
-        value: |name, line, _| Some(metric(name, None, line.strays as f64)),
-    },
-    Family {
-        name: "rekeyd_consecutive_failures",
-        help: "Failures since something last succeeded.",
-        value: |name, line, _| Some(metric(name, None, f64::from(line.failures))),
-    },
-];
-
-fn metric(name: &CredentialName, label: Option<(&str, &str)>, value: f64) -> Metric {
-    let pair = |name: &str, value: &str| {
-        let mut pair = LabelPair::default();
-        pair.set_name(name.to_owned());
-        pair.set_value(value.to_owned());
-        pair
-    };
-    let mut gauge = Gauge::default();
-    gauge.set_value(value);
-    let mut metric = Metric::default();
-    let labels = std::iter::once(pair("credential", name.as_str())).chain(label.map(|(name, value)| pair(name, value)));
-    metric.set_label(labels.collect());
-    metric.set_gauge(gauge);
-    metric
-}
 
 /// A short name for an account, or a key, that tells it from others and not which it is.
 fn short(sid: &str) -> String {
@@ -320,5 +218,13 @@ impl Observer for Metrics {
 
     fn main_key(&self, home: &Home, key: &KeySid, created: Option<Timestamp>) {
         self.main_keys.note(home, key, created);
+    }
+
+    fn passed(&self) {
+        self.pulse.beat(self.clock.wall());
+    }
+
+    fn seen(&self, name: &CredentialName, state: &State) {
+        self.keep(name, state);
     }
 }

@@ -179,6 +179,10 @@ pub trait Observer: Send + Sync {
     fn unexplained(&self, home: &Home, keys: usize);
     /// A key that the daemon signs in with, and when it was made, once that is known.
     fn main_key(&self, home: &Home, key: &KeySid, created: Option<Timestamp>);
+    /// A pass was made, and the journal answered all of it.
+    fn passed(&self) {}
+    /// A credential is so by the journal; another process may have made it so.
+    fn seen(&self, _name: &CredentialName, _state: &State) {}
 }
 
 /// One call to the outside.

@@ -170,4 +170,12 @@ impl Observer for Everyone {
     fn main_key(&self, home: &Home, key: &KeySid, created: Option<Timestamp>) {
         self.0.iter().for_each(|observer| observer.main_key(home, key, created));
     }
+
+    fn passed(&self) {
+        self.0.iter().for_each(|observer| observer.passed());
+    }
+
+    fn seen(&self, name: &CredentialName, state: &State) {
+        self.0.iter().for_each(|observer| observer.seen(name, state));
+    }
 }

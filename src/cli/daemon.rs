@@ -49,7 +49,9 @@ impl Daemon {
         let journal = opened.port();
         #[cfg(debug_assertions)]
         let journal = super::ordeal::journal(journal);
-        let metrics = Arc::new(Metrics::new(policy.clone(), lost_lines).map_err(|error| failed("metrics", &error))?);
+        let metrics = Arc::new(
+            Metrics::new(policy.clone(), clock.clone(), lost_lines).map_err(|error| failed("metrics", &error))?,
+        );
         let listener = TcpListener::bind(policy.listen).await;
         let listener = listener.map_err(|error| failed(&format!("cannot listen on {}", policy.listen), &error))?;
         let address = listener.local_addr().map_err(|error| failed("listen", &error))?;
@@ -176,7 +178,7 @@ fn health(policy: &Policy, view: &View, clock: Arc<dyn Clock>) -> Health {
         if silent < patience { Ok(()) } else { Err(format!("no pass for {} s", silent.as_secs())) }
     };
     let begun = view.clone();
-    Health { metrics: view.metrics.clone(), clock, alive: Arc::new(alive), ready: Arc::new(move || begun.ready()) }
+    Health { metrics: view.metrics.clone(), alive: Arc::new(alive), ready: Arc::new(move || begun.ready()) }
 }
 
 /// The journal as others see it while a daemon may have it, and whether one works with it now.

@@ -59,7 +59,7 @@ pub(super) async fn run(args: Args) -> Result<(), CliError> {
         done = wait(&daemon, &narrator, &policy) => Some(done),
         _ = &mut ended => None,
     };
-    let metrics = daemon.metrics.render(daemon.clock.wall()).map_err(CliError::failed)?;
+    let metrics = daemon.metrics.render().map_err(CliError::failed)?;
     out::line(&format!("\n{}", table(&narrator, &consumers, &sandbox)));
     out::line("\nFrom /metrics:");
     metrics.lines().filter(|line| shown(line)).for_each(|line| out::line(&format!("  {line}")));

@@ -8,21 +8,24 @@ use crate::decide::{Sight, backoff, plan};
 use crate::model::event::Event;
 use crate::model::home::Home;
 use crate::model::names::CredentialName;
-use crate::model::policy::Rules;
+use crate::model::policy::{Rules, StateUrl};
 use crate::model::reason::Breaker;
 use crate::model::rotation::State;
 use crate::model::time::{Moment, later};
 use crate::ports::{Ask, Enrolled, JournalError, Page, PassOver, Request, Row};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// How far the wall clock may run away from the monotonic one between two passes before every wake is set anew.
 const JUMP: Duration = Duration::from_secs(60);
 /// The longest time between two notes of the running time (protocol, rule 10).
 const CHECKPOINT: Duration = Duration::from_secs(30);
+
+/// How often a process that shares its journal shows what others made of its credentials.
+const AFRESH: Duration = Duration::from_secs(5 * 60);
 
 /// How many credentials are read at once.
 const MANY: usize = 500;
@@ -32,6 +35,7 @@ const MANY: usize = 500;
 pub(super) struct Memory {
     last: Option<(Moment, Duration)>,
     noted: Option<Duration>,
+    shown: Option<Duration>,
     breakers: Option<Vec<(Home, Breaker)>>,
 }
 
@@ -109,7 +113,43 @@ impl Engine {
         }
         self.begun.store(true, Ordering::Relaxed);
         self.sweep_what_is_due(now);
-        self.advance_what_is_due(now).await
+        self.show_afresh(memory, running);
+        match self.advance_what_is_due(now).await {
+            Ok(again) => {
+                self.ports.observer.passed();
+                again
+            }
+            Err(error) => {
+                tracing::error!(%error, "the journal can not be read");
+                None
+            }
+        }
+    }
+
+    /// Of a journal on a server: what another process has written is told by this one's metrics, too.
+    fn show_afresh(self: &Arc<Self>, memory: &mut Memory, running: Duration) {
+        let shown = *memory.shown.get_or_insert(running);
+        if matches!(self.policy.state, StateUrl::Sqlite(_)) || running.saturating_sub(shown) < AFRESH {
+            return;
+        }
+        memory.shown = Some(running);
+        let engine = self.clone();
+        self.tasks.spawn(async move {
+            let busy = || engine.busy.lock().unwrap_or_else(PoisonError::into_inner);
+            // What a task of ours works on, that task tells itself.
+            let show = |row: &Row| match engine.rules(&row.name).filter(|rules| !busy().contains(&rules.name)) {
+                Some(_) => engine.ports.observer.seen(&row.name, &row.state),
+                None => {}
+            };
+            let read = tokio::select! {
+                biased;
+                () = engine.stop.cancelled() => return,
+                read = engine.each_row("", show) => read,
+            };
+            if let Err(error) = read {
+                tracing::error!(%error, "the journal can not be read");
+            }
+        });
     }
 
     async fn housekeeping(&self, memory: &mut Memory, now: Moment, running: Duration) -> Result<(), JournalError> {
@@ -177,18 +217,12 @@ impl Engine {
         }
     }
 
-    async fn advance_what_is_due(self: &Arc<Self>, now: Moment) -> Option<Duration> {
+    async fn advance_what_is_due(self: &Arc<Self>, now: Moment) -> Result<Option<Duration>, JournalError> {
         let names = self.busy();
         let free = AT_ONCE.saturating_sub(names.len());
         let untouched = self.accounts.iter().filter(|account| account.untouched());
         let but = PassOver { names, homes: untouched.map(|account| account.home.clone()).collect() };
-        let due = match self.ports.journal.take_due(now.wall, free, &but).await {
-            Ok(due) => due,
-            Err(error) => {
-                tracing::error!(%error, "the journal can not be read");
-                return None;
-            }
-        };
+        let due = self.ports.journal.take_due(now.wall, free, &but).await?;
         self.full.store(due.claims.len() >= free, Ordering::Relaxed);
         if free == 0 {
             // All of them may have ended while the journal was asked, with nobody left to say so.
@@ -200,7 +234,7 @@ impl Engine {
                 self.tasks.spawn(async move { engine.advance(claim).await });
             }
         }
-        due.again
+        Ok(due.again)
     }
 }
 
