@@ -140,6 +140,10 @@ impl Reader<'_, '_> {
         let places = self.taken.read(&table, called.unwrap_or("another credential"));
         table.finish();
         let Wanted { cadence, grace, verify, kind, verify_url, members } = wanted?;
+        let places = places?;
+        if !self.taken.can_hold(&table, &places, &members) {
+            return None;
+        }
         Some(Rules {
             name: name?,
             home: ground.homes.home(&account?, seat?.0.as_ref())?,
@@ -150,7 +154,7 @@ impl Reader<'_, '_> {
             kind,
             verify_url,
             members,
-            places: places?,
+            places,
             member: None,
         })
     }

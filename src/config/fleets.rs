@@ -61,7 +61,10 @@ fn fleet(
         field.clashes("that key belongs to one account, and a fleet has many", "`allow`, with what its keys may do");
         return None;
     }
-    let (name, (region, _)) = (name?, seat?);
+    let (name, (region, _), places) = (name?, seat?, places?);
+    if !taken.can_hold(&table, &places, &members) {
+        return None;
+    }
     let each = Rules {
         name: CredentialName::new(name.as_str()).ok()?,
         home: ground.homes.home(ground.account.as_ref()?, region.as_ref())?,
@@ -72,7 +75,7 @@ fn fleet(
         kind,
         verify_url,
         members,
-        places: places?,
+        places,
         member: None,
     };
     Some(Fleet { name, region, choice: choice?, waves: waves?, each, reserved: taken.own() })

@@ -30,7 +30,9 @@ mod timing;
 mod twilio;
 mod warnings;
 
-use crate::model::policy::{Access, KeyKind, Policy, SecretSource, SinkPolicy, StateUrl, VaultAuth, VaultPolicy};
+use crate::model::policy::{
+    Access, KeyKind, KubernetesPolicy, Policy, SecretSource, SinkPolicy, StateUrl, VaultAuth, VaultPolicy,
+};
 pub use diagnostic::{Diagnostic, Severity};
 use fault::Faults;
 pub use membership::{Remembered, Whole, remembered, whole};
@@ -195,12 +197,20 @@ fn own_files<'p>(
         add(server.password.as_ref(), "the password of the journal's server");
     }
     for sink in sinks.right.values() {
-        let SinkPolicy::Vault(VaultPolicy { auth, ca_file, .. }) = sink else { continue };
-        match auth {
-            VaultAuth::Token { token } => add(Some(token), "a token of Vault"),
-            VaultAuth::AppRole { secret_id, .. } => add(Some(secret_id), "a secret id of Vault"),
+        match sink {
+            SinkPolicy::Vault(VaultPolicy { auth, ca_file, .. }) => {
+                match auth {
+                    VaultAuth::Token { token } => add(Some(token), "a token of Vault"),
+                    VaultAuth::AppRole { secret_id, .. } => add(Some(secret_id), "a secret id of Vault"),
+                }
+                add(ca_file.clone().map(SecretSource::File).as_ref(), "a certificate of Vault");
+            }
+            SinkPolicy::Kubernetes(KubernetesPolicy { server: Some(server), .. }) => {
+                add(Some(&server.token), "a token of Kubernetes");
+                add(server.ca_file.clone().map(SecretSource::File).as_ref(), "a certificate of Kubernetes");
+            }
+            SinkPolicy::Kubernetes(_) | SinkPolicy::SecretsManager(_) | SinkPolicy::Directory { .. } => (),
         }
-        add(ca_file.clone().map(SecretSource::File).as_ref(), "a certificate of Vault");
     }
     own
 }
