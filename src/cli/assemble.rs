@@ -6,11 +6,12 @@ use crate::adapters::clock::SystemClock;
 use crate::adapters::directory::Directory;
 use crate::adapters::http::{Connections, Deadlines};
 use crate::adapters::journal::{Access, AnyJournal};
+use crate::adapters::kubernetes::{Cluster, in_cluster};
 use crate::adapters::twilio::{TwilioClient, TwilioError};
 use crate::adapters::vault::Vault;
 use crate::adapters::{aws, http};
 use crate::model::names::SinkName;
-use crate::model::policy::{Policy, SecretSource, SinkPolicy, StateUrl, VaultPolicy};
+use crate::model::policy::{KubernetesPolicy, Policy, SecretSource, SinkPolicy, StateUrl, VaultPolicy};
 use crate::ports::{Clock, Issuer, JournalError, Landlord, Sink, Workloads};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -87,6 +88,7 @@ async fn door(
             vault
         }
         SinkPolicy::SecretsManager(manager) => Arc::new(aws::SecretsManager::connect(manager).await),
+        SinkPolicy::Kubernetes(namespace) => Arc::new(kubernetes(namespace)?),
         SinkPolicy::Directory { path } => {
             let directory = Directory::new(path.clone());
             if purpose == Purpose::Work {
@@ -103,6 +105,14 @@ pub(super) fn vault(engine: &VaultPolicy) -> Result<Vault, Box<dyn std::error::E
     let (trusted, shown) = (engine.ca_file.as_deref(), engine.client.as_deref());
     let client = http::client_showing(&base, trusted, shown, Deadlines::default(), Connections::Fresh)?;
     Ok(Vault::new(client, engine)?)
+}
+
+/// One namespace, over connections that do not outlive a secret.
+pub(super) fn kubernetes(policy: &KubernetesPolicy) -> Result<Cluster, Box<dyn std::error::Error>> {
+    let server = policy.server.clone().map_or_else(in_cluster, Ok)?;
+    let base = http::Base::new(&server.address)?;
+    let client = http::client(&base, server.ca_file.as_deref(), Deadlines::default(), Connections::Fresh)?;
+    Ok(Cluster::new(client, base, server.token, &policy.namespace))
 }
 
 /// An error with its causes, where none of them can hold a secret.

@@ -1,13 +1,14 @@
 //! `rekeyd check --online`: whether everything that the policy names can be reached with what it says. It only reads.
 
-use super::assemble::{Doors, Purpose, doors};
+use super::assemble::{Doors, Purpose, doors, kubernetes};
 use super::fleets::asked;
 use super::{CliError, Kind, out, vault_policy};
+use crate::adapters::kubernetes::Cluster;
 use crate::model::document::Names;
 use crate::model::fault::{Failure, Fault};
 use crate::model::home::Home;
-use crate::model::names::SinkName;
-use crate::model::policy::{Admin, Policy, Rules, SecretSource};
+use crate::model::names::{Place, SinkName};
+use crate::model::policy::{Admin, Policy, Rules, SecretSource, SinkPolicy};
 use futures_util::stream::{self, StreamExt};
 use std::collections::BTreeMap;
 
@@ -35,6 +36,10 @@ pub(super) async fn check(policy: &Policy) -> Result<(), CliError> {
         }
     }
     let allowed = vault_policy::check(&policy).await?;
+    for problem in rights(&policy).await {
+        failed = true;
+        out::error(&format!("error: {problem}"));
+    }
     if failed || !allowed { Err(CliError::silent(Kind::Unreachable)) } else { Ok(()) }
 }
 
@@ -78,6 +83,24 @@ fn advice(policy: &Policy, admin: &Admin, home: &Home, failure: &Failure) -> Str
     } else {
         "\nhint: the secret is wrong, or it may not manage keys".to_owned()
     }
+}
+
+/// What rekeyd will want to do in a cluster and may not: reading shows nothing of that.
+async fn rights(policy: &Policy) -> Vec<String> {
+    let asked = |place: &Place| {
+        let Some(SinkPolicy::Kubernetes(namespace)) = policy.sinks.get(&place.sink) else { return None };
+        // A cluster that does not answer was told of already.
+        Some((place.clone(), namespace.namespace.clone(), kubernetes(namespace).ok()?))
+    };
+    let places = policy.credentials.values().flat_map(|rules| &rules.places).filter_map(asked);
+    let problem = async |(place, namespace, cluster): (Place, String, Cluster)| {
+        let verbs = cluster.forbidden(&place).await.answer().unwrap_or_default().join(" and ");
+        let Place { sink, path } = &place;
+        let told =
+            format!("sink `{sink}`: no Role allows to {verbs} the Secret `{path}` in the namespace `{namespace}`");
+        (!verbs.is_empty()).then_some(told)
+    };
+    stream::iter(places).map(problem).buffered(AT_ONCE).filter_map(std::future::ready).collect().await
 }
 
 /// Of each sink, how many places could be read, and the first failure.

@@ -110,8 +110,10 @@ async fn door(policy: &Policy, place: &Place) -> Result<Door, CliError> {
             vault(engine).map(Box::new).map(Door::Vault).map_err(|error| failed(chain(&*error)))
         }
         Some(SinkPolicy::SecretsManager(manager)) => Ok(Door::SecretsManager(SecretsManager::connect(manager).await)),
-        // The policy has been checked: neither can be.
-        Some(SinkPolicy::Directory { .. }) | None => Err(failed("no Main key can be read there".to_owned())),
+        // The policy has been checked: none of these can be.
+        Some(SinkPolicy::Kubernetes(_) | SinkPolicy::Directory { .. }) | None => {
+            Err(failed("no Main key can be read there".to_owned()))
+        }
     }
 }
 

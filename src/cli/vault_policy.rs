@@ -40,7 +40,7 @@ pub(super) fn run(config: &Path, args: &Args) -> Result<(), CliError> {
 fn engines(policy: &Policy) -> impl Iterator<Item = (&SinkName, &VaultPolicy)> {
     policy.sinks.iter().filter_map(|(name, sink)| match sink {
         SinkPolicy::Vault(engine) => Some((name, engine)),
-        SinkPolicy::SecretsManager(_) | SinkPolicy::Directory { .. } => None,
+        SinkPolicy::SecretsManager(_) | SinkPolicy::Kubernetes(_) | SinkPolicy::Directory { .. } => None,
     })
 }
 

@@ -138,8 +138,13 @@ impl Reader<'_, '_> {
             self.only_token(account, field)?;
         }
         let places = self.taken.read(&table, called.unwrap_or("another credential"));
+        let restarts = self.taken.restarts(&table);
         table.finish();
         let Wanted { cadence, grace, verify, kind, verify_url, members } = wanted?;
+        let (places, restarts) = (places?, restarts?);
+        if !self.taken.can_hold(&table, &places, &members) {
+            return None;
+        }
         Some(Rules {
             name: name?,
             home: ground.homes.home(&account?, seat?.0.as_ref())?,
@@ -150,9 +155,9 @@ impl Reader<'_, '_> {
             kind,
             verify_url,
             members,
-            places: places?,
-            restart: Vec::new(),
-            restart_pause: Duration::ZERO,
+            places,
+            restart: restarts.workloads,
+            restart_pause: restarts.pause,
             member: None,
         })
     }

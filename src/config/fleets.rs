@@ -45,6 +45,7 @@ fn fleet(
     let seat = ground.seat(&table, None);
     let wanted = ground.wanted(&table, None, seat.as_ref().map(|(_, seat)| *seat));
     let places = taken.templates(&table);
+    let restarts = taken.restarts(&table);
     table.finish();
     let Wanted { cadence, grace, verify, kind, verify_url, members } = wanted?;
     let of_its_account = match &kind {
@@ -61,7 +62,10 @@ fn fleet(
         field.clashes("that key belongs to one account, and a fleet has many", "`allow`, with what its keys may do");
         return None;
     }
-    let (name, (region, _)) = (name?, seat?);
+    let (name, (region, _), places, restarts) = (name?, seat?, places?, restarts?);
+    if !taken.can_hold(&table, &places, &members) {
+        return None;
+    }
     let each = Rules {
         name: CredentialName::new(name.as_str()).ok()?,
         home: ground.homes.home(ground.account.as_ref()?, region.as_ref())?,
@@ -72,9 +76,9 @@ fn fleet(
         kind,
         verify_url,
         members,
-        places: places?,
-        restart: Vec::new(),
-        restart_pause: Duration::ZERO,
+        places,
+        restart: restarts.workloads,
+        restart_pause: restarts.pause,
         member: None,
     };
     Some(Fleet { name, region, choice: choice?, waves: waves?, each, reserved: taken.own() })

@@ -5,7 +5,7 @@
 
 use super::credentials::MOST;
 use super::places::fit;
-use super::sinks::{Kind, identity};
+use super::sinks::{identity, kind};
 use crate::model::fleet::{ACCOUNT_NAME, ACCOUNT_SID, Choice, Fleet, Listed, Membership};
 use crate::model::home::Home;
 use crate::model::key::AccountSid;
@@ -167,12 +167,7 @@ impl Building {
             path = path.replace(ACCOUNT_NAME, part(called)?);
         }
         let sink = self.policy.sinks.get(&template.sink).ok_or("its sink is not known")?;
-        let kind = match sink {
-            SinkPolicy::Vault(_) => Kind::Vault,
-            SinkPolicy::SecretsManager(_) => Kind::SecretsManager,
-            SinkPolicy::Directory { .. } => Kind::Directory,
-        };
-        let path = fit(kind, &path).map_err(|why| format!("`{path}`: {why}"))?;
+        let path = fit(kind(sink), &path).map_err(|why| format!("`{path}`: {why}"))?;
         if let SinkPolicy::Directory { path: directory } = sink
             && fleet.reserved.contains(&directory.join(&path))
         {

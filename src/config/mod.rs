@@ -22,6 +22,7 @@ mod path;
 mod places;
 mod reader;
 mod regions;
+mod restart;
 mod sinks;
 mod state;
 mod suggest;
@@ -30,7 +31,9 @@ mod timing;
 mod twilio;
 mod warnings;
 
-use crate::model::policy::{Access, KeyKind, Policy, SecretSource, SinkPolicy, StateUrl, VaultAuth, VaultPolicy};
+use crate::model::policy::{
+    Access, KeyKind, KubernetesPolicy, Policy, SecretSource, SinkPolicy, StateUrl, VaultAuth, VaultPolicy,
+};
 pub use diagnostic::{Diagnostic, Severity};
 use fault::Faults;
 pub use membership::{Remembered, Whole, remembered, whole};
@@ -195,16 +198,24 @@ fn own_files<'p>(
         add(server.password.as_ref(), "the password of the journal's server");
     }
     for sink in sinks.right.values() {
-        let SinkPolicy::Vault(VaultPolicy { auth, ca_file, client, .. }) = sink else { continue };
-        match auth {
-            VaultAuth::Token { token } => add(Some(token), "a token of Vault"),
-            VaultAuth::AppRole { secret_id, .. } => add(Some(secret_id), "a secret id of Vault"),
-            VaultAuth::Jwt { jwt, .. } => add(Some(jwt), "a token that Vault is shown"),
-            VaultAuth::Certificate { .. } => (),
-        }
-        add(ca_file.clone().map(SecretSource::File).as_ref(), "a certificate of Vault");
-        for file in client.iter().flat_map(|own| [&own.certificate, &own.key]) {
-            add(Some(&SecretSource::File(file.clone())), "a certificate for Vault, or its key");
+        match sink {
+            SinkPolicy::Vault(VaultPolicy { auth, ca_file, client, .. }) => {
+                match auth {
+                    VaultAuth::Token { token } => add(Some(token), "a token of Vault"),
+                    VaultAuth::AppRole { secret_id, .. } => add(Some(secret_id), "a secret id of Vault"),
+                    VaultAuth::Jwt { jwt, .. } => add(Some(jwt), "a token that Vault is shown"),
+                    VaultAuth::Certificate { .. } => (),
+                }
+                add(ca_file.clone().map(SecretSource::File).as_ref(), "a certificate of Vault");
+                for file in client.iter().flat_map(|own| [&own.certificate, &own.key]) {
+                    add(Some(&SecretSource::File(file.clone())), "a certificate for Vault, or its key");
+                }
+            }
+            SinkPolicy::Kubernetes(KubernetesPolicy { server: Some(server), .. }) => {
+                add(Some(&server.token), "a token of Kubernetes");
+                add(server.ca_file.clone().map(SecretSource::File).as_ref(), "a certificate of Kubernetes");
+            }
+            SinkPolicy::Kubernetes(_) | SinkPolicy::SecretsManager(_) | SinkPolicy::Directory { .. } => (),
         }
     }
     own

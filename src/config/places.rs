@@ -1,18 +1,22 @@
 //! `publish_to`: the places where a pair is served, each of them for one credential only.
 
 use super::reader::{Field, Table};
-use super::sinks::{Kind, Named, Sinks, vault_path};
+use super::restart::{Restarts, restarts};
+use super::sinks::{self, Kind, Named, Sinks, vault_path};
 use super::suggest::did_you_mean;
+use crate::model::document::Members;
 use crate::model::fleet::{ACCOUNT_NAME, ACCOUNT_SID};
 use crate::model::names::Place;
 use crate::model::policy::{SinkPolicy, VaultPolicy};
+use crate::model::sink::{is_object_name, is_secret_key};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 
-const ITEM: &str =
-    "{ sink = \"NAME\", path = \"PATH\" }, or `name` in place of `path` for Secrets Manager and directories";
+const ITEM: &str = "{ sink = \"NAME\", path = \"PATH\" }, or `name` in place of `path` for all but Vault";
 const PATH: &str = "a path inside the mount, such as \"twilio/billing-sms\"";
 const SECRET: &str = "the name of a secret: 1 to 512 of a-z, A-Z, 0-9 and /_+=.@-";
+const OBJECT: &str =
+    "the name of a Secret: 1 to 253 of a-z, 0-9, - and ., and a letter or digit at each end and beside each .";
 const FILE: &str = "the name of a file: 1 to 128 of a-z, A-Z, 0-9 and -_., not beginning with . or -";
 const LIST: &str = "[ { sink = \"NAME\", path = \"PATH\" } ]";
 
@@ -54,6 +58,26 @@ impl<'s> Taken<'s> {
     /// are known.
     pub(super) fn templates(&self, table: &Table<'_>) -> Option<Vec<Place>> {
         all(table, |item| self.template(item))
+    }
+
+    /// What is restarted once a pair is served.
+    pub(super) fn restarts(&self, table: &Table<'_>) -> Option<Restarts> {
+        restarts(table, self.sinks)
+    }
+
+    /// Whether every place can hold members of these names; tells if not.
+    pub(super) fn can_hold(&self, table: &Table<'_>, places: &[Place], members: &Members) -> bool {
+        let kind = |place: &Place| self.sinks.right.get(&place.sink).map(sinks::kind);
+        let in_secret = places.iter().any(|place| kind(place) == Some(Kind::Kubernetes));
+        let Some(name) = members.all().into_iter().find(|name| in_secret && !name.is_empty() && !is_secret_key(name))
+        else {
+            return true;
+        };
+        if let Some(field) = table.field("members").or(table.field("publish_to")) {
+            let message = format!("`{name}` can not be a key of a Secret of Kubernetes, which is one of the places");
+            field.clashes(message, "`members` with names of a-z, A-Z, 0-9, -, _ and .");
+        }
+        false
     }
 
     fn template(&self, item: &Field<'_>) -> Option<(Kind, Place)> {
@@ -111,7 +135,7 @@ impl<'s> Taken<'s> {
 }
 
 /// The sink that a place is in.
-fn named<'s>(sinks: &'s Sinks<'s>, table: &Table<'_>) -> Option<(&'s Named<'s>, Kind)> {
+pub(super) fn named<'s>(sinks: &'s Sinks<'s>, table: &Table<'_>) -> Option<(&'s Named<'s>, Kind)> {
     let sink = table.need("sink", "the name of a sink", |field| {
         let name = field.text("the name of a sink")?;
         let sink = sinks.named.get(name);
@@ -131,8 +155,15 @@ fn named<'s>(sinks: &'s Sinks<'s>, table: &Table<'_>) -> Option<(&'s Named<'s>, 
 pub(super) fn stored(sinks: &Sinks<'_>, field: &Field<'_>) -> Option<Place> {
     let table = field.table(ITEM)?;
     let (sink, kind) = named(sinks, &table)?;
-    if kind == Kind::Directory {
-        field.clashes("a file is named by `main_key_file`", "a sink that is a Vault or a Secrets Manager");
+    let instead = match kind {
+        Kind::Directory => Some("a file is named by `main_key_file`"),
+        Kind::Kubernetes => {
+            Some("a Secret of Kubernetes is mounted into the pod, and its file named by `main_key_file`")
+        }
+        Kind::Vault | Kind::SecretsManager => None,
+    };
+    if let Some(instead) = instead {
+        field.clashes(instead, "a sink that is a Vault or a Secrets Manager");
         return None;
     }
     let (path, at) = within(&table, kind, |text| fit(kind, text))?;
@@ -174,6 +205,7 @@ fn within<'t>(
     let (key, other, accepts) = match kind {
         Kind::Vault => ("path", "name", PATH),
         Kind::SecretsManager => ("name", "path", SECRET),
+        Kind::Kubernetes => ("name", "path", OBJECT),
         Kind::Directory => ("name", "path", FILE),
     };
     let Some(field) = table.field(key) else {
@@ -194,8 +226,15 @@ pub(super) fn fit(kind: Kind, text: &str) -> Result<String, &'static str> {
     match kind {
         Kind::Vault => vault_path(text),
         Kind::SecretsManager => secret_name(text),
+        Kind::Kubernetes => object_name(text),
         Kind::Directory => file_name(text),
     }
+}
+
+/// Large letters become small ones: there are none in such a name, and two of them in the SID of every account.
+fn object_name(text: &str) -> Result<String, &'static str> {
+    let name = text.to_ascii_lowercase();
+    if is_object_name(&name) { Ok(name) } else { Err("this is no name for a Secret of Kubernetes") }
 }
 
 /// AWS Secrets Manager API reference, "CreateSecret", parameter `Name`.

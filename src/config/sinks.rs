@@ -1,11 +1,12 @@
 //! `[sinks.NAME]`: the places that serve secrets, and how to reach them.
 
 mod aws;
+mod kubernetes;
 mod vault;
 
 use super::reader::{Field, Table};
 use crate::model::names::SinkName;
-use crate::model::policy::{SecretsManagerPolicy, SinkPolicy, VaultPolicy};
+use crate::model::policy::{KubernetesPolicy, SecretsManagerPolicy, SinkPolicy, VaultPolicy};
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Component, PathBuf};
@@ -16,6 +17,7 @@ pub(super) use vault::vault_path;
 pub(super) enum Kind {
     Vault,
     SecretsManager,
+    Kubernetes,
     Directory,
 }
 
@@ -75,14 +77,20 @@ pub(super) fn table<'a>(field: &Field<'a>) -> Option<Table<'a>> {
 
 fn sink(field: Field<'_>) -> (Option<Kind>, Option<SinkPolicy>) {
     let Some(table) = field.table(TABLES) else { return (None, None) };
-    let kinds = [("vault", Kind::Vault), ("aws-secrets-manager", Kind::SecretsManager), ("directory", Kind::Directory)];
-    let kind =
-        table.need("kind", "\"vault\" or \"aws-secrets-manager\" or \"directory\"", |field| field.choice(&kinds));
+    let kinds = [
+        ("vault", Kind::Vault),
+        ("aws-secrets-manager", Kind::SecretsManager),
+        ("kubernetes", Kind::Kubernetes),
+        ("directory", Kind::Directory),
+    ];
+    let accepts = "\"vault\" or \"aws-secrets-manager\" or \"kubernetes\" or \"directory\"";
+    let kind = table.need("kind", accepts, |field| field.choice(&kinds));
     let policy = match kind {
         // Which keys belong here is not known without a kind.
         None => return (None, None),
         Some(Kind::Vault) => vault::vault(&table).map(SinkPolicy::Vault),
         Some(Kind::SecretsManager) => aws::secrets_manager(&table).map(SinkPolicy::SecretsManager),
+        Some(Kind::Kubernetes) => kubernetes::kubernetes(&table).map(SinkPolicy::Kubernetes),
         Some(Kind::Directory) => directory(&table),
     };
     table.finish_without_secrets(match kind {
@@ -124,6 +132,19 @@ pub(super) fn identity(policy: &SinkPolicy) -> String {
         SinkPolicy::SecretsManager(SecretsManagerPolicy { region, endpoint_url, .. }) => {
             format!("aws {region} {}", endpoint_url.as_ref().map_or("-", |url| url.as_str()))
         }
+        SinkPolicy::Kubernetes(KubernetesPolicy { namespace, server }) => {
+            format!("kubernetes {} {namespace}", server.as_ref().map_or("-", |server| server.address.as_str()))
+        }
         SinkPolicy::Directory { path } => format!("directory {}", path.display()),
+    }
+}
+
+/// The kind of a sink.
+pub(super) fn kind(policy: &SinkPolicy) -> Kind {
+    match policy {
+        SinkPolicy::Vault(_) => Kind::Vault,
+        SinkPolicy::SecretsManager(_) => Kind::SecretsManager,
+        SinkPolicy::Kubernetes(_) => Kind::Kubernetes,
+        SinkPolicy::Directory { .. } => Kind::Directory,
     }
 }

@@ -1,5 +1,6 @@
 //! What is told of each credential, and since when a rotation is due or late.
 
+use super::Outlook;
 use crate::decide::plan;
 use crate::model::names::CredentialName;
 use crate::model::policy::{Policy, Rules};
@@ -60,6 +61,20 @@ impl Lines {
             failures: state.trouble.as_ref().map_or(0, |trouble| trouble.count),
         };
         lines.insert(name.clone(), line);
+    }
+
+    /// What they come to in a few numbers.
+    pub(super) fn outlook(&self) -> Outlook {
+        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let resting = |word| ["new", "serving", "halted"].contains(&word);
+        let soonest = lines.iter().filter_map(|(name, line)| Some((line.next?, name))).min();
+        Outlook {
+            credentials: lines.len(),
+            rotating: lines.values().filter(|line| !resting(line.word)).count(),
+            halted: lines.values().filter(|line| line.halt.is_some()).count(),
+            failing: lines.values().filter(|line| line.halt.is_none() && line.failures > 0).count(),
+            next: soonest.and_then(|(at, name)| Some((name.clone(), Timestamp::from_second(at).ok()?))),
+        }
     }
 
     /// Adds the text form, one family at a time: a scrape of ten thousand credentials does not hold them all at once.

@@ -4,31 +4,21 @@ use super::Metrics;
 use crate::model::names::CredentialName;
 use jiff::Timestamp;
 use std::fmt;
-use std::sync::PoisonError;
 
 /// How all credentials are, in a few numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outlook {
-    credentials: usize,
-    rotating: usize,
-    halted: usize,
-    failing: usize,
-    next: Option<(CredentialName, Timestamp)>,
+    pub(super) credentials: usize,
+    pub(super) rotating: usize,
+    pub(super) halted: usize,
+    pub(super) failing: usize,
+    pub(super) next: Option<(CredentialName, Timestamp)>,
 }
 
 impl Metrics {
     /// How all credentials are now.
     pub fn outlook(&self) -> Outlook {
-        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let resting = |word| ["new", "serving", "halted"].contains(&word);
-        let soonest = lines.iter().filter_map(|(name, line)| Some((line.next?, name))).min();
-        Outlook {
-            credentials: lines.len(),
-            rotating: lines.values().filter(|line| !resting(line.word)).count(),
-            halted: lines.values().filter(|line| line.halt.is_some()).count(),
-            failing: lines.values().filter(|line| line.halt.is_none() && line.failures > 0).count(),
-            next: soonest.and_then(|(at, name)| Some((name.clone(), Timestamp::from_second(at).ok()?))),
-        }
+        self.lines.outlook()
     }
 }
 

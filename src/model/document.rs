@@ -50,7 +50,8 @@ impl Members {
         Self { api_key_sid: String::new(), api_key_secret: "authToken".into(), ..Self::default() }
     }
 
-    fn all(&self) -> [&str; 4] {
+    /// Every name, also the empty one of an auth token's SID.
+    pub fn all(&self) -> [&str; 4] {
         [&self.account_sid, &self.api_key_sid, &self.api_key_secret, &self.stamp]
     }
 

@@ -7,7 +7,9 @@ use super::home::Home;
 use super::key::{AccountSid, KeySid, PublicKeySid};
 pub use super::kind::{Allow, KeyKind};
 use super::names::{CredentialName, Instance, Place, SinkName};
-pub use super::sink::{ClientCertificate, SecretsManagerPolicy, SinkPolicy, VaultAuth, VaultPolicy};
+pub use super::sink::{
+    ApiServer, ClientCertificate, KubernetesPolicy, SecretsManagerPolicy, SinkPolicy, VaultAuth, VaultPolicy,
+};
 use super::workload::Workload;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};

@@ -12,6 +12,8 @@ pub enum SinkPolicy {
     Vault(VaultPolicy),
     /// AWS Secrets Manager.
     SecretsManager(SecretsManagerPolicy),
+    /// Secrets of Kubernetes.
+    Kubernetes(KubernetesPolicy),
     /// A directory of files.
     Directory {
         /// The directory.
@@ -89,4 +91,40 @@ pub struct SecretsManagerPolicy {
     pub region: String,
     /// Another address than AWS's own, for emulators and private endpoints.
     pub endpoint_url: Option<Url>,
+}
+
+/// A namespace of a Kubernetes cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KubernetesPolicy {
+    /// The namespace.
+    pub namespace: String,
+    /// The API server; none for that of the cluster that the daemon itself runs in.
+    pub server: Option<ApiServer>,
+}
+
+/// An API server that is reached from outside its cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiServer {
+    /// Where it is.
+    pub address: Url,
+    /// The only certificates to trust, instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The bearer token to sign in with, read again before each use.
+    pub token: SecretSource,
+}
+
+/// Whether an object of Kubernetes can have this name: a subdomain by RFC 1123 (Kubernetes docs, "Object Names and IDs").
+pub fn is_object_name(text: &str) -> bool {
+    let label = |label: &str| {
+        let letters = label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+        letters && !label.is_empty() && !label.starts_with('-') && !label.ends_with('-')
+    };
+    text.len() <= 253 && text.split('.').all(label)
+}
+
+/// Whether the data of a Secret can have this key (Kubernetes docs, "Secrets", "Constraints on Secret names and data"; the
+/// rest is `IsConfigMapKey` of its library `apimachinery`).
+pub fn is_secret_key(text: &str) -> bool {
+    let letters = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    (1..=253).contains(&text.len()) && letters && text != "." && !text.starts_with("..")
 }

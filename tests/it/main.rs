@@ -12,6 +12,7 @@ mod edges;
 mod fuzz;
 mod http;
 mod journal;
+mod kubernetes;
 mod life;
 mod matrix;
 mod mutants;

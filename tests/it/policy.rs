@@ -161,7 +161,9 @@ fn places_that_can_stage_a_value_come_first_and_the_others_keep_their_order() {
     let policy = accepted(example).policy;
     let rules = &policy.credentials[&CredentialName::new("billing-sms").unwrap()];
     let places: Vec<_> = rules.places.iter().map(ToString::to_string).collect();
-    assert_eq!(places, ["aws:twilio/billing-sms", "vault-prod:twilio/billing-sms", "files:billing-sms.json"]);
+    let expected =
+        ["aws:twilio/billing-sms", "vault-prod:twilio/billing-sms", "cluster:billing-sms", "files:billing-sms.json"];
+    assert_eq!(places, expected);
 }
 
 #[test]

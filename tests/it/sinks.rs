@@ -7,6 +7,8 @@ mod contract;
 mod confined;
 mod directory;
 mod fake;
+pub(crate) mod kubernetes;
+mod kubernetes_faults;
 mod secrets_manager;
 mod secrets_manager_faults;
 pub(crate) mod vault;

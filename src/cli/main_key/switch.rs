@@ -89,7 +89,7 @@ fn in_a_store(charge: &Charge<'_>, proven: &Proven, place: &Place, old: &Option<
         Some(SinkPolicy::SecretsManager(_)) => {
             format!("aws secretsmanager put-secret-value --secret-id {path} --secret-string file://FILE")
         }
-        Some(SinkPolicy::Directory { .. }) | None => "its own tool".to_owned(),
+        Some(SinkPolicy::Kubernetes(_) | SinkPolicy::Directory { .. }) | None => "its own tool".to_owned(),
     };
     out::line(&format!("1. put the candidate there, in the form of AWS's own secrets, in one write: {tool}"));
     out::line("2. the daemon takes it up within a minute; `rekeyd main-key status` says when it has");

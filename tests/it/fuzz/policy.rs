@@ -11,8 +11,9 @@ use rekeyd::model::fleet::{Choice, Fleet, Pattern, Waves};
 use rekeyd::model::home::Home;
 use rekeyd::model::names::{Place, SinkName};
 use rekeyd::model::policy::{
-    Access, AccountDeletes, Admin, Algorithm, Allow, Cadence, ClientCertificate, KeyKind, Pkcv, Policy, PostgresState,
-    Rules, SecretSource, SecretsManagerPolicy, SinkPolicy, StateUrl, TwilioPolicy, VaultAuth, VaultPolicy,
+    Access, AccountDeletes, Admin, Algorithm, Allow, ApiServer, Cadence, ClientCertificate, KeyKind, KubernetesPolicy,
+    Pkcv, Policy, PostgresState, Rules, SecretSource, SecretsManagerPolicy, SinkPolicy, StateUrl, TwilioPolicy,
+    VaultAuth, VaultPolicy,
 };
 use rekeyd::model::workload::Workload;
 use std::collections::BTreeMap;
@@ -53,6 +54,7 @@ const PIECES: &[&str] = &[
     "[[credentials]]\n",
     "[sinks.x]\n",
     "kind = \"vault\"\n",
+    "kind = \"kubernetes\"\n",
     "region = \"ie1\"\n",
     "region = \"us1\"\n",
     "grace = \"1h\"\n",
@@ -190,6 +192,14 @@ fn sink_lines(sink: &SinkPolicy) -> String {
         SinkPolicy::SecretsManager(SecretsManagerPolicy { region, endpoint_url }) => {
             let endpoint = endpoint_url.as_ref().map(|url| format!("endpoint_url = \"{url}\"")).unwrap_or_default();
             format!("kind = \"aws-secrets-manager\"\nregion = \"{region}\"\n{endpoint}")
+        }
+        SinkPolicy::Kubernetes(KubernetesPolicy { namespace, server }) => {
+            let server = server.as_ref().map(|ApiServer { address, ca_file, token }| {
+                let ca = ca_file.as_ref().map(|path| format!("ca_file = {}, ", text(path.to_str().unwrap())));
+                let (ca, token) = (ca.unwrap_or_default(), source(token, "token"));
+                format!("server = {{ address = \"{address}\", {ca}{token} }}")
+            });
+            format!("kind = \"kubernetes\"\nnamespace = \"{namespace}\"\n{}", server.unwrap_or_default())
         }
         SinkPolicy::Directory { path } => format!("kind = \"directory\"\npath = {}", text(path.to_str().unwrap())),
     }

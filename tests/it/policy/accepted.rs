@@ -3,7 +3,9 @@
 use super::{accepted, differs, files, read};
 use rekeyd::config::Loaded;
 use rekeyd::model::fleet::Fleet;
-use rekeyd::model::policy::{Access, Admin, Cadence, Policy, Rules, SecretsManagerPolicy, SinkPolicy, VaultPolicy};
+use rekeyd::model::policy::{
+    Access, Admin, ApiServer, Cadence, KubernetesPolicy, Policy, Rules, SecretsManagerPolicy, SinkPolicy, VaultPolicy,
+};
 use std::path::{Path, PathBuf};
 
 /// Everything that a policy says, one fact in a line.
@@ -51,6 +53,11 @@ fn shown(sink: &SinkPolicy) -> String {
         }
         SinkPolicy::SecretsManager(SecretsManagerPolicy { region, endpoint_url }) => {
             format!("aws {region} {:?}", endpoint_url.as_ref().map(ToString::to_string))
+        }
+        SinkPolicy::Kubernetes(KubernetesPolicy { namespace, server }) => {
+            let server =
+                server.as_ref().map(|ApiServer { address, ca_file, token }| format!("{address} {ca_file:?} {token:?}"));
+            format!("kubernetes {namespace} {server:?}")
         }
         SinkPolicy::Directory { path } => format!("directory {}", path.display()),
     }

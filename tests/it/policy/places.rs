@@ -8,6 +8,8 @@ const DIRECTORY: &str = r#"kind = "directory"
 path = "/srv""#;
 const AWS: &str = r#"kind = "aws-secrets-manager"
 region = "eu-west-1""#;
+const KUBERNETES: &str = r#"kind = "kubernetes"
+namespace = "billing""#;
 const VAULT: &str = r#"kind = "vault"
 address = "https://v:443"
 mount = "kv"
@@ -43,6 +45,29 @@ fn places_in_secrets_manager() {
     for name in ["", "a b", "a:b", "é", &longer, "x-123456", "x-secret"] {
         refuse(&text(name), "name", name);
     }
+}
+
+#[test]
+fn places_in_kubernetes() {
+    let label = "a".repeat(63);
+    let (longest, longer) = (format!("{label}.{label}.{label}.{}", "a".repeat(61)), "a".repeat(254));
+    let text = |name: &str| policy(&[KUBERNETES], &format!("name = \"{name}\""));
+    for (name, stored) in [("a", "a"), ("0", "0"), ("Billing.SMS-1", "billing.sms-1"), (&longest, &longest)] {
+        assert_eq!(&*rules(&text(name)).places[0].path, stored);
+    }
+    for name in ["", ".", "a.", ".a", "a..b", "-a", "a-", "a.-b", "a_b", "a/b", "a b", "é", &longer] {
+        refuse(&text(name), "name", name);
+    }
+    let namespace = |name: &str| policy(&[&KUBERNETES.replace("billing", name)], "name = \"a\"");
+    for name in ["a", "kube-system", &label] {
+        accepted(&namespace(name));
+    }
+    for name in ["", "a.b", "-a", "a-", "A", "a_b", "a/b", "..", &format!("{label}a")] {
+        refuse(&namespace(name), "sinks.s1.namespace", name);
+    }
+    refuse(&policy(&[KUBERNETES, KUBERNETES], "name = \"a\""), "publish_to.#2", "one store");
+    let other = KUBERNETES.replace("billing", "shipping");
+    accepted(&policy(&[KUBERNETES, &other], "name = \"a\""));
 }
 
 #[test]
@@ -145,7 +170,10 @@ fn approle_has_a_usual_mount() {
         let sinks = accepted(&policy(&[&sink], "path = \"x\"")).policy.sinks;
         match sinks.into_values().next().unwrap() {
             SinkPolicy::Vault(VaultPolicy { auth: VaultAuth::AppRole { mount, .. }, .. }) => mount,
-            SinkPolicy::Vault(_) | SinkPolicy::SecretsManager(_) | SinkPolicy::Directory { .. } => panic!(),
+            SinkPolicy::Vault(_)
+            | SinkPolicy::SecretsManager(_)
+            | SinkPolicy::Kubernetes(_)
+            | SinkPolicy::Directory { .. } => panic!(),
         }
     };
     assert_eq!(mount(""), "approle");

@@ -8,7 +8,7 @@ use rekeyd::model::document::Members;
 use rekeyd::model::key::{KeySid, LABEL_LIMIT, Label};
 use rekeyd::model::names::Place;
 use rekeyd::model::policy::{
-    Cadence, Policy, Rules, SecretSource, SecretsManagerPolicy, SinkPolicy, StateUrl, VaultPolicy,
+    Cadence, KubernetesPolicy, Policy, Rules, SecretSource, SecretsManagerPolicy, SinkPolicy, StateUrl, VaultPolicy,
 };
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -50,7 +50,10 @@ pub(crate) fn obeys_the_rules(policy: &Policy) {
         SecretSource::File(path) => assert!(path.is_absolute()),
         SecretSource::Env(name) => assert!(!name.is_empty()),
         SecretSource::Admin(path) => assert!(path.is_absolute()),
-        SecretSource::Stored(place) => assert!(!matches!(policy.sinks[&place.sink], SinkPolicy::Directory { .. })),
+        SecretSource::Stored(place) => {
+            let mounted = matches!(policy.sinks[&place.sink], SinkPolicy::Directory { .. } | SinkPolicy::Kubernetes(_));
+            assert!(!mounted);
+        }
     }
     policy.credentials.values().for_each(|rules| times_are_safe(rules, local));
     nothing_is_shared(policy);
@@ -103,6 +106,9 @@ fn store(sink: &SinkPolicy) -> String {
         SinkPolicy::Vault(VaultPolicy { address, mount, namespace, .. }) => format!("{address}{mount}{namespace:?}"),
         SinkPolicy::SecretsManager(SecretsManagerPolicy { region, endpoint_url }) => {
             format!("{region}{endpoint_url:?}")
+        }
+        SinkPolicy::Kubernetes(KubernetesPolicy { namespace, server }) => {
+            format!("{namespace}{:?}", server.as_ref().map(|server| &server.address))
         }
         SinkPolicy::Directory { path } => path.display().to_string(),
     }

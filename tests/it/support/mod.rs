@@ -1,5 +1,6 @@
 //! What several tests share.
 
+pub(crate) mod apiserver;
 pub(crate) mod authority;
 pub(crate) mod counted;
 pub(crate) mod dice;
