@@ -5,6 +5,7 @@
 mod journal;
 mod subaccount;
 mod tokens;
+mod workloads;
 
 use crate::model::document::{Names, Pair, Seen};
 use crate::model::event::Entry;
@@ -28,6 +29,7 @@ use std::time::Duration;
 pub use subaccount::{KeyPair, Landlord, Ledger, Proof, Seed};
 pub use tokens::{TokenPlace, Tokens};
 use url::Url;
+pub use workloads::Workloads;
 
 /// Twilio: makes, shows and deletes keys, and tells whether a pair works.
 #[async_trait]

@@ -22,3 +22,4 @@ pub mod sink;
 pub mod spent;
 pub mod subaccount;
 pub mod time;
+pub mod workload;
