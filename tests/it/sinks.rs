@@ -14,6 +14,7 @@ mod secrets_manager_faults;
 pub(crate) mod vault;
 mod vault_faults;
 mod vault_session;
+mod workloads;
 
 use rekeyd::model::document::{Content, Names, Pair, Stamp};
 use rekeyd::model::fault::{Failure, Outcome};

@@ -27,6 +27,7 @@ mod access;
 mod rights;
 mod secret;
 mod wire;
+mod workloads;
 
 use super::content;
 use super::http::Base;

@@ -202,7 +202,7 @@ fn leaves(value: &Value) -> BTreeSet<Path> {
     fn walk(value: &Value, path: &[String], found: &mut BTreeSet<Path>) {
         match value.as_object().filter(|object| !object.is_empty()) {
             Some(object) => {
-                object.iter().for_each(|(key, value)| walk(value, &[&path[..], &[key.clone()]].concat(), found))
+                object.iter().for_each(|(key, value)| walk(value, &[path, std::slice::from_ref(key)].concat(), found))
             }
             None => drop(found.insert(path.to_vec())),
         }
