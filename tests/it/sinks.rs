@@ -13,6 +13,9 @@ mod secrets_manager;
 mod secrets_manager_faults;
 pub(crate) mod vault;
 mod vault_faults;
+mod vault_logins;
+mod vault_metadata;
+mod vault_renewal;
 mod vault_session;
 mod workloads;
 

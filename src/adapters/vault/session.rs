@@ -176,7 +176,7 @@ async fn known(wire: &Wire, token: Secret) -> Option<Lease> {
     }
     let Found { data: Object(Facts { ttl, creation_ttl, period, renewable }) } = object(&answer.body).ok()?;
     let full = Duration::from_secs(period.unwrap_or(creation_ttl).max(ttl));
-    Some(Lease::new(token, full, Duration::from_secs(ttl), renewable && ttl > 0))
+    Some(Lease::new(token, full, Duration::from_secs(ttl), renewable && !full.is_zero()))
 }
 
 fn refused(answer: &Answer) -> bool {

@@ -142,7 +142,8 @@ fn one_store_under_two_names_is_one_store() {
 #[test]
 fn a_directory_sink_keeps_off_the_files_of_the_daemon() {
     let text = |directory: &str, name: &str| {
-        let vault = VAULT.replace("token_env = \"T\"", "token_file = \"/run/token\"") + "\nca_file = \"/etc/ca.pem\"";
+        let vault = VAULT.replace("token_env = \"T\"", "token_file = \"/run/token\"")
+            + "\nca_file = \"/etc/ca.pem\"\nclient_cert_file = \"/etc/client.pem\"\nclient_key_file = \"/etc/client.key\"";
         let place = format!("{{ sink = \"s1\", name = \"{name}\" }}");
         policy(&[&DIRECTORY.replace("/srv", directory), &vault], "path = \"x\"")
             .replace("{ sink = \"s1\", path = \"x\" }", &place)
@@ -151,6 +152,8 @@ fn a_directory_sink_keeps_off_the_files_of_the_daemon() {
         ("/run/credentials/rekeyd.service", "main_key"),
         ("/run", "token"),
         ("/etc", "ca.pem"),
+        ("/etc", "client.pem"),
+        ("/etc", "client.key"),
         ("/var/lib/rekeyd", "journal.db"),
         ("/var/lib/rekeyd", "journal.db-wal"),
         ("/var/lib/rekeyd", "journal.db-shm"),

@@ -133,6 +133,19 @@ async fn a_destroyed_version_is_absent_and_can_be_fenced() {
 
 #[tokio::test]
 async fn a_mount_that_requires_compare_and_set_is_satisfied() {
+    let (mount, hand) = (format!("strict-{}", fresh_place().path), hand());
+    hand.call("POST", &format!("sys/mounts/{mount}"), json!({"type": "kv", "options": {"version": "2"}})).await;
+    hand.call("POST", &format!("{mount}/config"), json!({"cas_required": true})).await;
+    let ((sink, _file), place) = (at_mount(&mount, None), fresh_place());
+    let (status, _) = hand.send("POST", &format!("{mount}/data/{}", place.path), r#"{"data":{}}"#.into()).await;
+    assert_eq!(status, 400, "the setting has no effect here");
+    let base = put_pair(&sink, &place, &pair(1)).await;
+    let fenced = at(fence(&sink, &place, attempt(), &base).await);
+    at(publish(&sink, &place, &pair(2), &fenced).await);
+}
+
+#[tokio::test]
+async fn a_path_that_requires_compare_and_set_is_satisfied() {
     let ((sink, _file), place, hand) = (as_root(), fresh_place(), hand());
     hand.call("POST", &format!("secret/metadata/{}", place.path), json!({"cas_required": true})).await;
     let (status, _) = hand.send("POST", &format!("secret/data/{}", place.path), r#"{"data":{}}"#.into()).await;

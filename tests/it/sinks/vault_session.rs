@@ -11,26 +11,31 @@ use rekeyd::model::fault::Fault;
 use rekeyd::model::names::Version;
 use rekeyd::model::policy::{SecretSource, VaultAuth};
 use rekeyd::ports::Sink as _;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 use tempfile::NamedTempFile;
 
 /// A role on the shared server: an auth mount of its own, the role's id, and a file with its secret.
-struct Role {
-    mount: String,
+pub(super) struct Role {
+    pub(super) mount: String,
     role_id: String,
     secret_id: NamedTempFile,
 }
 
 /// Makes a role that may use `secret/`, with tokens that last this long.
 async fn role(hand: &Root, lasts: &str) -> Role {
+    role_of(hand, json!({"token_ttl": lasts, "token_max_ttl": lasts})).await
+}
+
+/// The same, with these settings.
+pub(super) async fn role_of(hand: &Root, mut settings: Value) -> Role {
     let mount = fresh_place().path.to_string();
     let policy = json!({"policy": r#"path "secret/data/*" { capabilities = ["create", "read", "update"] }"#});
     hand.call("PUT", &format!("sys/policies/acl/{mount}"), policy).await;
     hand.call("POST", &format!("sys/auth/{mount}"), json!({"type": "approle"})).await;
-    let settings = json!({"token_policies": [&mount], "token_ttl": lasts, "token_max_ttl": lasts});
+    settings["token_policies"] = json!([&mount]);
     hand.call("POST", &format!("auth/{mount}/role/r"), settings).await;
     let role_id = hand.call("GET", &format!("auth/{mount}/role/r/role-id"), json!({})).await;
     let secret_id = hand.call("POST", &format!("auth/{mount}/role/r/secret-id"), json!({})).await;
@@ -42,7 +47,7 @@ async fn role(hand: &Root, lasts: &str) -> Role {
 }
 
 impl Role {
-    fn sink(&self, url: &str) -> Vault {
+    pub(super) fn sink(&self, url: &str) -> Vault {
         let auth = VaultAuth::AppRole {
             mount: self.mount.clone(),
             role_id: self.role_id.clone(),
@@ -52,7 +57,7 @@ impl Role {
     }
 
     /// How many tokens logins at this mount have brought that still live.
-    async fn tokens(&self, hand: &Root) -> Vec<String> {
+    pub(super) async fn tokens(&self, hand: &Root) -> Vec<String> {
         let listed = hand.call("LIST", "auth/token/accessors", json!({})).await;
         let mut found = Vec::new();
         for accessor in listed["data"]["keys"].as_array().unwrap() {
@@ -66,7 +71,7 @@ impl Role {
     }
 }
 
-fn sink_with(auth: VaultAuth) -> Vault {
+pub(super) fn sink_with(auth: VaultAuth) -> Vault {
     build(&openbao::shared().url(), "secret", None, None, auth)
 }
 

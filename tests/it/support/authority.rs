@@ -3,6 +3,9 @@
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::NamedTempFile;
 use tokio::net::{TcpListener, TcpStream};
@@ -29,6 +32,23 @@ impl Authority {
         let file = NamedTempFile::new().unwrap();
         std::fs::write(file.path(), params.self_signed(&key).unwrap().pem()).unwrap();
         Self { issuer: Issuer::new(params, key), file }
+    }
+
+    /// The files of a certificate for that name and of its key, in PEM, under these names in a folder.
+    pub(crate) fn write(&self, name: &str, folder: &Path, called: &str) -> (PathBuf, PathBuf) {
+        let params = CertificateParams::new([name.to_owned()]).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let [cert_file, key_file] = ["pem", "key"].map(|end| folder.join(format!("{called}.{end}")));
+        std::fs::write(&cert_file, certificate.pem()).unwrap();
+        std::fs::write(&key_file, key.serialize_pem()).unwrap();
+        std::fs::set_permissions(&key_file, Permissions::from_mode(0o600)).unwrap();
+        (cert_file, key_file)
+    }
+
+    /// Its certificate, as PEM.
+    pub(crate) fn pem(&self) -> String {
+        std::fs::read_to_string(self.file.path()).unwrap()
     }
 
     /// A certificate for that name, good until the end of that year.

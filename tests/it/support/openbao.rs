@@ -50,11 +50,17 @@ fn start_with(scheme: &str, mode: impl Fn(&TempDir) -> Vec<String>) -> Server {
 pub(crate) struct Root {
     http: reqwest::Client,
     url: String,
+    token: String,
 }
 
 impl Root {
     pub(crate) fn new(server: &Server) -> Self {
-        Self { http: reqwest::Client::new(), url: server.url() }
+        Self::at(server.url(), reqwest::Client::new(), ROOT)
+    }
+
+    /// At a server that is reached in another way, with another token.
+    pub(crate) fn at(url: String, http: reqwest::Client, token: &str) -> Self {
+        Self { http, url, token: token.to_owned() }
     }
 
     /// Sends a request and expects it to succeed.
@@ -67,7 +73,7 @@ impl Root {
     /// Sends a request; the status and the text of the answer.
     pub(crate) async fn send(&self, method: &str, path: &str, body: String) -> (u16, String) {
         let request = self.http.request(method.parse().unwrap(), format!("{}/v1/{path}", self.url));
-        let answer = request.header("X-Vault-Token", ROOT).body(body).send().await.unwrap();
+        let answer = request.header("X-Vault-Token", &self.token).body(body).send().await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 }
