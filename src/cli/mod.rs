@@ -18,6 +18,7 @@ mod plan;
 mod request;
 mod run;
 mod sandbox;
+mod schema;
 mod status;
 mod stored;
 mod subaccount;
@@ -83,6 +84,7 @@ enum Command {
     Demo(demo::Args),
     Completions(completions::Args),
     Man(man::Args),
+    Schema(schema::Args),
 }
 
 /// What kind of failure it was: the exit code.
@@ -178,7 +180,8 @@ fn threads(command: &Command) -> tokio::runtime::Builder {
         | Command::Sandbox(_)
         | Command::Demo(_)
         | Command::Completions(_)
-        | Command::Man(_) => tokio::runtime::Builder::new_multi_thread(),
+        | Command::Man(_)
+        | Command::Schema(_) => tokio::runtime::Builder::new_multi_thread(),
     }
 }
 
@@ -205,6 +208,10 @@ async fn execute(args: Args) -> Result<(), CliError> {
         Command::Demo(args) => demo::run(args).await,
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
+        Command::Schema(args) => {
+            schema::run(&args);
+            Ok(())
+        }
     }
 }
 
