@@ -15,3 +15,7 @@ demo:
 # Accept changed snapshots after reading them.
 accept:
     INSTA_UPDATE=always cargo test --test it table life
+
+# What a release consists of, in target/dist.
+release:
+    deploy/release

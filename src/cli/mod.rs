@@ -19,6 +19,7 @@ mod probe;
 mod request;
 mod run;
 mod sandbox;
+mod schema;
 mod service;
 mod status;
 mod stored;
@@ -87,6 +88,7 @@ enum Command {
     Demo(demo::Args),
     Completions(completions::Args),
     Man(man::Args),
+    Schema(schema::Args),
 }
 
 /// What kind of failure it was: the exit code.
@@ -183,7 +185,8 @@ fn threads(command: &Command) -> tokio::runtime::Builder {
         | Command::Sandbox(_)
         | Command::Demo(_)
         | Command::Completions(_)
-        | Command::Man(_) => tokio::runtime::Builder::new_multi_thread(),
+        | Command::Man(_)
+        | Command::Schema(_) => tokio::runtime::Builder::new_multi_thread(),
     }
 }
 
@@ -211,6 +214,10 @@ async fn execute(args: Args) -> Result<(), CliError> {
         Command::Demo(args) => demo::run(args).await,
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
+        Command::Schema(args) => {
+            schema::run(&args);
+            Ok(())
+        }
     }
 }
 

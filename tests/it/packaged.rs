@@ -1,4 +1,5 @@
-//! What a package carries beside the program, all of it made by the program: completions and manual pages.
+//! What a package carries beside the program, all of it made by the program: completions, manual pages, and the
+//! schema of the policy.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -142,8 +143,13 @@ fn a_manual_page_says_what_help_says() {
 }
 
 #[test]
+fn the_schema_that_is_printed_is_the_one_that_is_held_to_the_reader() {
+    assert_eq!(printed(rekeyd(&["schema"])), include_str!("../../config/policy.schema.json"));
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_failure() {
-    for args in [&["man"][..], &["completions", "bash"]] {
+    for args in [&["man"][..], &["completions", "bash"], &["schema"]] {
         let mut begun = Command::new(env!("CARGO_BIN_EXE_rekeyd"));
         let mut begun = begun.args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         drop(begun.stdout.take());

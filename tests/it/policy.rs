@@ -10,6 +10,7 @@ mod example;
 mod fleets;
 mod places;
 pub(crate) mod properties;
+mod schema;
 mod secrets;
 mod times;
 

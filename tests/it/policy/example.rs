@@ -7,11 +7,11 @@ use std::collections::BTreeSet;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-const EXAMPLE: &str = include_str!("../../../config/policy.example.toml");
+pub(super) const EXAMPLE: &str = include_str!("../../../config/policy.example.toml");
 
 /// The example, and the same with each line that stands behind a `#` in force: in place of a line with the same key, or
 /// of the one that it is an alternative to.
-fn variants() -> Vec<String> {
+pub(super) fn variants() -> Vec<String> {
     let lines: Vec<&str> = EXAMPLE.lines().collect();
     let key = |line: &str| line.split_once(" = ").map(|(key, _)| key.to_owned()).filter(|key| !key.contains(' '));
     let mut variants = vec![EXAMPLE.to_owned()];
@@ -99,7 +99,7 @@ fn tables(
 }
 
 /// The keys that the reader accepts in the table that begins there.
-fn known_keys(text: &str, start: usize) -> BTreeSet<String> {
+pub(super) fn known_keys(text: &str, start: usize) -> BTreeSet<String> {
     let inline = text[start..].starts_with('{');
     let at = if inline { start + 1 } else { start + text[start..].find('\n').unwrap() + 1 };
     let (stray, end) = ("stray-key = 1", if inline { "," } else { "\n" });
