@@ -30,7 +30,7 @@ impl Machine {
         assert!(rustix::process::geteuid().is_root(), "only root can boot a machine: run this test as root");
         let (folder, debian) = (tempfile::tempdir().unwrap(), peers().join("systemd/root").canonicalize().unwrap());
         let at = |name: &str| folder.path().join(name);
-        ["upper", "work", "root"].map(|name| fs::create_dir(at(name)).unwrap());
+        ["upper", "work", "root"].into_iter().for_each(|name| fs::create_dir(at(name)).unwrap());
         fs::set_permissions(at("upper"), fs::Permissions::from_mode(0o755)).unwrap();
         fill(&at("upper"));
         let script = "mount -t overlay overlay -o lowerdir=\"$1\",upperdir=\"$2/upper\",workdir=\"$2/work\" \"$2/root\" && \
@@ -120,7 +120,8 @@ impl Machine {
     /// A command of the binary as the head of the unit says to run one.
     pub(super) fn rekeyd(&self, args: &[&str]) -> Output {
         let user = ["-p", "DynamicUser=yes", "-p", "User=rekeyd", "-p", "StateDirectory=rekeyd"];
-        self.run(&[&["systemd-run", "--quiet", "--wait", "--pipe"], &user[..], &["rekeyd"], args].concat())
+        let mode = ["-p", "StateDirectoryMode=0700"];
+        self.run(&[&["systemd-run", "--quiet", "--wait", "--pipe"][..], &user, &mode, &["rekeyd"], args].concat())
     }
 
     /// A credential's part of `rekeyd status --json`.
@@ -147,7 +148,8 @@ impl Machine {
             let field = |name: &str| status.lines().find_map(|line| Some(line.strip_prefix(name)?.trim().to_owned()));
             let numbers = field("NSpid:").unwrap_or_default();
             let same = |space: &str, pid: u32| fs::read_link(format!("/proc/{pid}/ns/{space}")).ok();
-            numbers.split_whitespace().next_back() == Some(&inside) && same("pid", *pid) == same("pid", self.leader)
+            numbers.split_whitespace().next_back() == Some(inside.as_str())
+                && same("pid", *pid) == same("pid", self.leader)
         };
         pids.into_iter().find(ours).unwrap()
     }

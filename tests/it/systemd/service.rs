@@ -105,6 +105,7 @@ async fn a_reload_takes_up_a_policy_that_is_right_and_tells_of_one_that_is_wrong
     let status = machine.show("StatusText");
     assert!(status.contains("the policy is not accepted"), "{status}");
     assert_eq!((machine.show("ActiveState"), machine.show("MainPID")), ("active".to_owned(), pid));
+    fs::write(&policy, installation.policy(&["billing-sms", "alerts", "voice"])).unwrap();
     machine.until_settled("voice", 1);
 }
 
