@@ -26,6 +26,7 @@ mod schedules;
 mod sinks;
 mod subaccount;
 mod support;
+mod systemd;
 mod table;
 mod tokens;
 mod torture;
