@@ -7,6 +7,7 @@ pub mod directory;
 pub mod http;
 pub mod journal;
 mod json;
+pub mod listener;
 mod redact;
 pub mod secrets;
 pub mod ticks;

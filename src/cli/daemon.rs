@@ -4,11 +4,12 @@ use super::assemble::{Doors, Purpose, doors, journal};
 use super::{CliError, Kind};
 use crate::adapters::clock::SystemClock;
 use crate::adapters::journal::{Access, AnyJournal, SqliteJournal};
+use crate::adapters::listener::{Certificate, ListenerError, Token};
 use crate::adapters::ticks;
 use crate::engine::{Engine, Ports};
 use crate::http::{Health, serve};
 use crate::metrics::Metrics;
-use crate::model::policy::{Policy, StateUrl};
+use crate::model::policy::{Listen, Policy, StateUrl};
 use crate::ports::{Clock, Journal, Observer};
 use crate::telemetry::{Everyone, lost_lines};
 use std::net::SocketAddr;
@@ -28,7 +29,7 @@ pub(super) struct Daemon {
     stop: CancellationToken,
     worker: Arc<Engine>,
     engine: JoinHandle<Result<(), crate::ports::JournalError>>,
-    listener: JoinHandle<std::io::Result<()>>,
+    listener: JoinHandle<()>,
     ticks: ticks::Ticks,
 }
 
@@ -50,15 +51,17 @@ impl Daemon {
         let metrics = Arc::new(
             Metrics::new(policy.clone(), clock.clone(), lost_lines).map_err(|error| failed("metrics", &error))?,
         );
-        let listener = TcpListener::bind(policy.listen).await;
-        let listener = listener.map_err(|error| failed(&format!("cannot listen on {}", policy.listen), &error))?;
+        let listener = TcpListener::bind(policy.listen.address).await;
+        let cannot = format!("cannot listen on {}", policy.listen.address);
+        let listener = listener.map_err(|error| failed(&cannot, &error))?;
         let address = listener.local_addr().map_err(|error| failed("listen", &error))?;
 
         let stop = CancellationToken::new();
         let observer: Arc<dyn Observer> = Arc::new(Everyone(vec![metrics.clone(), watcher]));
         let ports = Ports { issuer, sinks, journal: journal.clone(), clock: clock.clone(), observer };
         let engine = Engine::new(policy.clone(), ports, stop.clone());
-        let health = health(&policy, &engine, metrics.clone(), clock.clone());
+        let health =
+            health(&policy, &engine, metrics.clone(), clock.clone()).map_err(|error| failed(&cannot, &error))?;
         let listener = tokio::spawn(serve(listener, health, stop.clone()));
         // What only looks on does not keep the engine, and with it the journal, alive.
         let woken = Arc::downgrade(&engine);
@@ -115,7 +118,17 @@ impl Daemon {
     }
 }
 
-fn health(policy: &Policy, engine: &Arc<Engine>, metrics: Arc<Metrics>, clock: Arc<dyn Clock>) -> Health {
+fn health(
+    policy: &Policy,
+    engine: &Arc<Engine>,
+    metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
+) -> Result<Health, ListenerError> {
+    let Listen { address: _, tls, token } = &policy.listen;
+    let certificate = tls.as_ref().map(Certificate::read).transpose()?;
+    let tls = certificate.map(|certificate| Arc::new(move || certificate.now()) as Arc<_>);
+    let token = token.as_ref().map(|file| Token::read(file)).transpose()?;
+    let token = token.map(|token| Arc::new(move |given: &[u8]| token.is(given)) as Arc<_>);
     // The engine makes a pass by itself after three ticks; after three of those it hangs.
     let patience = policy.timing.tick * 9 + Duration::from_secs(30);
     let (beating, now) = (Arc::downgrade(engine), clock.clone());
@@ -132,7 +145,7 @@ fn health(policy: &Policy, engine: &Arc<Engine>, metrics: Arc<Metrics>, clock: A
             .then_some(())
             .ok_or_else(|| "the first pass has not been made".to_owned())
     };
-    Health { metrics, alive: Arc::new(alive), ready: Arc::new(ready) }
+    Ok(Health { metrics, alive: Arc::new(alive), ready: Arc::new(ready), tls, token })
 }
 
 /// The journal as others see it while a daemon may have it, and whether one works with it now.

@@ -202,7 +202,7 @@ fn fixed(now: &Policy, next: &Policy) -> Result<(), CliError> {
     let changed = [
         ("daemon.instance", now.instance != next.instance),
         ("daemon.state", now.state != next.state),
-        ("daemon.listen", now.listen != next.listen),
+        ("daemon.listen", now.listen.address != next.listen.address),
     ];
     match changed.into_iter().find(|(_, changed)| *changed) {
         Some((key, _)) => Err(CliError::new(Kind::Policy, format!("`{key}` is another now, which needs a restart"))),

@@ -3,7 +3,9 @@
 use super::{accepted, differs, files, read};
 use rekeyd::config::Loaded;
 use rekeyd::model::fleet::Fleet;
-use rekeyd::model::policy::{Access, Admin, Cadence, Policy, Rules, SecretsManagerPolicy, SinkPolicy, VaultPolicy};
+use rekeyd::model::policy::{
+    Access, Admin, Cadence, Listen, Policy, Rules, SecretsManagerPolicy, SinkPolicy, VaultPolicy,
+};
 use std::path::{Path, PathBuf};
 
 /// Everything that a policy says, one fact in a line.
@@ -13,7 +15,7 @@ pub(crate) fn facts(policy: &Policy) -> Vec<String> {
     let mut facts = vec![
         format!("instance {instance}"),
         format!("{state:?}"),
-        format!("listen {listen}"),
+        listens(listen),
         format!("account {}", twilio.account),
         access(&twilio.access),
         format!("{timing:?}"),
@@ -36,6 +38,10 @@ pub(crate) fn facts(policy: &Policy) -> Vec<String> {
         facts.push(format!("new subaccounts at {places:?}"));
     }
     facts
+}
+
+fn listens(Listen { address, tls, token }: &Listen) -> String {
+    format!("listens at {address}, shows {tls:?}, asks for {token:?}")
 }
 
 fn access(access: &Access) -> String {
