@@ -35,10 +35,13 @@ pub struct Health {
     /// Whether work is being done: `Err` says why not.
     pub ready: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
     /// What a connection is shown now, if TLS is spoken. It may block for a moment, to look whether that was replaced.
-    pub tls: Option<Arc<dyn Fn() -> Arc<ServerConfig> + Send + Sync>>,
+    pub tls: Option<Shown>,
     /// Whether this is the token that `/metrics` is shown for, if one is asked for. It may block for a moment, too.
     pub token: Option<Arc<dyn Fn(&[u8]) -> bool + Send + Sync>>,
 }
+
+/// Tells what a connection is shown now.
+pub type Shown = Arc<dyn Fn() -> Arc<ServerConfig> + Send + Sync>;
 
 /// Connections at the same time; whoever comes then waits for the next place.
 const PLACES: usize = 64;
@@ -90,12 +93,7 @@ pub async fn serve(listener: TcpListener, health: Health, stop: CancellationToke
 }
 
 /// What goes wrong here is the client's affair, and it may be anybody: nothing is logged.
-async fn talk(
-    stream: TcpStream,
-    app: Router,
-    tls: Option<Arc<dyn Fn() -> Arc<ServerConfig> + Send + Sync>>,
-    stop: CancellationToken,
-) -> Option<()> {
+async fn talk(stream: TcpStream, app: Router, tls: Option<Shown>, stop: CancellationToken) -> Option<()> {
     let Some(tls) = tls else { return converse(stream, app, stop).await };
     let config = spawn_blocking(move || tls()).await.ok()?;
     let stream = timeout(REQUEST, TlsAcceptor::from(config).accept(stream)).await.ok()?.ok()?;

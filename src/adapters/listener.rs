@@ -4,7 +4,7 @@
 mod asking;
 
 use super::secrets::{SecretError, fingerprint, read, read_lines};
-use crate::model::policy::{ListenTls, SecretSource};
+use crate::model::policy::{Listen, ListenTls, SecretSource};
 pub use asking::ask;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -40,6 +40,23 @@ pub enum ListenerError {
     },
 }
 
+/// All that the policy has the listener show and ask for.
+pub struct Files {
+    /// What it shows, if it speaks TLS.
+    pub certificate: Option<Certificate>,
+    /// What it asks for, if it does.
+    pub token: Option<Token>,
+}
+
+impl Files {
+    /// Reads it for the first time. It blocks for as long as the file system does, as does all that is here.
+    pub fn read(listen: &Listen) -> Result<Self, ListenerError> {
+        let certificate = listen.tls.as_ref().map(Certificate::read).transpose()?;
+        let token = listen.token.as_deref().map(Token::read).transpose()?;
+        Ok(Self { certificate, token })
+    }
+}
+
 /// The certificate as it was last read.
 pub struct Certificate {
     files: ListenTls,
@@ -50,8 +67,7 @@ pub struct Certificate {
 type Print = [Option<[u8; 32]>; 2];
 
 impl Certificate {
-    /// Reads it for the first time. It blocks for as long as the file system does, as does all that is here.
-    pub fn read(files: &ListenTls) -> Result<Self, ListenerError> {
+    fn read(files: &ListenTls) -> Result<Self, ListenerError> {
         let taken = (print(files), Arc::new(config(files)?));
         Ok(Self { files: files.clone(), taken: Mutex::new(taken) })
     }
@@ -102,8 +118,8 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, ListenerErr
 pub struct Token(SecretSource);
 
 impl Token {
-    /// Where it is; it must be there now.
-    pub fn read(file: &Path) -> Result<Self, ListenerError> {
+    /// It must be there now.
+    fn read(file: &Path) -> Result<Self, ListenerError> {
         let source = SecretSource::File(file.to_owned());
         read(&source)?;
         Ok(Self(source))

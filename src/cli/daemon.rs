@@ -4,12 +4,12 @@ use super::assemble::{Doors, Purpose, doors, journal};
 use super::{CliError, Kind};
 use crate::adapters::clock::SystemClock;
 use crate::adapters::journal::{Access, AnyJournal, SqliteJournal};
-use crate::adapters::listener::{Certificate, ListenerError, Token};
+use crate::adapters::listener::{Files, ListenerError};
 use crate::adapters::ticks;
 use crate::engine::{Engine, Ports};
 use crate::http::{Health, serve};
 use crate::metrics::Metrics;
-use crate::model::policy::{Listen, Policy, StateUrl};
+use crate::model::policy::{Policy, StateUrl};
 use crate::ports::{Clock, Journal, Observer};
 use crate::telemetry::{Everyone, lost_lines};
 use std::net::SocketAddr;
@@ -124,10 +124,8 @@ fn health(
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
 ) -> Result<Health, ListenerError> {
-    let Listen { address: _, tls, token } = &policy.listen;
-    let certificate = tls.as_ref().map(Certificate::read).transpose()?;
+    let Files { certificate, token } = Files::read(&policy.listen)?;
     let tls = certificate.map(|certificate| Arc::new(move || certificate.now()) as Arc<_>);
-    let token = token.as_ref().map(|file| Token::read(file)).transpose()?;
     let token = token.map(|token| Arc::new(move |given: &[u8]| token.is(given)) as Arc<_>);
     // The engine makes a pass by itself after three ticks; after three of those it hangs.
     let patience = policy.timing.tick * 9 + Duration::from_secs(30);

@@ -6,6 +6,7 @@ use super::fleets::Roll;
 use super::stored::Stores;
 use super::{CliError, Kind, load};
 use crate::adapters::clock::SystemClock;
+use crate::adapters::listener::Files;
 use crate::adapters::secrets;
 use crate::config::{Diagnostic, Loaded, Whole};
 use crate::model::names::{Place, Version};
@@ -193,6 +194,7 @@ async fn until_something_changes(
 async fn acceptable(read: Read<'_>, why: &str) -> Result<Loaded, CliError> {
     let loaded = if why == MOVED { read.written.clone() } else { load(read.config)? };
     fixed(read.policy, &loaded.policy)?;
+    Files::read(&loaded.policy.listen).map_err(|error| failed("the listener", &error))?;
     doors(&loaded.policy, Purpose::Look).await?;
     Ok(loaded)
 }
