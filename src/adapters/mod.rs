@@ -8,6 +8,7 @@ pub mod http;
 pub mod journal;
 mod json;
 pub mod kubernetes;
+pub mod listener;
 mod redact;
 pub mod secrets;
 pub mod systemd;

@@ -5,6 +5,7 @@ use super::probe::Probes;
 use super::{CliError, Kind};
 use crate::adapters::clock::SystemClock;
 use crate::adapters::journal::{Access, AnyJournal, SqliteJournal};
+use crate::adapters::listener::{Files, ListenerError};
 use crate::adapters::ticks;
 use crate::engine::{Engine, Ports, Reach};
 use crate::http::{Health, serve};
@@ -30,7 +31,7 @@ pub(super) struct Daemon {
     worker: Arc<Engine>,
     view: View,
     engine: JoinHandle<Result<(), crate::ports::JournalError>>,
-    listener: JoinHandle<std::io::Result<()>>,
+    listener: JoinHandle<()>,
     ticks: ticks::Ticks,
 }
 
@@ -52,8 +53,9 @@ impl Daemon {
         let metrics = Arc::new(
             Metrics::new(policy.clone(), clock.clone(), lost_lines).map_err(|error| failed("metrics", &error))?,
         );
-        let listener = TcpListener::bind(policy.listen).await;
-        let listener = listener.map_err(|error| failed(&format!("cannot listen on {}", policy.listen), &error))?;
+        let listener = TcpListener::bind(policy.listen.address).await;
+        let cannot = format!("cannot listen on {}", policy.listen.address);
+        let listener = listener.map_err(|error| failed(&cannot, &error))?;
         let address = listener.local_addr().map_err(|error| failed("listen", &error))?;
 
         let stop = CancellationToken::new();
@@ -62,7 +64,7 @@ impl Daemon {
         let ports = Ports { issuer, sinks, clusters, journal: journal.clone(), clock: clock.clone(), observer };
         let engine = Engine::new(policy.clone(), ports, stop.clone());
         let view = View { engine: Arc::downgrade(&engine), probes, metrics: metrics.clone() };
-        let health = health(&policy, &view, clock.clone());
+        let health = health(&policy, &view, clock.clone()).map_err(|error| failed(&cannot, &error))?;
         let listener = tokio::spawn(serve(listener, health, stop.clone()));
         // What only looks on does not keep the engine, and with it the journal, alive.
         let woken = view.clone();
@@ -168,7 +170,10 @@ impl View {
     }
 }
 
-fn health(policy: &Policy, view: &View, clock: Arc<dyn Clock>) -> Health {
+fn health(policy: &Policy, view: &View, clock: Arc<dyn Clock>) -> Result<Health, ListenerError> {
+    let Files { certificate, token } = Files::read(&policy.listen)?;
+    let tls = certificate.map(|certificate| Arc::new(move || certificate.now()) as Arc<_>);
+    let token = token.map(|token| Arc::new(move |given: &[u8]| token.is(given)) as Arc<_>);
     // The engine makes a pass by itself after three ticks; after three of those it hangs.
     let patience = policy.timing.tick * 9 + Duration::from_secs(30);
     let (beating, now) = (view.clone(), clock.clone());
@@ -177,8 +182,8 @@ fn health(policy: &Policy, view: &View, clock: Arc<dyn Clock>) -> Health {
         let silent = now.running().saturating_sub(beat);
         if silent < patience { Ok(()) } else { Err(format!("no pass for {} s", silent.as_secs())) }
     };
-    let begun = view.clone();
-    Health { metrics: view.metrics.clone(), alive: Arc::new(alive), ready: Arc::new(move || begun.ready()) }
+    let (begun, metrics) = (view.clone(), view.metrics.clone());
+    Ok(Health { metrics, alive: Arc::new(alive), ready: Arc::new(move || begun.ready()), tls, token })
 }
 
 /// The journal as others see it while a daemon may have it, and whether one works with it now.

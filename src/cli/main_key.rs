@@ -135,7 +135,7 @@ async fn verify(policy: &Policy, old: &KeySid, asked: &Asked) -> Result<(), CliE
             format!("{old} is the key that {} names now: `rekeyd main-key switch` comes first", charge.written());
         return halted(message);
     }
-    let running = Running::ask(policy.listen).await;
+    let running = Running::ask(&policy.listen).await;
     let silent = |failure| CliError::new(Kind::Unreachable, format!("{old} can not be asked for: {failure}"));
     let found = client.fetch(own, old).await.answer().map_err(silent)?;
     match running.uses(own, old) {
@@ -178,7 +178,7 @@ struct Line {
 }
 
 async fn status(policy: &Policy, json: bool) -> Result<(), CliError> {
-    let running = Running::ask(policy.listen).await;
+    let running = Running::ask(&policy.listen).await;
     let mut lines = Vec::new();
     for charge in Charge::all(policy) {
         lines.push(line(&charge, &running).await);

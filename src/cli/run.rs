@@ -7,6 +7,7 @@ use super::service::Service;
 use super::stored::Stores;
 use super::{CliError, Kind, load};
 use crate::adapters::clock::SystemClock;
+use crate::adapters::listener::Files;
 use crate::adapters::secrets;
 use crate::config::{Diagnostic, Loaded, Whole};
 use crate::model::names::{Place, Version};
@@ -219,6 +220,7 @@ async fn until_something_changes(
 async fn acceptable(read: Read<'_>, why: &str) -> Result<Loaded, CliError> {
     let loaded = if why == MOVED { read.written.clone() } else { load(read.config)? };
     fixed(read.policy, &loaded.policy)?;
+    Files::read(&loaded.policy.listen).map_err(|error| failed("the listener", &error))?;
     doors(&loaded.policy, Purpose::Look).await?;
     Ok(loaded)
 }
@@ -228,7 +230,7 @@ fn fixed(now: &Policy, next: &Policy) -> Result<(), CliError> {
     let changed = [
         ("daemon.instance", now.instance != next.instance),
         ("daemon.state", now.state != next.state),
-        ("daemon.listen", now.listen != next.listen),
+        ("daemon.listen", now.listen.address != next.listen.address),
     ];
     match changed.into_iter().find(|(_, changed)| *changed) {
         Some((key, _)) => Err(CliError::new(Kind::Policy, format!("`{key}` is another now, which needs a restart"))),

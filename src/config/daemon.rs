@@ -3,7 +3,7 @@
 use super::reader::{Field, Table};
 use super::state::state;
 use crate::model::names::Instance;
-use crate::model::policy::{SecretSource, StateUrl};
+use crate::model::policy::{Listen, ListenTls, SecretSource, StateUrl};
 use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
 
@@ -15,7 +15,7 @@ const VARIABLE: &str = "the name of an environment variable, of A-Z, a-z, 0-9 an
 pub(super) struct Daemon {
     pub instance: Option<Instance>,
     pub state: Option<StateUrl>,
-    pub listen: Option<SocketAddr>,
+    pub listen: Option<Listen>,
 }
 
 /// Reads `[daemon]`.
@@ -26,7 +26,7 @@ pub(super) fn daemon(root: &Table<'_>) -> Daemon {
         field.parse(Instance::ACCEPTS, |text| Instance::new(text).map_err(|_| "this is no name for an installation"))
     });
     let state = state(&table);
-    let listen = table.or("listen", SocketAddr::from(([127, 0, 0, 1], 9849)), listen);
+    let listen = listen(&table);
     table.finish();
     Daemon { instance, state, listen }
 }
@@ -78,7 +78,32 @@ fn variable(field: Field<'_>) -> Option<String> {
     })
 }
 
-fn listen(field: Field<'_>) -> Option<SocketAddr> {
+/// Where the listener is, and what it shows and asks for.
+fn listen(table: &Table<'_>) -> Option<Listen> {
+    let names = ("listen_cert_file", "listen_key_file", "listen_token_file");
+    let address = table.or("listen", SocketAddr::from(([127, 0, 0, 1], 9849)), address);
+    let [certificate, key, token] = [names.0, names.1, names.2].map(|name| table.maybe(name, absolute_path));
+    let tls = match (certificate?, key?) {
+        (Some(certificate), Some(key)) => Some(ListenTls { certificate, key }),
+        (None, None) => None,
+        (Some(_), None) => return lacks(table, names.1, "the certificate has no private key beside it"),
+        (None, Some(_)) => return lacks(table, names.0, "the private key has no certificate beside it"),
+    };
+    let (address, token) = (address?, token?);
+    if tls.is_none() && !address.ip().is_loopback() {
+        let accepts = format!("`{}` and `{}` beside it, or a loopback address", names.0, names.1);
+        let asked = table.field(names.2);
+        asked.inspect(|field| field.doubt("over http, everybody on the way can read the token", accepts));
+    }
+    Some(Listen { address, tls, token })
+}
+
+fn lacks<T>(table: &Table<'_>, key: &'static str, message: &str) -> Option<T> {
+    table.missing(key, message, "both of `listen_cert_file` and `listen_key_file`, or none");
+    None
+}
+
+fn address(field: Field<'_>) -> Option<SocketAddr> {
     field.parse("an IP address and a port, such as \"127.0.0.1:9849\" or \"[::1]:9849\"", |text| {
         text.parse::<SocketAddr>().map_err(|_| "this is not an IP address with a port")
     })

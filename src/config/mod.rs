@@ -197,6 +197,12 @@ fn own_files<'p>(
     if let Some(StateUrl::Postgres(server)) = &daemon.state {
         add(server.password.as_ref(), "the password of the journal's server");
     }
+    if let Some(listen) = &daemon.listen {
+        let tls = listen.tls.iter().flat_map(|files| [&files.certificate, &files.key]);
+        for file in tls.chain(&listen.token) {
+            add(Some(&SecretSource::File(file.clone())), "what the listener shows or asks for");
+        }
+    }
     for sink in sinks.right.values() {
         match sink {
             SinkPolicy::Vault(VaultPolicy { auth, ca_file, client, .. }) => {

@@ -9,6 +9,7 @@ pub mod fleet;
 pub mod home;
 pub mod key;
 pub mod kind;
+pub mod listen;
 pub mod names;
 pub mod pair;
 pub mod permission;

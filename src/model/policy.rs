@@ -6,13 +6,14 @@ use super::fleet::{Fleet, Membership};
 use super::home::Home;
 use super::key::{AccountSid, KeySid, PublicKeySid};
 pub use super::kind::{Allow, KeyKind};
+pub use super::listen::{Listen, ListenTls};
 use super::names::{CredentialName, Instance, Place, SinkName};
 pub use super::sink::{
     ApiServer, ClientCertificate, KubernetesPolicy, SecretsManagerPolicy, SinkPolicy, VaultAuth, VaultPolicy,
 };
 use super::workload::Workload;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use url::Url;
@@ -25,7 +26,7 @@ pub struct Policy {
     /// Where the journal lies.
     pub state: StateUrl,
     /// Where `/metrics`, `/livez` and `/readyz` are served.
-    pub listen: SocketAddr,
+    pub listen: Listen,
     /// Twilio, and what its accounts are managed with.
     pub twilio: TwilioPolicy,
     /// The sinks by name.

@@ -12,12 +12,13 @@ use rekeyd::model::home::Home;
 use rekeyd::model::names::{Place, SinkName};
 use rekeyd::model::policy::{
     Access, AccountDeletes, Admin, Algorithm, Allow, ApiServer, Cadence, ClientCertificate, KeyKind, KubernetesPolicy,
-    Pkcv, Policy, PostgresState, Rules, SecretSource, SecretsManagerPolicy, SinkPolicy, StateUrl, TwilioPolicy,
-    VaultAuth, VaultPolicy,
+    Listen, ListenTls, Pkcv, Policy, PostgresState, Rules, SecretSource, SecretsManagerPolicy, SinkPolicy, StateUrl,
+    TwilioPolicy, VaultAuth, VaultPolicy,
 };
 use rekeyd::model::workload::Workload;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 const TOKEN: &str = "hvs.CAESIJzTokenOfSomebodyElse9x";
@@ -94,10 +95,17 @@ fn source(source: &SecretSource, key: &str) -> String {
     }
 }
 
+fn listens(Listen { address, tls, token }: &Listen) -> String {
+    let tls = tls.iter().flat_map(|ListenTls { certificate, key }| [("cert", certificate), ("key", key)]);
+    let files = tls.chain(token.iter().map(|token| ("token", token)));
+    let line = |(of, file): (&str, &PathBuf)| format!("listen_{of}_file = {}\n", text(file.to_str().unwrap()));
+    format!("listen = \"{address}\"\n") + &files.map(line).collect::<String>()
+}
+
 /// The policy as a file that says everything.
 fn written(policy: &Policy, short: bool) -> String {
     let Policy { instance, state, listen, twilio, sinks, timing, limits, credentials, fleets, subaccounts } = policy;
-    let mut file = format!("[daemon]\ninstance = \"{instance}\"\nlisten = \"{listen}\"\n");
+    let mut file = format!("[daemon]\ninstance = \"{instance}\"\n{}", listens(listen));
     let state = match state {
         StateUrl::Sqlite(path) => text(&format!("sqlite://{}", path.display())),
         StateUrl::Postgres(PostgresState { url, password }) => {

@@ -4,7 +4,8 @@ use super::{accepted, differs, files, read};
 use rekeyd::config::Loaded;
 use rekeyd::model::fleet::Fleet;
 use rekeyd::model::policy::{
-    Access, Admin, ApiServer, Cadence, KubernetesPolicy, Policy, Rules, SecretsManagerPolicy, SinkPolicy, VaultPolicy,
+    Access, Admin, ApiServer, Cadence, KubernetesPolicy, Listen, Policy, Rules, SecretsManagerPolicy, SinkPolicy,
+    VaultPolicy,
 };
 use std::path::{Path, PathBuf};
 
@@ -15,7 +16,7 @@ pub(crate) fn facts(policy: &Policy) -> Vec<String> {
     let mut facts = vec![
         format!("instance {instance}"),
         format!("{state:?}"),
-        format!("listen {listen}"),
+        listens(listen),
         format!("account {}", twilio.account),
         access(&twilio.access),
         format!("{timing:?}"),
@@ -38,6 +39,10 @@ pub(crate) fn facts(policy: &Policy) -> Vec<String> {
         facts.push(format!("new subaccounts at {places:?}"));
     }
     facts
+}
+
+fn listens(Listen { address, tls, token }: &Listen) -> String {
+    format!("listens at {address}, shows {tls:?}, asks for {token:?}")
 }
 
 fn access(access: &Access) -> String {

@@ -69,6 +69,12 @@ pub(super) fn variants() -> Vec<String> {
             }
             _ => variant,
         };
+        // A certificate and its key belong together.
+        let listens = ["listen_cert_file", "listen_key_file"];
+        let variant = match listens.iter().any(|key| now.starts_with(key)) {
+            true => listens.iter().fold(variant, |text, key| text.replace(&format!("# {key}"), key)),
+            false => variant,
+        };
         // A password is for a server only.
         let server = lines.iter().find_map(|line| line.strip_prefix("# state = ")).unwrap();
         let file = lines.iter().find(|line| line.starts_with("state = ")).unwrap();

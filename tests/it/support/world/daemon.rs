@@ -12,8 +12,8 @@ use rekeyd::model::home::{Home, Region};
 use rekeyd::model::key::{AccountSid, KeySid};
 use rekeyd::model::names::{CredentialName, Instance, Place, SinkName};
 use rekeyd::model::policy::{
-    Access, AccountDeletes, Admin, Cadence, KeyKind, Limits, Policy, Rules, SecretSource, SinkPolicy, StateUrl, Timing,
-    TwilioPolicy, Verify,
+    Access, AccountDeletes, Admin, Cadence, KeyKind, Limits, Listen, Policy, Rules, SecretSource, SinkPolicy, StateUrl,
+    Timing, TwilioPolicy, Verify,
 };
 use rekeyd::model::rotation::State;
 use rekeyd::ports::{Ask, Journal, Request, Sink, Workloads};
@@ -256,7 +256,7 @@ pub fn policy_with(names: &[&str], change: impl Fn(&mut Rules)) -> Policy {
     Policy {
         instance: Instance::new("test").unwrap(),
         state: StateUrl::Sqlite("/nowhere".into()),
-        listen: "127.0.0.1:0".parse().unwrap(),
+        listen: Listen { address: "127.0.0.1:0".parse().unwrap(), tls: None, token: None },
         twilio: twilio(&home.account),
         sinks: BTreeMap::from([(sink("one"), directory()), (sink("two"), directory())]),
         timing: Timing {
