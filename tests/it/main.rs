@@ -13,6 +13,7 @@ mod fuzz;
 mod http;
 mod journal;
 mod life;
+mod manifests;
 mod matrix;
 mod mutants;
 mod ordeals;
