@@ -78,8 +78,8 @@ fn right(called: &str, rendered: &str) -> Vec<Value> {
     let documents = checked(rendered).unwrap_or_else(|wrong| panic!("{called}: {wrong}"));
     let mut names = BTreeSet::new();
     for document in &documents {
-        let name = (document["kind"].to_string(), document["metadata"].clone());
-        let name = format!("{} {}/{}", name.0, name.1["namespace"], name.1["name"]);
+        let of = &document["metadata"];
+        let name = format!("{} {}/{}", document["kind"], of["namespace"], of["name"]);
         assert!(names.insert(name.clone()), "{called}: {name} is there twice");
     }
     for pod in all(&documents, "Deployment").map(pod) {
