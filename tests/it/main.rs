@@ -14,6 +14,7 @@ mod http;
 mod journal;
 mod kubernetes;
 mod life;
+mod manifests;
 mod matrix;
 mod mutants;
 mod ordeals;
