@@ -4,6 +4,7 @@
 //! Label values come from the policy or from closed lists, never from an error's text. Accounts appear as a short hash.
 
 mod main_keys;
+mod served;
 
 use crate::decide::plan;
 use crate::model::event::{Entry, Event};
@@ -13,7 +14,7 @@ use crate::model::names::CredentialName;
 use crate::model::policy::Policy;
 use crate::model::reason::{Breaker, Halt};
 use crate::model::rotation::State;
-use crate::ports::{Call, Observer};
+use crate::ports::{Call, Observer, Served};
 use jiff::Timestamp;
 use main_keys::MainKeys;
 pub use main_keys::signs_in_with;
@@ -36,6 +37,7 @@ pub struct Metrics {
     unexplained: IntGaugeVec,
     main_keys: MainKeys,
     lines: Mutex<BTreeMap<CredentialName, Line>>,
+    places: served::Places,
     lost_lines: IntGaugeVec,
     count_lost: fn() -> u64,
 }
@@ -106,6 +108,7 @@ impl Metrics {
             )?,
             count_lost,
             lines: Mutex::default(),
+            places: served::Places::default(),
             policy,
             registry: registry.clone(),
         };
@@ -135,17 +138,12 @@ impl Metrics {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let now = now.as_second();
         for family in FAMILIES {
-            let metrics: Vec<Metric> =
-                lines.iter().filter_map(|(name, line)| (family.value)(name, line, now)).collect();
-            if metrics.is_empty() {
-                continue;
-            }
-            let mut gathered = MetricFamily::default();
-            gathered.set_name(family.name.to_owned());
-            gathered.set_help(family.help.to_owned());
-            gathered.set_field_type(MetricType::GAUGE);
-            gathered.set_metric(metrics);
-            TextEncoder::new().encode_utf8(&[gathered], &mut text)?;
+            let metrics = lines.iter().filter_map(|(name, line)| (family.value)(name, line, now)).collect();
+            write(&mut text, family.name, family.help, metrics)?;
+        }
+        drop(lines);
+        for family in served::FAMILIES {
+            write(&mut text, family.name, family.help, self.places.metrics(&self.policy, family.value))?;
         }
         Ok(text)
     }
@@ -176,6 +174,19 @@ fn register<C: Collector + Clone + 'static>(
     let collector = collector?;
     registry.register(Box::new(collector.clone()))?;
     Ok(collector)
+}
+
+/// Writes one family; nothing if it has no series.
+fn write(text: &mut String, name: &str, help: &str, metrics: Vec<Metric>) -> Result<(), prometheus::Error> {
+    if metrics.is_empty() {
+        return Ok(());
+    }
+    let mut gathered = MetricFamily::default();
+    gathered.set_name(name.to_owned());
+    gathered.set_help(help.to_owned());
+    gathered.set_field_type(MetricType::GAUGE);
+    gathered.set_metric(metrics);
+    TextEncoder::new().encode_utf8(&[gathered], text)
 }
 
 const OUTCOMES: [&str; 5] = ["completed", "abandoned", "refused", "unsettled", "halted"];
@@ -316,5 +327,9 @@ impl Observer for Metrics {
 
     fn main_key(&self, home: &Home, key: &KeySid, created: Option<Timestamp>) {
         self.main_keys.note(home, key, created);
+    }
+
+    fn served(&self, name: &CredentialName, served: Served<'_>) {
+        self.places.note(&self.policy, name, served);
     }
 }

@@ -177,6 +177,19 @@ pub trait Observer: Send + Sync {
     fn unexplained(&self, home: &Home, keys: usize);
     /// A key that the daemon signs in with, and when it was made, once that is known.
     fn main_key(&self, home: &Home, key: &KeySid, created: Option<Timestamp>);
+    /// What a consumer of this credential has at a place was found out.
+    fn served(&self, name: &CredentialName, served: Served<'_>);
+}
+
+/// What a consumer has at a place.
+#[derive(Debug, Clone, Copy)]
+pub struct Served<'a> {
+    /// Where.
+    pub place: &'a Place,
+    /// When that was so.
+    pub at: Timestamp,
+    /// Why it is of no use; none if Twilio accepts it.
+    pub flaw: Option<&'a str>,
 }
 
 /// One call to the outside.

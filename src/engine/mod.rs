@@ -14,6 +14,7 @@ mod perform;
 pub mod subaccount;
 mod sweep;
 mod tokens;
+mod watch;
 mod weather;
 
 use crate::model::fault::{Fault, Outcome};
@@ -137,6 +138,8 @@ impl Engine {
     pub async fn run(self: &Arc<Self>) -> Result<(), JournalError> {
         self.enrol().await?;
         self.show_main_keys();
+        let watching = self.clone();
+        self.tasks.spawn(async move { watching.watch().await });
         let fallback = self.policy.timing.tick * 3;
         let mut memory = pass::Memory::default();
         while !self.stop.is_cancelled() {

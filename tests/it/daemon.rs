@@ -16,3 +16,4 @@ mod moves;
 mod regions;
 pub mod rig;
 mod stored;
+mod watch;
