@@ -35,8 +35,6 @@ const PAUSE: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(60);
 /// How far apart looks are in the first round, which need not take the whole interval.
 const APART: Duration = Duration::from_millis(100);
-/// How often to see whether the accounts are known.
-const GLANCE: Duration = Duration::from_secs(1);
 
 /// What the looks of a watch share.
 struct Watch {
@@ -60,10 +58,7 @@ impl Engine {
         let Some(every) = self.policy.timing.watch else { return };
         let watch = Watch { every, looks: Semaphore::new(LOOKS), silent: Mutex::default() };
         let rounds = async {
-            // Whether an account is suspended is known after its first sweep.
-            while self.accounts.iter().any(Account::untouched) {
-                self.ports.clock.sleep(GLANCE).await;
-            }
+            self.first_sweeps().await;
             let credentials = u32::try_from(self.policy.credentials.len()).unwrap_or(u32::MAX);
             let mut span = every.min(APART.saturating_mul(credentials));
             loop {
@@ -75,6 +70,17 @@ impl Engine {
             biased;
             () = self.stop.cancelled() => {}
             () = rounds => {}
+        }
+    }
+
+    /// Waits until each account was swept: whether one is suspended is not known before.
+    async fn first_sweeps(&self) {
+        loop {
+            let swept = self.swept.notified();
+            if !self.accounts.iter().any(Account::untouched) {
+                return;
+            }
+            swept.await;
         }
     }
 

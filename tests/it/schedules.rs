@@ -193,9 +193,9 @@ fn in_another_region(seed: u64, policy: &mut Policy) {
     policy.credentials.insert(name.clone(), Rules { name, home, places, ..billing });
 }
 
-/// In one schedule of four what is served is watched.
+/// In one schedule of eight what is served is watched.
 fn is_watched(seed: u64, policy: &mut Policy) {
-    policy.timing.watch = (seed % 4 == 3).then_some(HOUR / 2);
+    policy.timing.watch = (seed % 8 == 3).then_some(HOUR / 2);
 }
 
 /// Plays one schedule; the daemon at the end of it, how many faults there were, and what the clocks did.
