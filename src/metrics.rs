@@ -7,6 +7,7 @@ mod lines;
 mod main_keys;
 mod outlook;
 mod pulse;
+mod served;
 
 use crate::model::event::{Entry, Event};
 use crate::model::home::Home;
@@ -15,7 +16,7 @@ use crate::model::names::CredentialName;
 use crate::model::policy::Policy;
 use crate::model::reason::Breaker;
 use crate::model::rotation::State;
-use crate::ports::{Call, Clock, Observer};
+use crate::ports::{Call, Clock, Observer, Served};
 use jiff::Timestamp;
 use lines::Lines;
 use main_keys::MainKeys;
@@ -41,6 +42,7 @@ pub struct Metrics {
     main_keys: MainKeys,
     pulse: Pulse,
     lines: Lines,
+    places: served::Places,
     lost_lines: IntGaugeVec,
     count_lost: fn() -> u64,
 }
@@ -100,6 +102,7 @@ impl Metrics {
             count_lost,
             pulse: Pulse::new(&registry, &policy.timing)?,
             lines: Lines::default(),
+            places: served::Places::default(),
             policy,
             clock,
             registry: registry.clone(),
@@ -127,6 +130,7 @@ impl Metrics {
         self.lost_lines.with_label_values::<&str>(&[]).set(i64::try_from(lost).unwrap_or(i64::MAX));
         let mut text = TextEncoder::new().encode_to_string(&self.registry.gather())?;
         self.lines.render(self.clock.wall(), &mut text)?;
+        self.places.render(&self.policy, &mut text)?;
         Ok(text)
     }
 
@@ -222,6 +226,10 @@ impl Observer for Metrics {
 
     fn passed(&self) {
         self.pulse.beat(self.clock.wall());
+    }
+
+    fn served(&self, name: &CredentialName, served: Served<'_>) {
+        self.places.note(&self.policy, name, served);
     }
 
     fn seen(&self, name: &CredentialName, state: &State) {

@@ -183,6 +183,19 @@ pub trait Observer: Send + Sync {
     fn passed(&self) {}
     /// A credential is so by the journal; another process may have made it so.
     fn seen(&self, _name: &CredentialName, _state: &State) {}
+    /// What a consumer of this credential has at a place was found out.
+    fn served(&self, name: &CredentialName, served: Served<'_>);
+}
+
+/// What a consumer has at a place.
+#[derive(Debug, Clone, Copy)]
+pub struct Served<'a> {
+    /// Where.
+    pub place: &'a Place,
+    /// When that was so.
+    pub at: Timestamp,
+    /// Why it is of no use; none if Twilio accepts it.
+    pub flaw: Option<&'a str>,
 }
 
 /// One call to the outside.

@@ -4,11 +4,12 @@ use crate::describe::describe;
 use crate::model::event::{Entry, Event};
 use crate::model::home::Home;
 use crate::model::key::KeySid;
-use crate::model::names::CredentialName;
+use crate::model::names::{CredentialName, Place};
 use crate::model::reason::Breaker;
 use crate::model::rotation::State;
-use crate::ports::{Call, Observer};
+use crate::ports::{Call, Observer, Served};
 use jiff::Timestamp;
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
 use tracing::level_filters::LevelFilter;
@@ -67,7 +68,11 @@ pub fn quiet_panics() {
 }
 
 /// Writes every event to the log.
-pub struct EventLog;
+#[derive(Default)]
+pub struct EventLog {
+    /// Where what is served is known to be of no use: that is told once.
+    flawed: Mutex<BTreeSet<(CredentialName, Place)>>,
+}
 
 impl Observer for EventLog {
     fn recorded(&self, name: &CredentialName, before: &State, entry: &Entry, after: &State) {
@@ -141,6 +146,17 @@ impl Observer for EventLog {
             info!(account = %home, %key, %created, "the age of the Main key is known");
         }
     }
+
+    fn served(&self, name: &CredentialName, served: Served<'_>) {
+        let mut flawed = self.flawed.lock().unwrap_or_else(PoisonError::into_inner);
+        let (place, at) = (served.place, (name.clone(), served.place.clone()));
+        let news = if served.flaw.is_some() { flawed.insert(at) } else { flawed.remove(&at) };
+        match served.flaw.filter(|_| news) {
+            Some(flaw) => warn!(credential = %name, %place, "what consumers read does not work: {flaw}"),
+            None if news => info!(credential = %name, %place, "what consumers read works again"),
+            None => {}
+        }
+    }
 }
 
 /// Passes everything on to several observers.
@@ -173,6 +189,10 @@ impl Observer for Everyone {
 
     fn passed(&self) {
         self.0.iter().for_each(|observer| observer.passed());
+    }
+
+    fn served(&self, name: &CredentialName, served: Served<'_>) {
+        self.0.iter().for_each(|observer| observer.served(name, served));
     }
 
     fn seen(&self, name: &CredentialName, state: &State) {

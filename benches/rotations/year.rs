@@ -22,7 +22,7 @@ use rekeyd::model::names::{CredentialName, SinkName};
 use rekeyd::model::policy::Policy;
 use rekeyd::model::reason::Breaker;
 use rekeyd::model::rotation::State;
-use rekeyd::ports::{Call, Clock, Journal, Observer, Sink};
+use rekeyd::ports::{Call, Clock, Journal, Observer, Served, Sink};
 use rekeyd::sandbox::KeyKind;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -153,6 +153,7 @@ rotate_every = "90d"
 tick = "10m"
 sweep = "7d"
 reconcile = "30d"
+watch = "off"
 "#
     );
     for number in 0..FLEETS {
@@ -212,6 +213,8 @@ impl Observer for Watcher {
     fn unexplained(&self, _home: &Home, _keys: usize) {}
 
     fn main_key(&self, _home: &Home, _key: &KeySid, _created: Option<Timestamp>) {}
+
+    fn served(&self, _name: &CredentialName, _served: Served<'_>) {}
 }
 
 impl Year {

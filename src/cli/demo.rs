@@ -16,7 +16,7 @@ use crate::model::names::CredentialName;
 use crate::model::policy::{Policy, Rules};
 use crate::model::reason::Breaker;
 use crate::model::rotation::State;
-use crate::ports::{Call, Clock, Issuer, Observer, Verdict};
+use crate::ports::{Call, Clock, Issuer, Observer, Served, Verdict};
 use crate::sandbox::{Faults, KeyKind, NewKey, Options, Sandbox};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -177,6 +177,7 @@ impl Observer for Narrator {
     fn breaker(&self, _home: &Home, _breaker: Breaker, _open: bool) {}
     fn unexplained(&self, _home: &Home, _keys: usize) {}
     fn main_key(&self, _home: &Home, _key: &KeySid, _created: Option<Timestamp>) {}
+    fn served(&self, _name: &CredentialName, _served: Served<'_>) {}
 }
 
 /// A program that reads its pair from the sink and uses it, ten times a second.

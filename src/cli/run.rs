@@ -96,7 +96,7 @@ async fn begin(
     let clock = SystemClock::new();
     loop {
         let tried = async {
-            match Daemon::start(policy.clone(), Arc::new(EventLog)).await {
+            match Daemon::start(policy.clone(), Arc::<EventLog>::default()).await {
                 Err(error) if anew || error.kind == Kind::Unreachable => {
                     tracing::error!("it can not begin yet: {}", error.message);
                     service.step(&format!("it can not begin yet: {}", error.message));

@@ -42,7 +42,18 @@ impl Bounds {
 impl Field<'_> {
     /// A duration within bounds.
     pub(super) fn duration(&self, bounds: Bounds) -> Option<Duration> {
-        let accepts = bounds.accepts();
+        self.within(bounds, bounds.accepts())
+    }
+
+    /// A duration within bounds, or none at all.
+    pub(super) fn duration_or_off(&self, bounds: Bounds) -> Option<Option<Duration>> {
+        if self.value().as_str() == Some("off") {
+            return Some(None);
+        }
+        self.within(bounds, format!("{}, or \"off\"", bounds.accepts())).map(Some)
+    }
+
+    fn within(&self, bounds: Bounds, accepts: String) -> Option<Duration> {
         if matches!(self.value(), DeValue::Integer(_) | DeValue::Float(_)) {
             self.wrong("a duration needs a unit, and quotes", accepts);
             return None;

@@ -59,6 +59,10 @@ impl Floors {
     fn reconcile(self) -> Bounds {
         self.bounds(15 * MINUTE, SECOND, "each look reads every place of every credential", "6h")
     }
+
+    fn watch(self) -> Bounds {
+        self.bounds(MINUTE, SECOND, "each look reads every place of every credential, and calls Twilio", "15m")
+    }
 }
 
 /// `allow_short`, which all other durations depend on: only a sandbox on this machine may be hurried.
@@ -88,7 +92,13 @@ const TIMING: &str = "a table `[timing]`";
 
 /// `[timing]`; all of it may be left out.
 pub(super) fn timing(root: &Table<'_>, floors: Floors) -> Option<Timing> {
-    let usual = Timing { tick: 30 * SECOND, settle: 15 * MINUTE, sweep: 15 * MINUTE, reconcile: 6 * HOUR };
+    let usual = Timing {
+        tick: 30 * SECOND,
+        settle: 15 * MINUTE,
+        sweep: 15 * MINUTE,
+        reconcile: 6 * HOUR,
+        watch: Some(15 * MINUTE),
+    };
     let Some(field) = root.field("timing") else { return Some(usual) };
     let table = field.table(TIMING)?;
     let floor = "the journal is asked at each tick";
@@ -97,10 +107,11 @@ pub(super) fn timing(root: &Table<'_>, floors: Floors) -> Option<Timing> {
     let settle = table.or("settle", usual.settle, |field| field.duration(floors.settle()));
     let sweep = table.or("sweep", usual.sweep, |field| field.duration(floors.sweep()));
     let reconcile = table.or("reconcile", usual.reconcile, |field| field.duration(floors.reconcile()));
+    let watch = table.or("watch", usual.watch, |field| field.duration_or_off(floors.watch()));
     // Read by `floors`.
     table.field("allow_short");
     table.finish();
-    Some(Timing { tick: tick?, settle: settle?, sweep: sweep?, reconcile: reconcile? })
+    Some(Timing { tick: tick?, settle: settle?, sweep: sweep?, reconcile: reconcile?, watch: watch? })
 }
 
 /// `[limits]`; all of it may be left out.

@@ -76,6 +76,14 @@ fn list(sids: &[&KeySid]) -> String {
     }
 }
 
+/// Whether a place that serves a credential at rest shows what decisions must be made of: anything but the current key,
+/// or what a rotation that was cut short has left.
+pub fn unexpected(state: &State, shown: Option<&KeySid>) -> bool {
+    let rests = state.rotation.is_none() && state.strays.is_empty() && state.halted.is_none();
+    let known = state.current.iter().map(|current| &current.sid).chain(&state.leftovers);
+    rests && !known.into_iter().any(|sid| Some(sid) == shown)
+}
+
 /// How long a place may show a version older than one that it has had before that is believed.
 const LAG: Duration = Duration::from_secs(15 * 60);
 

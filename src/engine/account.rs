@@ -177,10 +177,10 @@ impl Account {
         due
     }
 
-    /// Whether its first sweep is still under way: until that has ended nobody knows what may be done in the account.
+    /// Whether its first sweep has not ended yet: until then nobody knows what may be done in the account.
     pub(super) fn untouched(&self) -> bool {
         let notes = self.notes();
-        notes.sweep.running && notes.sweep.failures == 0 && notes.breakers.contains(&Breaker::Unlisted)
+        notes.sweep.failures == 0 && notes.breakers.contains(&Breaker::Unlisted)
     }
 
     /// Ends the sweep; `next` is given the number of failures in a row and says how long to wait.

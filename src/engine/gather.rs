@@ -17,6 +17,10 @@ use crate::ports::{Reading, Verdict, Workloads};
 use futures_util::future::join_all;
 use std::sync::Arc;
 
+/// What Twilio said to pairs just now: places that serve the very same pair share one call.
+#[derive(Default)]
+pub(super) struct Trials(Vec<(KeySid, Secret, Verdict)>);
+
 impl Engine {
     /// Does one reading step. What was learned before a failure is kept.
     pub(super) async fn gather(
@@ -98,7 +102,7 @@ impl Engine {
         first_failure.map_or(Ok(()), Err)
     }
 
-    async fn read(
+    pub(super) async fn read(
         &self,
         place: &Place,
         names: &Names,
@@ -133,7 +137,7 @@ impl Engine {
         self.ports.clusters.get(&workload.sink).ok_or_else(unknown)
     }
 
-    /// Tries what the places serve, as read; places that serve the very same pair share one call.
+    /// Tries what the places serve, as read.
     async fn prove(
         &self,
         rules: &Rules,
@@ -141,7 +145,7 @@ impl Engine {
         work: &mut Work,
         places: Vec<Place>,
     ) -> Result<(), Failure> {
-        let mut tried: Vec<(KeySid, Secret)> = Vec::new();
+        let mut trials = Trials::default();
         for place in places {
             let (Some((seen, _)), Some((version, secret))) =
                 (work.sight.places.get(&place), work.held.read.get(&place))
@@ -151,21 +155,36 @@ impl Engine {
             let Some((sid, secret)) = seen.content.sid().cloned().zip(secret.as_ref()) else {
                 return Err(Failure::new(Fault::PairRefused, &format!("{place} serves a key without a secret")));
             };
-            let known = tried.iter().any(|(other, same)| other == &sid && same.expose() == secret.expose());
-            if !known {
-                let probe = self.ports.issuer.probe(&rules.home, &sid, secret, rules.verify_url.as_ref());
-                match self.twilio(account, "probe", probe).await.answer()? {
-                    Verdict::Works => tried.push((sid.clone(), secret.duplicate())),
-                    Verdict::Refused => {
-                        let detail = format!("Twilio refuses the pair {sid} that {place} serves");
-                        return Err(Failure::new(Fault::PairRefused, &detail));
-                    }
+            match self.trial(rules, account, &mut trials, &sid, secret).await? {
+                Verdict::Works => {}
+                Verdict::Refused => {
+                    let detail = format!("Twilio refuses the pair {sid} that {place} serves");
+                    return Err(Failure::new(Fault::PairRefused, &detail));
                 }
             }
             let proof = Proof { sid, version: version.clone(), at: self.local() };
             work.sight.proofs.insert(place, proof);
         }
         Ok(())
+    }
+
+    /// Tries a pair as read from a place, unless the very same one was tried just now.
+    pub(super) async fn trial(
+        &self,
+        rules: &Rules,
+        account: &Account,
+        trials: &mut Trials,
+        sid: &KeySid,
+        secret: &Secret,
+    ) -> Result<Verdict, Failure> {
+        let same = |(other, known, _): &&(KeySid, Secret, Verdict)| other == sid && known.expose() == secret.expose();
+        if let Some((_, _, verdict)) = trials.0.iter().find(same) {
+            return Ok(*verdict);
+        }
+        let probe = self.ports.issuer.probe(&rules.home, sid, secret, rules.verify_url.as_ref());
+        let verdict = self.twilio(account, "probe", probe).await.answer()?;
+        trials.0.push((sid.clone(), secret.duplicate(), verdict));
+        Ok(verdict)
     }
 
     /// Lists the account's keys and keeps those that carry exactly our label for the attempt.

@@ -14,6 +14,7 @@ mod perform;
 pub mod subaccount;
 mod sweep;
 mod tokens;
+mod watch;
 mod weather;
 
 use crate::model::fault::{Fault, Outcome};
@@ -73,6 +74,7 @@ pub struct Engine {
     fleets: Fleets,
     sink_calls: BTreeMap<SinkName, Semaphore>,
     sweeps: Semaphore,
+    swept: Notify,
     busy: Mutex<BTreeSet<CredentialName>>,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -105,6 +107,7 @@ impl Engine {
             fleets: Fleets::new(&policy),
             sink_calls: sink_calls.collect(),
             sweeps: Semaphore::new(SWEEPS),
+            swept: Notify::new(),
             busy: Mutex::default(),
             tasks: TaskTracker::new(),
             nudge: Notify::new(),
@@ -156,6 +159,8 @@ impl Engine {
     pub async fn run(self: &Arc<Self>) -> Result<(), JournalError> {
         self.enrol().await?;
         self.show_main_keys();
+        let watching = self.clone();
+        self.tasks.spawn(async move { watching.watch().await });
         let fallback = self.policy.timing.tick * 3;
         let mut memory = pass::Memory::default();
         while !self.stop.is_cancelled() {

@@ -61,8 +61,9 @@ impl Engine {
             0 => every,
             n => backoff::delay(n, &home.to_string()).min(every),
         });
-        // Credentials may have waited for the first sweep of their account.
+        // Credentials may have waited for the first sweep of their account, and so may the watch.
         self.wake();
+        self.swept.notify_waiters();
     }
 
     async fn sweep_in_turn(&self, account: &Account) -> Result<(), Broken> {

@@ -84,15 +84,7 @@ impl Lines {
         for family in FAMILIES {
             let metrics: Vec<Metric> =
                 lines.iter().filter_map(|(name, line)| (family.value)(name, line, now)).collect();
-            if metrics.is_empty() {
-                continue;
-            }
-            let mut gathered = MetricFamily::default();
-            gathered.set_name(family.name.to_owned());
-            gathered.set_help(family.help.to_owned());
-            gathered.set_field_type(MetricType::GAUGE);
-            gathered.set_metric(metrics);
-            TextEncoder::new().encode_utf8(&[gathered], text)?;
+            write(text, family.name, family.help, metrics)?;
         }
         Ok(())
     }
@@ -160,7 +152,20 @@ const FAMILIES: [Family; 9] = [
     },
 ];
 
-fn metric(name: &CredentialName, label: Option<(&str, &str)>, value: f64) -> Metric {
+/// Adds a family of gauges, if it has any.
+pub(super) fn write(text: &mut String, name: &str, help: &str, metrics: Vec<Metric>) -> Result<(), Error> {
+    if metrics.is_empty() {
+        return Ok(());
+    }
+    let mut gathered = MetricFamily::default();
+    gathered.set_name(name.to_owned());
+    gathered.set_help(help.to_owned());
+    gathered.set_field_type(MetricType::GAUGE);
+    gathered.set_metric(metrics);
+    TextEncoder::new().encode_utf8(&[gathered], text)
+}
+
+pub(super) fn metric(name: &CredentialName, label: Option<(&str, &str)>, value: f64) -> Metric {
     let pair = |name: &str, value: &str| {
         let mut pair = LabelPair::default();
         pair.set_name(name.to_owned());

@@ -149,6 +149,8 @@ pub struct Timing {
     pub sweep: Duration,
     /// How often the sinks of a credential at rest are read, to find drift.
     pub reconcile: Duration,
+    /// How often what each place serves is read and tried on Twilio, if it is.
+    pub watch: Option<Duration>,
 }
 
 /// How much may happen at most (protocol, S12).

@@ -17,3 +17,4 @@ mod regions;
 pub mod rig;
 mod stored;
 mod vault;
+mod watch;

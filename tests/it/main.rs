@@ -32,6 +32,7 @@ mod table;
 mod tokens;
 mod torture;
 mod twilio;
+mod watch;
 mod waves;
 
 #[test]

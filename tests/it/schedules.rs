@@ -209,6 +209,11 @@ fn in_another_region(seed: u64, policy: &mut Policy) {
     policy.credentials.insert(name.clone(), Rules { name, home, places, ..billing });
 }
 
+/// In one schedule of eight what is served is watched.
+fn is_watched(seed: u64, policy: &mut Policy) {
+    policy.timing.watch = (seed % 8 == 3).then_some(HOUR / 2);
+}
+
 /// Plays one schedule; the daemon at the end of it, how many faults there were, and what the clocks did.
 async fn schedule(seed: u64) -> (Daemon, u64, Clocks) {
     let mut dice = Dice::new(seed);
@@ -221,6 +226,7 @@ async fn schedule(seed: u64) -> (Daemon, u64, Clocks) {
     of_a_kind(seed, &world, &mut policy);
     in_another_region(seed, &mut policy);
     let pods = with_pods(seed, &world, &mut policy);
+    is_watched(seed, &mut policy);
     let abroad = policy.credentials.len() > 1;
     let daemon = Daemon::new(&world, policy);
     let replicas = dice.pick(&[0, 0, 1, 2, 3]);

@@ -33,7 +33,11 @@ impl Sealed {
             fronts.push(front);
         }
         let policy = policy.replace("mount = ", &format!("ca_file = \"{ca}\"\nmount = "));
-        std::fs::write(rig.path("policy.toml"), policy.replace("reconcile = \"5s\"", "reconcile = \"1h\"")).unwrap();
+        std::fs::write(
+            rig.path("policy.toml"),
+            policy.replace("reconcile = \"5s\"", "reconcile = \"1h\"\nwatch = \"off\""),
+        )
+        .unwrap();
         rig.environment.push(("SSL_CERT_FILE", ca.to_owned()));
         // Meant for other programs; nobody answers there.
         rig.environment.push(("HTTPS_PROXY", "http://127.0.0.1:9".to_owned()));

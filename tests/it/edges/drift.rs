@@ -74,3 +74,16 @@ fn a_halt_says_what_was_expected_and_what_was_seen() {
     assert_eq!(told(pair(3), &[], true).unwrap(), format!("one:billing already serves {}, which is not ours", sid(3)));
     assert_eq!((told(pair(1), &[one], true), told(Content::Blank, &[two], false)), (None, None));
 }
+
+#[test]
+fn what_a_place_at_rest_should_not_show_is_unexpected() {
+    let (one, two) = (sid(1), sid(2));
+    let unexpected = |state: &State| [Some(&one), Some(&two), None].map(|shown| drift::unexpected(state, shown));
+    let mut state = serving().state;
+    assert_eq!(unexpected(&state), [false, true, true]);
+    state.leftovers.push(two.clone());
+    assert_eq!(unexpected(&state), [false, false, true], "a rotation that was cut short may have left it");
+    assert_eq!(unexpected(&serving().after([(1, intended(2, "5"))]).state), [false; 3], "it will be looked at anyway");
+    let halted = Event::Halted { halt: Halt::Drift, detail: "x".into() };
+    assert_eq!(unexpected(&serving().after([(1, halted)]).state), [false; 3], "a human must look");
+}

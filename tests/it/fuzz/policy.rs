@@ -132,10 +132,12 @@ fn written(policy: &Policy, short: bool) -> String {
         _ = write!(file, "[accounts.{account}.regions.{region}]\n{own}{}", reached(other));
     }
     let [tick, settle, sweep, reconcile] = [timing.tick, timing.settle, timing.sweep, timing.reconcile].map(duration);
+    let watch = timing.watch.map_or("\"off\"".to_owned(), duration);
     _ = write!(
         file,
         "[timing]\nallow_short = {short}\ntick = {tick}\nsettle = {settle}\nsweep = {sweep}\nreconcile = {reconcile}\n"
     );
+    _ = writeln!(file, "watch = {watch}");
     let account_deletes = match limits.account_deletes_per_hour {
         AccountDeletes::Auto => "\"auto\"".to_owned(),
         AccountDeletes::AtMost(number) => number.to_string(),

@@ -59,8 +59,8 @@ pub(crate) fn obeys_the_rules(policy: &Policy) {
     nothing_is_shared(policy);
     let (timing, limits) = (&policy.timing, &policy.limits);
     assert!((1..=600).contains(&timing.tick.as_secs()));
-    let floors = if local { [1, 1, 1] } else { [300, 60, 900] };
-    let times = [timing.settle, timing.sweep, timing.reconcile];
+    let floors = if local { [1, 1, 1, 1] } else { [300, 60, 900, 60] };
+    let times = [timing.settle, timing.sweep, timing.reconcile, timing.watch.unwrap_or(TEN_YEARS)];
     assert!(times.iter().zip(floors).all(|(time, floor)| time.as_secs() >= floor && *time <= TEN_YEARS));
     assert!(limits.creates_per_hour >= 1 && limits.deletes_per_hour >= 1 && limits.abandons_per_hour >= 1);
     assert!((1..=100).contains(&limits.account_calls) && limits.sink_calls >= 1);
@@ -226,7 +226,7 @@ const ADDRESSES: [&[&str]; 2] = [
     &["base_url = \"http://10.0.0.1\""],
 ];
 const TIMINGS: [&[&str]; 2] = [
-    &["", "settle = \"5m\"", "tick = \"1s\"\nsweep = \"1m\""],
+    &["", "settle = \"5m\"", "tick = \"1s\"\nsweep = \"1m\"\nwatch = \"off\""],
     &["settle = \"1s\"", "allow_short = true", "allow_short = true\nsettle = \"1s\"\nreconcile = \"1s\""],
 ];
 const LIMITS: [&[&str]; 2] =

@@ -17,6 +17,7 @@ fn durations() {
         ("[timing]", "settle", ("5m", "299s"), ("24h", "24h1s")),
         ("[timing]", "sweep", ("1m", "59s"), ("3650d", "3650d1s")),
         ("[timing]", "reconcile", ("15m", "899s"), ("3650d", "3650d1s")),
+        ("[timing]", "watch", ("1m", "59s"), ("3650d", "3650d1s")),
         (CREDENTIAL, "rotate_every", ("24h1s", "24h"), ("3650d", "3650d1s")),
         (CREDENTIAL, "grace", ("1h", "59m59s"), ("29d23h", "30d")),
     ];
@@ -48,6 +49,7 @@ fn in_a_sandbox_the_floors_are_low_and_not_gone() {
         ("[timing]", "settle", "1s", "999ms"),
         ("[timing]", "sweep", "1s", "999ms"),
         ("[timing]", "reconcile", "1s", "999ms"),
+        ("[timing]", "watch", "1s", "999ms"),
         (CREDENTIAL, "grace", "1s", "999ms"),
         (CREDENTIAL, "verify", "{ successes = 1, over = \"0s\" }", "{ successes = 0 }"),
     ];

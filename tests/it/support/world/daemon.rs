@@ -264,6 +264,7 @@ pub fn policy_with(names: &[&str], change: impl Fn(&mut Rules)) -> Policy {
             settle: Duration::from_secs(15 * 60),
             sweep: Duration::from_secs(15 * 60),
             reconcile: Duration::from_secs(6 * 3600),
+            watch: None,
         },
         limits: Limits {
             creates_per_hour: 3,

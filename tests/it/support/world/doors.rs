@@ -13,7 +13,7 @@ use rekeyd::model::permission::Granted;
 use rekeyd::model::reason::Breaker;
 use rekeyd::model::rotation::State;
 use rekeyd::model::secret::Secret;
-use rekeyd::ports::{Call, Clock, Issuer, Make, NewKey, Observer, Reading, Sink, Standing, Verdict, Written};
+use rekeyd::ports::{Call, Clock, Issuer, Make, NewKey, Observer, Reading, Served, Sink, Standing, Verdict, Written};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -256,4 +256,8 @@ impl Observer for Watcher {
     }
 
     fn main_key(&self, _home: &Home, _key: &KeySid, _created: Option<Timestamp>) {}
+
+    fn served(&self, _name: &CredentialName, served: Served<'_>) {
+        self.world.truth(|truth| truth.told_of(served.place, served.flaw));
+    }
 }

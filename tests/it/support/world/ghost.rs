@@ -3,13 +3,14 @@
 use super::cluster::Pods;
 use super::tokens::TokenPair;
 use jiff::Timestamp;
-use rekeyd::model::document::{self, Members, Names, Pair};
+use rekeyd::model::document::{self, Content, Members, Names, Pair};
 use rekeyd::model::home::Home;
 use rekeyd::model::key::{AttemptId, KeyFacts, KeySid, Label};
 use rekeyd::model::names::{Place, Version};
 use rekeyd::model::permission::{Permission, Permissions};
 use rekeyd::model::rotation::{Phase, State};
 use rekeyd::model::rule::Rule;
+use rekeyd::model::secret::Secret;
 use rekeyd::model::time::later;
 use rekeyd::model::workload::Workload;
 use rekeyd::ports::Standing;
@@ -77,6 +78,8 @@ pub struct Truth {
     pub wanted: Option<Permissions>,
     /// The pods of each workload.
     pub pods: BTreeMap<Workload, Pods>,
+    /// What the watch has told last of each place: why it is of no use, if it is not, and when.
+    pub told: BTreeMap<Place, (Option<String>, Duration)>,
     /// The auth tokens of the account, where they are rotated.
     pub tokens: Option<TokenPair>,
     staged: BTreeMap<Place, (AttemptId, String)>,
@@ -332,6 +335,18 @@ impl Truth {
         self.check(gone, || format!("rule 16: {sid} is believed gone and is not"));
     }
 
+    /// The watch tells what a consumer has at a place. It never cries wolf.
+    pub fn told_of(&mut self, place: &Place, flaw: Option<&str>) {
+        let now = self.now();
+        let served = self.places.get(place).and_then(|slot| slot.value.as_ref()).map(pair_of);
+        let works = served.is_some_and(|(content, secret)| {
+            let made = content.sid().and_then(|sid| self.keys.get(sid)).zip(secret);
+            made.is_some_and(|(made, secret)| made.live && made.secret == secret.expose())
+        });
+        self.check(flaw.is_none() || !works, || format!("{place} was told to be of no use ({flaw:?}), and works"));
+        self.told.insert(place.clone(), (flaw.map(str::to_owned), now));
+    }
+
     /// A sink is read by the daemon.
     pub fn read(&mut self, place: &Place) -> (Version, Option<Map<String, Value>>) {
         let now = self.now();
@@ -465,9 +480,12 @@ fn facts(sid: &KeySid, made: &Made) -> KeyFacts {
 }
 
 fn sid_of(value: &Map<String, Value>) -> Option<KeySid> {
+    pair_of(value).0.sid().cloned()
+}
+
+fn pair_of(value: &Map<String, Value>) -> (Content, Option<Secret>) {
     // The one other set of names that tests use.
     let renamed = Members { api_key_sid: "TWILIO_API_KEY".into(), ..Members::default() };
     let before = vec![renamed, Members::of_tokens()];
-    let (content, _) = document::read(value, &Names { now: Members::default(), before });
-    content.sid().cloned()
+    document::read(value, &Names { now: Members::default(), before })
 }
