@@ -6,6 +6,7 @@ mod daemon;
 mod demo;
 mod fleets;
 mod history;
+mod iam_policy;
 mod journal;
 mod main_key;
 mod online;
@@ -58,6 +59,7 @@ enum Command {
     Journal(journal::Args),
     MainKey(main_key::Args),
     Subaccount(subaccount::Args),
+    IamPolicy(iam_policy::Args),
     Sandbox(sandbox::Args),
     Demo(demo::Args),
 }
@@ -152,6 +154,7 @@ fn threads(command: &Command) -> tokio::runtime::Builder {
         | Command::Journal(_)
         | Command::MainKey(_)
         | Command::Subaccount(_)
+        | Command::IamPolicy(_)
         | Command::Sandbox(_)
         | Command::Demo(_) => tokio::runtime::Builder::new_multi_thread(),
     }
@@ -173,6 +176,7 @@ async fn execute(args: Args) -> Result<(), CliError> {
         Command::Journal(args) => journal::run(&config, args).await,
         Command::MainKey(args) => main_key::run(&config, args).await,
         Command::Subaccount(args) => subaccount::run(&config, args).await,
+        Command::IamPolicy(args) => iam_policy::run(&config, &args),
         Command::Sandbox(args) => {
             telemetry::start(log);
             sandbox::run(args).await

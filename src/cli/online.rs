@@ -3,11 +3,12 @@
 use super::assemble::{Doors, Purpose, doors};
 use super::fleets::asked;
 use super::{CliError, Kind, out};
+use crate::adapters::aws::SecretsManager;
 use crate::model::document::Names;
 use crate::model::fault::{Failure, Fault};
 use crate::model::home::Home;
 use crate::model::names::SinkName;
-use crate::model::policy::{Admin, Policy, Rules, SecretSource};
+use crate::model::policy::{Admin, Policy, Rules, SecretSource, SinkPolicy};
 use futures_util::stream::{self, StreamExt};
 use std::collections::BTreeMap;
 
@@ -34,7 +35,25 @@ pub(super) async fn check(policy: &Policy) -> Result<(), CliError> {
             }
         }
     }
+    differences(&policy).await.iter().for_each(|told| out::error(&format!("warning: {told}")));
     if failed { Err(CliError::silent(Kind::Unreachable)) } else { Ok(()) }
+}
+
+/// What the secrets of Secrets Manager are otherwise than the policy says; the daemon does not change it. A secret that can
+/// not be asked about was told of as a place.
+async fn differences(policy: &Policy) -> Vec<String> {
+    let mut told = Vec::new();
+    for (name, sink) in &policy.sinks {
+        let SinkPolicy::SecretsManager(manager) = sink else { continue };
+        let manager = SecretsManager::connect(manager).await;
+        let places = policy.credentials.values().flat_map(|rules| &rules.places).filter(|place| place.sink == *name);
+        let manager = &manager;
+        let asked = stream::iter(places).map(|place| async move { (place, manager.differences(place).await.answer()) });
+        for (place, found) in asked.buffered(AT_ONCE).collect::<Vec<_>>().await {
+            told.extend(found.unwrap_or_default().into_iter().map(|what| format!("{place}: {what}")));
+        }
+    }
+    told
 }
 
 /// What is wrong with an account, if something is.

@@ -7,7 +7,7 @@ use super::home::Home;
 use super::key::{AccountSid, KeySid, PublicKeySid};
 pub use super::kind::{Allow, KeyKind};
 use super::names::{CredentialName, Instance, Place, SinkName};
-pub use super::sink::{SecretsManagerPolicy, SinkPolicy, VaultAuth, VaultPolicy};
+pub use super::sink::{AssumeRole, Replica, SecretsManagerPolicy, SinkPolicy, VaultAuth, VaultPolicy};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;

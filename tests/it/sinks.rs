@@ -9,6 +9,7 @@ mod directory;
 mod fake;
 mod secrets_manager;
 mod secrets_manager_faults;
+mod secrets_manager_making;
 pub(crate) mod vault;
 mod vault_faults;
 mod vault_session;

@@ -11,8 +11,8 @@ use rekeyd::model::fleet::{Choice, Fleet, Pattern, Waves};
 use rekeyd::model::home::Home;
 use rekeyd::model::names::{Place, SinkName};
 use rekeyd::model::policy::{
-    Access, AccountDeletes, Admin, Algorithm, Allow, Cadence, KeyKind, Pkcv, Policy, PostgresState, Rules,
-    SecretSource, SecretsManagerPolicy, SinkPolicy, StateUrl, TwilioPolicy, VaultAuth, VaultPolicy,
+    Access, AccountDeletes, Admin, Algorithm, Allow, AssumeRole, Cadence, KeyKind, Pkcv, Policy, PostgresState,
+    Replica, Rules, SecretSource, SecretsManagerPolicy, SinkPolicy, StateUrl, TwilioPolicy, VaultAuth, VaultPolicy,
 };
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -170,12 +170,29 @@ fn sink_lines(sink: &SinkPolicy) -> String {
                 text(mount)
             )
         }
-        SinkPolicy::SecretsManager(SecretsManagerPolicy { region, endpoint_url }) => {
-            let endpoint = endpoint_url.as_ref().map(|url| format!("endpoint_url = \"{url}\"")).unwrap_or_default();
-            format!("kind = \"aws-secrets-manager\"\nregion = \"{region}\"\n{endpoint}")
-        }
+        SinkPolicy::SecretsManager(manager) => secrets_manager_lines(manager),
         SinkPolicy::Directory { path } => format!("kind = \"directory\"\npath = {}", text(path.to_str().unwrap())),
     }
+}
+
+fn secrets_manager_lines(manager: &SecretsManagerPolicy) -> String {
+    let SecretsManagerPolicy { region, endpoint_url, profile, assume_role, kms_key, tags, replicas } = manager;
+    let mut lines = format!("kind = \"aws-secrets-manager\"\nregion = \"{region}\"\n");
+    lines.extend(endpoint_url.iter().map(|url| format!("endpoint_url = \"{url}\"\n")));
+    let key = |key: &Option<String>| key.as_ref().map(|key| format!(", kms_key = {}", text(key))).unwrap_or_default();
+    lines.extend(profile.iter().map(|name| format!("profile = {}\n", text(name))));
+    lines.extend(kms_key.iter().map(|key| format!("kms_key = {}\n", text(key))));
+    lines.extend(assume_role.iter().map(|AssumeRole { arn, external_id, session_name, sts_endpoint_url }| {
+        let id = external_id.as_ref().map(|id| format!(", external_id = {}", text(id))).unwrap_or_default();
+        let sts = sts_endpoint_url.as_ref().map(|url| format!(", sts_endpoint_url = \"{url}\"")).unwrap_or_default();
+        format!("assume_role = {{ arn = {}, session_name = {}{id}{sts} }}\n", text(arn), text(session_name))
+    }));
+    let tags: Vec<_> = tags.iter().map(|(key, value)| format!("{} = {}", text(key), text(value))).collect();
+    let replicas: Vec<_> = replicas
+        .iter()
+        .map(|Replica { region, kms_key }| format!("{{ region = \"{region}\"{} }}", key(kms_key)))
+        .collect();
+    lines + &format!("tags = {{ {} }}\nreplicas = [{}]", tags.join(", "), replicas.join(", "))
 }
 
 fn admin(admin: &Admin, sinks: &BTreeMap<SinkName, SinkPolicy>) -> String {

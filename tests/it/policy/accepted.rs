@@ -4,6 +4,7 @@ use super::{accepted, differs, files, read};
 use rekeyd::config::Loaded;
 use rekeyd::model::fleet::Fleet;
 use rekeyd::model::policy::{Access, Admin, Cadence, Policy, Rules, SecretsManagerPolicy, SinkPolicy, VaultPolicy};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Everything that a policy says, one fact in a line.
@@ -49,11 +50,19 @@ fn shown(sink: &SinkPolicy) -> String {
         SinkPolicy::Vault(VaultPolicy { address, mount, namespace, ca_file, auth }) => {
             format!("vault {address} {mount} {namespace:?} {ca_file:?} {auth:?}")
         }
-        SinkPolicy::SecretsManager(SecretsManagerPolicy { region, endpoint_url }) => {
-            format!("aws {region} {:?}", endpoint_url.as_ref().map(ToString::to_string))
-        }
+        SinkPolicy::SecretsManager(manager) => secrets_manager(manager),
         SinkPolicy::Directory { path } => format!("directory {}", path.display()),
     }
+}
+
+fn secrets_manager(manager: &SecretsManagerPolicy) -> String {
+    let SecretsManagerPolicy { region, endpoint_url, profile, assume_role, kms_key, tags, replicas } = manager;
+    let mut told = format!("aws {region} {:?}", endpoint_url.as_ref().map(ToString::to_string));
+    let said = (profile, assume_role, kms_key, tags, replicas);
+    if said != (&None, &None, &None, &BTreeMap::new(), &Vec::new()) {
+        told += &format!(" {said:?}");
+    }
+    told
 }
 
 fn rules(rules: &Rules) -> [String; 8] {
