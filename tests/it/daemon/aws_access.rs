@@ -94,7 +94,7 @@ async fn from_a_profile(rig: &Rig) {
     let file = |name: &str, id: &str| format!("[{name}]\naws_access_key_id = {id}\naws_secret_access_key = canary\n");
     private(&rig.path("credentials"), &(file("default", "FROMDEFAULT") + &file("rotator", "FROMPROFILE")));
     let shared = ("AWS_SHARED_CREDENTIALS_FILE", rig.path("credentials").display().to_string());
-    signs_with(&checked(rig, &[shared.clone()]).await, "FROMDEFAULT").await;
+    signs_with(&checked(rig, std::slice::from_ref(&shared)).await, "FROMDEFAULT").await;
     say_of_sink(rig, "profile = \"rotator\"");
     let [id, secret] = key("NOTTHIS");
     signs_with(&checked(rig, &[shared, id, secret]).await, "FROMPROFILE").await;
