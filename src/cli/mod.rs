@@ -7,6 +7,7 @@ mod daemon;
 mod demo;
 mod fleets;
 mod history;
+mod iam_policy;
 mod journal;
 mod main_key;
 mod man;
@@ -84,6 +85,7 @@ enum Command {
     MainKey(main_key::Args),
     Subaccount(subaccount::Args),
     VaultPolicy(vault_policy::Args),
+    IamPolicy(iam_policy::Args),
     Sandbox(sandbox::Args),
     Demo(demo::Args),
     Completions(completions::Args),
@@ -182,6 +184,7 @@ fn threads(command: &Command) -> tokio::runtime::Builder {
         | Command::MainKey(_)
         | Command::Subaccount(_)
         | Command::VaultPolicy(_)
+        | Command::IamPolicy(_)
         | Command::Sandbox(_)
         | Command::Demo(_)
         | Command::Completions(_)
@@ -207,6 +210,7 @@ async fn execute(args: Args) -> Result<(), CliError> {
         Command::MainKey(args) => main_key::run(&config, args).await,
         Command::Subaccount(args) => subaccount::run(&config, args).await,
         Command::VaultPolicy(args) => vault_policy::run(&config, &args),
+        Command::IamPolicy(args) => iam_policy::run(&config, &args),
         Command::Sandbox(args) => {
             telemetry::start(log);
             sandbox::run(args).await

@@ -3,6 +3,7 @@
 use super::assemble::{Doors, Purpose, doors, kubernetes};
 use super::fleets::asked;
 use super::{CliError, Kind, out, vault_policy};
+use crate::adapters::aws::SecretsManager;
 use crate::adapters::kubernetes::Cluster;
 use crate::model::document::Names;
 use crate::model::fault::{Failure, Fault};
@@ -35,12 +36,30 @@ pub(super) async fn check(policy: &Policy) -> Result<(), CliError> {
             }
         }
     }
+    differences(&policy).await.iter().for_each(|told| out::error(&format!("warning: {told}")));
     let allowed = vault_policy::check(&policy).await?;
     for problem in rights(&policy).await {
         failed = true;
         out::error(&format!("error: {problem}"));
     }
     if failed || !allowed { Err(CliError::silent(Kind::Unreachable)) } else { Ok(()) }
+}
+
+/// What the secrets of Secrets Manager are otherwise than the policy says; the daemon does not change it. A secret that can
+/// not be asked about was told of as a place.
+async fn differences(policy: &Policy) -> Vec<String> {
+    let mut told = Vec::new();
+    for (name, sink) in &policy.sinks {
+        let SinkPolicy::SecretsManager(manager) = sink else { continue };
+        let manager = SecretsManager::connect(manager).await;
+        let places = policy.credentials.values().flat_map(|rules| &rules.places).filter(|place| place.sink == *name);
+        let manager = &manager;
+        let asked = stream::iter(places).map(|place| async move { (place, manager.differences(place).await.answer()) });
+        for (place, found) in asked.buffered(AT_ONCE).collect::<Vec<_>>().await {
+            told.extend(found.unwrap_or_default().into_iter().map(|what| format!("{place}: {what}")));
+        }
+    }
+    told
 }
 
 /// What is wrong with an account, if something is.

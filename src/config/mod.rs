@@ -160,6 +160,7 @@ fn read(root: &Table<'_>) -> Option<Policy> {
         subaccounts: subaccounts?,
     };
     warnings::limits(&policy, root.field("limits"), credentials_field);
+    warnings::versions(&policy, &sinks.named);
     warnings::accounts(&policy, root.field("accounts"));
     warnings::regions(&policy, root.field("twilio"));
     if policy.credentials.is_empty() && policy.fleets.is_empty() && policy.subaccounts.is_empty() {

@@ -6,7 +6,7 @@ mod vault;
 
 use super::reader::{Field, Table};
 use crate::model::names::SinkName;
-use crate::model::policy::{KubernetesPolicy, SecretsManagerPolicy, SinkPolicy, VaultPolicy};
+use crate::model::policy::{AssumeRole, KubernetesPolicy, SecretsManagerPolicy, SinkPolicy, VaultPolicy};
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Component, PathBuf};
@@ -129,8 +129,10 @@ pub(super) fn identity(policy: &SinkPolicy) -> String {
         SinkPolicy::Vault(VaultPolicy { address, mount, namespace, .. }) => {
             format!("vault {address} {} {mount}", namespace.as_deref().unwrap_or("-"))
         }
-        SinkPolicy::SecretsManager(SecretsManagerPolicy { region, endpoint_url, .. }) => {
-            format!("aws {region} {}", endpoint_url.as_ref().map_or("-", |url| url.as_str()))
+        SinkPolicy::SecretsManager(SecretsManagerPolicy { region, endpoint_url, profile, assume_role, .. }) => {
+            // One account and region is one store. Which account a profile leads to is not known here.
+            let account = assume_role.as_ref().map(AssumeRole::account).or(profile.as_deref()).unwrap_or("-");
+            format!("aws {region} {} {account}", endpoint_url.as_ref().map_or("-", |url| url.as_str()))
         }
         SinkPolicy::Kubernetes(KubernetesPolicy { namespace, server }) => {
             format!("kubernetes {} {namespace}", server.as_ref().map_or("-", |server| server.address.as_str()))

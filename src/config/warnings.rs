@@ -2,15 +2,38 @@
 
 use super::duration::{HOUR, Short};
 use super::reader::Field;
-use super::sinks::Sinks;
+use super::sinks::{Kind, Named, Sinks};
 use crate::model::home::Home;
 use crate::model::policy::{AccountDeletes, Limits, Policy};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 /// Tells about sinks that no credential is published to.
 pub(super) fn unused(sinks: &Sinks<'_>) {
     for sink in sinks.named.values().flatten().filter(|sink| !sink.used.get()) {
         sink.field.doubt("no credential is published here", "a credential that names this sink, or no such sink");
+    }
+}
+
+/// What AWS asks for: "Do not call `PutSecretValue` at a sustained rate of more than once every 10 minutes" (API reference).
+/// A rotation puts one version, and one more where an attempt has to be fenced off.
+const AWS_VERSION: Duration = Duration::from_secs(10 * 60);
+
+/// Tells about credentials that are rotated oftener than Secrets Manager can forget their versions.
+pub(super) fn versions(policy: &Policy, sinks: &HashMap<&str, Option<Named<'_>>>) {
+    let fleets = policy.fleets.iter().map(|fleet| (fleet.name.as_str(), &fleet.each));
+    let all = policy.credentials.values().map(|rules| (rules.name.as_str(), rules)).chain(fleets);
+    for (name, rules) in all.filter(|(_, rules)| rules.cadence.shortest() < 2 * AWS_VERSION) {
+        let there = |sink: &&Named<'_>| rules.places.iter().any(|place| place.sink == sink.name);
+        let aws = sinks.values().flatten().filter(|sink| sink.kind == Some(Kind::SecretsManager));
+        for sink in aws.filter(there) {
+            let (every, version) = (Short(rules.cadence.shortest()), Short(AWS_VERSION));
+            let message = format!(
+                "`{name}` is to be rotated every {every}, and AWS keeps all versions of a day, up to a quota: it asks for \
+                 no more than one in {version}"
+            );
+            sink.field.doubt(message, format!("rotations at least {} apart", Short(2 * AWS_VERSION)));
+        }
     }
 }
 

@@ -9,7 +9,8 @@ pub use super::kind::{Allow, KeyKind};
 pub use super::listen::{Listen, ListenTls};
 use super::names::{CredentialName, Instance, Place, SinkName};
 pub use super::sink::{
-    ApiServer, ClientCertificate, KubernetesPolicy, SecretsManagerPolicy, SinkPolicy, VaultAuth, VaultPolicy,
+    ApiServer, AssumeRole, ClientCertificate, KubernetesPolicy, Replica, SecretsManagerPolicy, SinkPolicy, VaultAuth,
+    VaultPolicy,
 };
 use super::workload::Workload;
 use std::collections::BTreeMap;

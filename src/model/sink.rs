@@ -91,6 +91,46 @@ pub struct SecretsManagerPolicy {
     pub region: String,
     /// Another address than AWS's own, for emulators and private endpoints.
     pub endpoint_url: Option<Url>,
+    /// The profile whose credentials are used, in place of the first source that has some.
+    pub profile: Option<String>,
+    /// The role that is assumed with those credentials.
+    pub assume_role: Option<AssumeRole>,
+    /// The KMS key that new secrets are encrypted with: its ARN, its id, or an alias; AWS's own key if none is named.
+    pub kms_key: Option<String>,
+    /// The tags of new secrets.
+    pub tags: BTreeMap<String, String>,
+    /// Where each secret is replicated to.
+    pub replicas: Vec<Replica>,
+}
+
+/// A role of AWS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AssumeRole {
+    /// Its ARN.
+    pub arn: String,
+    /// What its trust policy may ask for (`sts:ExternalId`); not a secret (IAM user guide, "Access to AWS accounts owned
+    /// by third parties").
+    pub external_id: Option<String>,
+    /// What the session is called in AWS's logs.
+    pub session_name: String,
+    /// Another address than AWS's own for STS, where roles are assumed.
+    pub sts_endpoint_url: Option<Url>,
+}
+
+/// A copy of a secret in another region, which AWS keeps up to date.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replica {
+    /// The region.
+    pub region: String,
+    /// The KMS key there; AWS's own if none is named.
+    pub kms_key: Option<String>,
+}
+
+impl AssumeRole {
+    /// The account that the role belongs to: the fifth part of its ARN (IAM user guide, "IAM identifiers").
+    pub fn account(&self) -> &str {
+        self.arn.split(':').nth(4).unwrap_or_default()
+    }
 }
 
 /// A namespace of a Kubernetes cluster.

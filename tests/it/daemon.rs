@@ -2,6 +2,7 @@
 //! directory, all at once.
 
 mod anew;
+mod aws_access;
 mod canary;
 mod cli;
 mod echo;
@@ -16,5 +17,6 @@ mod moves;
 mod regions;
 pub mod rig;
 mod stored;
+mod takeover;
 mod vault;
 mod watch;

@@ -11,6 +11,7 @@ pub(crate) mod kubernetes;
 mod kubernetes_faults;
 mod secrets_manager;
 mod secrets_manager_faults;
+mod secrets_manager_making;
 pub(crate) mod vault;
 mod vault_faults;
 mod vault_logins;

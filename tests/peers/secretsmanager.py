@@ -3,9 +3,11 @@
     python secretsmanager.py PORT
 
 The rules are those of the API reference: CreateSecret, PutSecretValue, UpdateSecretVersionStage, GetSecretValue,
-DeleteSecret and "Common errors". Where AWS is silent, the emulator refuses. Tests look at error codes, never at texts.
+RotateSecret, DeleteSecret and "Common errors". Where AWS is silent, the emulator refuses. Tests look at error codes,
+never at texts.
 
-Some access key ids stand for a fault, so that a test chooses it by signing with that id: see FAULTS.
+Some access key ids stand for a fault, so that a test chooses it by signing with that id: see FAULTS. Which calls were
+signed with which id is told at /calls.
 """
 
 import json
@@ -24,7 +26,10 @@ FORGETFUL = "FORGETFUL"
 signing = threading.local()
 
 LIMIT = 65536  # bytes, "Quotas": size of a secret value
-CURRENT, PREVIOUS = "AWSCURRENT", "AWSPREVIOUS"
+CURRENT, PREVIOUS, PENDING = "AWSCURRENT", "AWSPREVIOUS", "AWSPENDING"
+
+# Access key id: the operations that were called with it.
+calls = {}
 
 # Access key id: status and error code ("Common errors"; Secrets Manager speaks JSON, with the code in __type).
 FAULTS = {
@@ -119,6 +124,9 @@ def put_secret_value(self, secret_id, secret_string, secret_binary, client_reque
         secret.versions[id] = version
         for label in list(version_stages) + ([CURRENT] if first and CURRENT not in version_stages else []):
             attach(secret, label, id)
+    elif value(version) == (None, None):
+        # RotateSecret made it: "Secrets Manager creates an AWSPENDING version ID before creating the new secret version".
+        version |= {"secret_string": secret_string} if secret_string is not None else {"secret_binary": secret_binary}
     elif value(version) != (secret_string, secret_binary):
         raise errors.ResourceExistsException("This ClientRequestToken is in use for another value.")
     return answer(secret, version)
@@ -150,6 +158,27 @@ def get_secret_value(self, secret_id, version_id, version_stage):
     return moto_get(self, secret_id, version_id, version_stage or (None if version_id else CURRENT))
 
 
+def rotate_secret(self, secret_id, client_request_token, rotate_immediately, **rest):
+    """What AWS does before the steps of a rotation, which are the caller's here; no function is needed."""
+    secret = living(self, secret_id)
+    pending = holder(secret, PENDING)
+    if pending and pending != holder(secret, CURRENT):
+        raise errors.InvalidRequestException("A previous rotation request is still in progress.")
+    secret.rotation_requested = secret.rotation_enabled = True
+    if not rotate_immediately:
+        return secret.to_short_dict()
+    version = {"createdate": int(time.time()), "version_id": client_request_token, "version_stages": []}
+    secret.versions[client_request_token] = version
+    attach(secret, PENDING, client_request_token)
+    return answer(secret, version)
+
+
+def cancel_rotate_secret(self, secret_id):
+    secret = living(self, secret_id)
+    secret.rotation_enabled = False
+    return secret.to_short_dict()
+
+
 def labelled_versions(self):
     """DescribeSecret shows the versions that have a label."""
     return {id: version["version_stages"] for id, version in self.versions.items() if version["version_stages"]}
@@ -171,8 +200,13 @@ def with_faults(app):
     lock = threading.Lock()
 
     def serve(environ, start_response):
+        if environ["PATH_INFO"] == "/calls":
+            start_response("200 OK", [("Content-Type", "application/json")])
+            return [json.dumps({id: sorted(names) for id, names in calls.items()}).encode()]
         credential = re.search(r"Credential=([A-Z]+)/", environ.get("HTTP_AUTHORIZATION", ""))
         signing.id = credential and credential[1]
+        if signing.id:
+            calls.setdefault(signing.id, set()).add(environ.get("HTTP_X_AMZ_TARGET", "").removeprefix("secretsmanager."))
         if signing.id in FAULTS:
             status, code = FAULTS[signing.id]
             body = json.dumps({"__type": code, "Message": f"The emulator was asked for {code}."}).encode()
@@ -193,8 +227,15 @@ class Handler(WSGIRequestHandler):
 
 
 def main(port):
-    for name in ("create_secret", "put_secret_value", "update_secret_version_stage", "get_secret_value"):
-        setattr(SecretsManagerBackend, name, globals()[name])
+    for rule in (
+        create_secret,
+        put_secret_value,
+        update_secret_version_stage,
+        get_secret_value,
+        rotate_secret,
+        cancel_rotate_secret,
+    ):
+        setattr(SecretsManagerBackend, rule.__name__, rule)
     FakeSecret._form_version_ids_to_stages = labelled_versions
     for name in ("ResourceNotFound", "SecretNotFound", "SecretHasNoValue", "SecretStageVersionMismatch"):
         answer_400(getattr(errors, f"{name}Exception"))

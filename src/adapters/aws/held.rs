@@ -4,6 +4,7 @@ use super::super::content::Text;
 use super::trouble::Trouble;
 use crate::model::names::Version;
 use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::operation::describe_secret::DescribeSecretOutput;
 use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueOutput;
 use aws_sdk_secretsmanager::primitives::Blob;
 use zeroize::Zeroizing;
@@ -72,13 +73,18 @@ fn is_id(text: &str) -> bool {
 /// Tells a secret without a current version from no secret: AWS answers both with the same error. None if there is a
 /// current version by now.
 async fn nothing_current(client: &Client, name: &str) -> Result<Option<Held>, Trouble> {
-    let found = client.describe_secret().secret_id(name).send().await;
-    let Some(secret) = unless_missing(found.map_err(|error| Trouble::new(&error, &[])))? else {
+    let Some(secret) = described(client, name).await? else {
         return Ok(Some(Held { state: State::Absent, stored: None }));
     };
     let labels = secret.version_ids_to_stages.unwrap_or_default();
     let current = labels.values().flatten().any(|label| label == CURRENT);
     Ok((!current).then_some(Held { state: State::Empty, stored: None }))
+}
+
+/// What AWS says of a secret beside its versions; none if there is no such secret.
+pub(super) async fn described(client: &Client, name: &str) -> Result<Option<DescribeSecretOutput>, Trouble> {
+    let found = client.describe_secret().secret_id(name).send().await;
+    unless_missing(found.map_err(|error| Trouble::new(&error, &[])))
 }
 
 /// One version by its id; none if there is no such version.

@@ -9,21 +9,27 @@
 //! to it with `RemoveFromVersionId`: "if the label is attached and … the version ID does not match, then the operation
 //! fails" (API reference, `UpdateSecretVersionStage`), which makes the move a compare-and-set. The id of the version is
 //! that of the attempt, so a repeated call makes nothing new, and a pair that was put and not promoted can be read back
-//! after a crash. `AWSPENDING` stays where `AWSCURRENT` is, as AWS's own rotation leaves it; `AWSPREVIOUS` is AWS's to
-//! move.
+//! after a crash. Then `AWSPENDING` is taken away, as AWS's own template for rotations does (aws-samples,
+//! `SecretsManagerRotationTemplate`, `finish_secret`). If that call fails it stays where `AWSCURRENT` is, which AWS takes
+//! too: only a label on another version would be "a previous rotation request … still in progress" (API reference,
+//! `RotateSecret`). `AWSPREVIOUS` is AWS's to move.
 //!
 //! **Fencing.** The current content is put again as a version of its own, labelled `REKEYD_FENCE`, and promoted in the
-//! same way. Its id is derived from the attempt and the version it replaces: repeated, it is the same version.
+//! same way; `AWSPENDING` goes with it, away from the pair that was given up. Its id is derived from the attempt and the
+//! version it replaces: repeated, it is the same version.
 //!
-//! **Permissions** on the secret: `GetSecretValue`, `DescribeSecret`, `CreateSecret`, `PutSecretValue`,
-//! `UpdateSecretVersionStage`; with a KMS key of one's own also `kms:Decrypt` and `kms:GenerateDataKey`.
+//! **Versions.** AWS keeps 100, and all of the last 24 hours, and asks for no more than one in ten minutes (API reference,
+//! `PutSecretValue`). An attempt makes one, and its fence another; the policy is warned of more.
 //!
-//! Calls go through no proxy that the environment names (decision 8).
+//! **Permissions**: `permissions.rs`, which `rekeyd iam-policy` prints.
 //!
 //! The SDK's own repetition is switched off: when to repeat what is decided by the engine, from the journal.
 
+mod access;
 mod bound;
 mod held;
+mod making;
+mod permissions;
 mod trouble;
 
 use super::content;
@@ -35,61 +41,60 @@ use crate::model::policy::SecretsManagerPolicy;
 use crate::model::secret::Secret;
 use crate::ports::{Reading, Sink, Written};
 use async_trait::async_trait;
-use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_config::SdkConfig;
 use aws_lc_rs::digest;
 use aws_sdk_secretsmanager::Client;
-use aws_sdk_secretsmanager::config::SharedHttpClient;
+use aws_sdk_secretsmanager::config::Builder;
 use aws_sdk_secretsmanager::config::retry::RetryConfig;
-use aws_smithy_http_client::tls::Provider;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use held::{CURRENT, Held, State, Stored, held, version};
-use std::time::Duration;
+use aws_sdk_secretsmanager::operation::describe_secret::DescribeSecretOutput;
+use held::{CURRENT, Held, State, Stored, described, held, version};
+use making::{Making, alone};
+pub use permissions::least;
 use trouble::Trouble;
 
 const PENDING: &str = "AWSPENDING";
 const FENCE: &str = "REKEYD_FENCE";
 
-/// How long a connection may take to be made.
-const CONNECT: Duration = Duration::from_secs(10);
-/// How long a call may take in all.
-const TOTAL: Duration = Duration::from_secs(30);
-
 /// The secrets of one account in one region.
 pub struct SecretsManager {
     client: Client,
+    making: Making,
 }
 
-/// What shall be written: under which id and label, and what is kept out of the texts of failures.
+/// What shall be written: under which id and labels, and what is kept out of the texts of failures.
 struct Draft<'a> {
     id: String,
-    label: &'static str,
+    labels: &'static [&'static str],
     stored: Stored,
     names: &'a Names,
     hide: Vec<&'a Secret>,
 }
 
 impl SecretsManager {
-    /// Takes the credentials from where AWS's tools take them: environment, profile, web identity, container, instance.
-    pub async fn connect(SecretsManagerPolicy { region, endpoint_url }: &SecretsManagerPolicy) -> Self {
-        let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_timeout(TOTAL).build();
-        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
-            .http_client(connections())
-            .region(Region::new(region.clone()))
-            .timeout_config(timeouts);
-        if let Some(url) = endpoint_url {
-            loader = loader.endpoint_url(url.as_str());
-        }
-        Self::new(&loader.load().await)
+    /// Takes the credentials from where the policy says, or else from where AWS's tools take them.
+    pub async fn connect(policy: &SecretsManagerPolicy) -> Self {
+        Self::with(&access::config(policy).await, policy)
     }
 
     /// Uses a configuration made elsewhere, without its repetitions and with connections of our own.
     pub fn new(config: &SdkConfig) -> Self {
-        let config = aws_sdk_secretsmanager::config::Builder::from(config)
-            .retry_config(RetryConfig::disabled())
-            .interceptor(bound::ShortAnswers)
-            .http_client(connections());
-        Self { client: Client::from_conf(config.build()) }
+        Self { client: client(config.into()), making: Making::default() }
+    }
+
+    /// The same, and makes secrets as the policy says.
+    pub fn with(config: &SdkConfig, policy: &SecretsManagerPolicy) -> Self {
+        let mut builder = Builder::from(config);
+        if let Some(url) = &policy.endpoint_url {
+            builder = builder.endpoint_url(url.as_str());
+        }
+        Self { client: client(builder), making: Making::of(policy) }
+    }
+
+    /// In what a secret is otherwise than the policy says, beside what it says; nothing if there is no such secret.
+    pub async fn differences(&self, place: &Place) -> Outcome<Vec<String>> {
+        let secret = described(&self.client, &place.path).await;
+        let told = |found: Option<_>| found.map(|secret| self.making.differences(&secret)).unwrap_or_default();
+        secret.map(told).map_or_else(Trouble::outcome, Outcome::Done)
     }
 
     /// What lies at a place, whatever it is, with its version.
@@ -102,6 +107,9 @@ impl SecretsManager {
 
     async fn look(&self, name: &str, names: &Names, attempt: Option<AttemptId>) -> Result<Reading, Trouble> {
         let held = held(&self.client, name).await?;
+        if let Some(secret) = self.around(name, &held).await? {
+            Making::in_step(&secret)?;
+        }
         let (content, secret) = content::read(held.text(), names);
         let current = held.version();
         let staged = match attempt.map(|attempt| attempt.to_string()) {
@@ -110,6 +118,27 @@ impl SecretsManager {
         };
         let staged = staged.and_then(|stored| content::read(Some(&stored.text), names).1);
         Ok(Reading { seen: Seen { version: current, content, staged: staged.is_some() }, secret, staged })
+    }
+
+    /// What AWS says of the secret, if there is one; it must be ours alone.
+    async fn around(&self, name: &str, held: &Held) -> Result<Option<DescribeSecretOutput>, Trouble> {
+        if matches!(held.state, State::Absent) {
+            return Ok(None);
+        }
+        let secret = described(&self.client, name).await?;
+        secret.iter().try_for_each(|secret| alone(secret, name))?;
+        Ok(secret)
+    }
+
+    /// Adds the replicas that are missing, before a pair is put there for which consumers wait.
+    async fn prepare(&self, name: &str, held: &Held) -> Result<(), Trouble> {
+        let missing = self.around(name, held).await?.map(|secret| self.making.missing(&secret)).unwrap_or_default();
+        if !missing.is_empty() {
+            let call = self.client.replicate_secret_to_regions().secret_id(name);
+            let sent = call.set_add_replica_regions(Some(missing)).send().await;
+            sent.map_err(|error| Trouble::new(&error, &[]))?;
+        }
+        Ok(())
     }
 
     /// Replaces exactly this version by the draft made of it.
@@ -126,19 +155,34 @@ impl SecretsManager {
         if held.version() != *base {
             return Outcome::Done(Written::Conflict);
         }
+        if let Err(trouble) = self.prepare(name, &held).await {
+            return Outcome::NotDone(trouble.failure);
+        }
         let draft = draft(&held);
         let done = match &held.state {
             State::Absent => self.create(name, &draft).await,
             State::Empty => self.first(name, &draft).await,
             State::At(id) => self.next(name, &draft, id).await,
         };
+        if matches!(done, Ok(Written::At(_))) && !matches!(held.state, State::Absent) {
+            self.unstage(name, &draft.id).await;
+        }
         done.map_or_else(Trouble::outcome, Outcome::Done)
+    }
+
+    /// Takes `AWSPENDING` away from a version that is current. That it can not be is no failure: see above.
+    async fn unstage(&self, name: &str, id: &str) {
+        let call = self.client.update_secret_version_stage().secret_id(name).version_stage(PENDING);
+        if let Err(error) = call.remove_from_version_id(id).send().await {
+            let failure = Trouble::new(&error, &[]).failure;
+            tracing::debug!(%name, %failure, "{PENDING} stays beside {CURRENT}");
+        }
     }
 
     /// Makes the secret, whose first version is current at once.
     async fn create(&self, name: &str, draft: &Draft<'_>) -> Result<Written, Trouble> {
         let (text, bytes) = draft.stored.parts()?;
-        let call = self.client.create_secret().name(name).client_request_token(&draft.id);
+        let call = self.making.dress(self.client.create_secret().name(name).client_request_token(&draft.id));
         let sent = call.set_secret_string(text).set_secret_binary(bytes).send().await;
         match sent.map_err(|error| Trouble::new(&error, &draft.hide)) {
             Ok(made) => draft.stored_as(made.version_id()).map(|()| draft.at()),
@@ -174,7 +218,8 @@ impl SecretsManager {
     async fn put(&self, name: &str, draft: &Draft<'_>) -> Result<(), Trouble> {
         let (text, bytes) = draft.stored.parts()?;
         let call = self.client.put_secret_value().secret_id(name).client_request_token(&draft.id);
-        let call = call.version_stages(draft.label).set_secret_string(text).set_secret_binary(bytes);
+        let call = draft.labels.iter().fold(call, |call, label| call.version_stages(*label));
+        let call = call.set_secret_string(text).set_secret_binary(bytes);
         let error = match call.send().await {
             Ok(put) => return draft.stored_as(put.version_id()),
             Err(error) => error,
@@ -227,7 +272,7 @@ impl Sink for SecretsManager {
     async fn publish(&self, place: &Place, names: &Names, pair: &Pair, base: &Version) -> Outcome<Written> {
         let draft = |held: &Held| Draft {
             id: pair.stamp.attempt.to_string(),
-            label: PENDING,
+            labels: &[PENDING],
             stored: Stored { text: content::with_pair(held.text(), names, pair), binary: false },
             names,
             hide: pair.secrets(),
@@ -240,7 +285,13 @@ impl Sink for SecretsManager {
             let blank = content::read(held.text(), names).0 == Content::Blank;
             let binary = !blank && held.stored.as_ref().is_some_and(|stored| stored.binary);
             let text = content::fenced(held.text(), names, token);
-            Draft { id: fence_id(token, base), label: FENCE, stored: Stored { text, binary }, names, hide: Vec::new() }
+            Draft {
+                id: fence_id(token, base),
+                labels: &[FENCE, PENDING],
+                stored: Stored { text, binary },
+                names,
+                hide: Vec::new(),
+            }
         };
         self.replace(&place.path, base, draft).await
     }
@@ -250,11 +301,9 @@ impl Sink for SecretsManager {
     }
 }
 
-/// A new connection for each call: nearly every call carries a secret, and a kept connection keeps its buffers too. And
-/// no proxy from the environment, as for all our calls.
-fn connections() -> SharedHttpClient {
-    let builder = aws_smithy_http_client::Builder::new().pool_max_idle_per_host(0);
-    builder.tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https()
+fn client(builder: Builder) -> Client {
+    let builder = builder.retry_config(RetryConfig::disabled()).interceptor(bound::ShortAnswers);
+    Client::from_conf(builder.http_client(access::connections()).build())
 }
 
 impl Draft<'_> {

@@ -6,6 +6,8 @@ use crate::model::secret::Secret;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_secretsmanager::config::http::HttpResponse;
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_sts::operation::assume_role::AssumeRoleError;
+use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
 use hyper_util::client::legacy;
 use std::error::Error;
 
@@ -47,16 +49,16 @@ impl Trouble {
             }
             SdkError::TimeoutError(_) => Self::unclear(Fault::Timeout, "AWS did not answer in time"),
             SdkError::ConstructionFailure(_) => Self::certain(Fault::Refused, "the request could not be built"),
-            SdkError::DispatchFailure(failure) => match cause::<legacy::Error>(error) {
-                Some(cause) if cause.is_connect() => {
-                    Self::certain(Fault::Unreachable, "no connection to AWS could be made")
+            SdkError::DispatchFailure(failure) => {
+                match (cause::<CredentialsError>(error), cause::<legacy::Error>(error)) {
+                    (Some(credentials), _) => no_credentials(credentials),
+                    (None, Some(cause)) if cause.is_connect() => {
+                        Self::certain(Fault::Unreachable, "no connection to AWS could be made")
+                    }
+                    _ if failure.is_timeout() => Self::unclear(Fault::Timeout, "AWS did not answer in time"),
+                    _ => Self::unclear(Fault::Unreachable, "the connection to AWS was cut"),
                 }
-                _ if cause::<CredentialsError>(error).is_some() => {
-                    Self::certain(Fault::Unauthorized, "no AWS credentials could be had")
-                }
-                _ if failure.is_timeout() => Self::unclear(Fault::Timeout, "AWS did not answer in time"),
-                _ => Self::unclear(Fault::Unreachable, "the connection to AWS was cut"),
-            },
+            }
             SdkError::ResponseError(_) | _ => {
                 Self::unclear(Fault::Malformed, "the answer of AWS could not be understood")
             }
@@ -66,6 +68,11 @@ impl Trouble {
     /// An answer that breaks the rules.
     pub(super) fn malformed(detail: &str) -> Self {
         Self::unclear(Fault::Malformed, detail)
+    }
+
+    /// What is refused here, before anything is sent.
+    pub(super) fn refusal(fault: Fault, detail: &str) -> Self {
+        Self::certain(fault, detail)
     }
 
     /// Something that changed between two calls.
@@ -108,6 +115,45 @@ impl Trouble {
     }
 }
 
+/// Why there are no credentials to sign a call with: nothing was sent. What a source says is not repeated, but for STS,
+/// which says who may not assume which role.
+fn no_credentials(error: &CredentialsError) -> Trouble {
+    const SOURCES: &str = "environment, profile, web identity, container, instance";
+    if let Some(said) = cause::<SdkError<AssumeRoleError, HttpResponse>>(error) {
+        return refused_by_sts(said);
+    }
+    if let Some(said) = cause::<SdkError<AssumeRoleWithWebIdentityError, HttpResponse>>(error) {
+        return refused_by_sts(said);
+    }
+    let detail = match error {
+        CredentialsError::CredentialsNotLoaded(_) => format!("no AWS credentials were found: {SOURCES}"),
+        CredentialsError::ProviderTimedOut(_) => format!("no AWS credentials were had in time: {SOURCES}"),
+        CredentialsError::InvalidConfiguration(_) => "the profile, or the variables of AWS, are wrong".to_owned(),
+        CredentialsError::ProviderError(_) | CredentialsError::Unhandled(_) | _ => {
+            "the source of AWS credentials did not give any".to_owned()
+        }
+    };
+    Trouble::certain(Fault::Unauthorized, &detail)
+}
+
+/// What STS answered, if it did.
+fn refused_by_sts<E>(error: &SdkError<E, HttpResponse>) -> Trouble
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    let SdkError::ServiceError(said) = error else {
+        return Trouble::certain(Fault::Unreachable, "no AWS credentials could be had: STS did not answer");
+    };
+    let (code, message) = (said.err().code().unwrap_or("no code"), said.err().message().unwrap_or("no message"));
+    let fault = fault(code, said.raw().status().as_u16());
+    let fault = if fault == Fault::Refused { Fault::Unauthorized } else { fault };
+    let message = match fault == Fault::Unauthorized {
+        true => "the credentials were not accepted".to_owned(),
+        false => redact(message, []),
+    };
+    Trouble::certain(fault, &format!("STS answered {} {}: {message}", said.raw().status().as_u16(), word(code)))
+}
+
 /// The kind of an error by AWS's code ("Common errors" of the API reference, and the errors of each operation).
 fn fault(code: &str, status: u16) -> Fault {
     match code {
@@ -121,7 +167,14 @@ fn fault(code: &str, status: u16) -> Fault {
         | "IncompleteSignature"
         | "MissingAuthenticationToken"
         | "RequestExpired" => Fault::Unauthorized,
-        "ThrottlingException" | "Throttling" | "TooManyRequestsException" | "RequestLimitExceeded" => Fault::Throttled,
+        "ThrottlingException"
+        | "Throttling"
+        | "ThrottledException"
+        | "RequestThrottled"
+        | "RequestThrottledException"
+        | "TooManyRequestsException"
+        | "RequestLimitExceeded"
+        | "SlowDown" => Fault::Throttled,
         "ResourceNotFoundException" => Fault::Missing,
         "ResourceExistsException" => Fault::Conflict,
         _ if status == 429 => Fault::Throttled,

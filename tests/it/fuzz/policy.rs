@@ -11,9 +11,9 @@ use rekeyd::model::fleet::{Choice, Fleet, Pattern, Waves};
 use rekeyd::model::home::Home;
 use rekeyd::model::names::{Place, SinkName};
 use rekeyd::model::policy::{
-    Access, AccountDeletes, Admin, Algorithm, Allow, ApiServer, Cadence, ClientCertificate, KeyKind, KubernetesPolicy,
-    Listen, ListenTls, Pkcv, Policy, PostgresState, Rules, SecretSource, SecretsManagerPolicy, SinkPolicy, StateUrl,
-    TwilioPolicy, VaultAuth, VaultPolicy,
+    Access, AccountDeletes, Admin, Algorithm, Allow, ApiServer, AssumeRole, Cadence, ClientCertificate, KeyKind,
+    KubernetesPolicy, Listen, ListenTls, Pkcv, Policy, PostgresState, Replica, Rules, SecretSource,
+    SecretsManagerPolicy, SinkPolicy, StateUrl, TwilioPolicy, VaultAuth, VaultPolicy,
 };
 use rekeyd::model::workload::Workload;
 use std::collections::BTreeMap;
@@ -199,10 +199,7 @@ fn sink_lines(sink: &SinkPolicy) -> String {
                 text(mount)
             )
         }
-        SinkPolicy::SecretsManager(SecretsManagerPolicy { region, endpoint_url }) => {
-            let endpoint = endpoint_url.as_ref().map(|url| format!("endpoint_url = \"{url}\"")).unwrap_or_default();
-            format!("kind = \"aws-secrets-manager\"\nregion = \"{region}\"\n{endpoint}")
-        }
+        SinkPolicy::SecretsManager(manager) => secrets_manager_lines(manager),
         SinkPolicy::Kubernetes(KubernetesPolicy { namespace, server }) => {
             let server = server.as_ref().map(|ApiServer { address, ca_file, token }| {
                 let ca = ca_file.as_ref().map(|path| format!("ca_file = {}, ", text(path.to_str().unwrap())));
@@ -213,6 +210,26 @@ fn sink_lines(sink: &SinkPolicy) -> String {
         }
         SinkPolicy::Directory { path } => format!("kind = \"directory\"\npath = {}", text(path.to_str().unwrap())),
     }
+}
+
+fn secrets_manager_lines(manager: &SecretsManagerPolicy) -> String {
+    let SecretsManagerPolicy { region, endpoint_url, profile, assume_role, kms_key, tags, replicas } = manager;
+    let mut lines = format!("kind = \"aws-secrets-manager\"\nregion = \"{region}\"\n");
+    lines.extend(endpoint_url.iter().map(|url| format!("endpoint_url = \"{url}\"\n")));
+    let key = |key: &Option<String>| key.as_ref().map(|key| format!(", kms_key = {}", text(key))).unwrap_or_default();
+    lines.extend(profile.iter().map(|name| format!("profile = {}\n", text(name))));
+    lines.extend(kms_key.iter().map(|key| format!("kms_key = {}\n", text(key))));
+    lines.extend(assume_role.iter().map(|AssumeRole { arn, external_id, session_name, sts_endpoint_url }| {
+        let id = external_id.as_ref().map(|id| format!(", external_id = {}", text(id))).unwrap_or_default();
+        let sts = sts_endpoint_url.as_ref().map(|url| format!(", sts_endpoint_url = \"{url}\"")).unwrap_or_default();
+        format!("assume_role = {{ arn = {}, session_name = {}{id}{sts} }}\n", text(arn), text(session_name))
+    }));
+    let tags: Vec<_> = tags.iter().map(|(key, value)| format!("{} = {}", text(key), text(value))).collect();
+    let replicas: Vec<_> = replicas
+        .iter()
+        .map(|Replica { region, kms_key }| format!("{{ region = \"{region}\"{} }}", key(kms_key)))
+        .collect();
+    lines + &format!("tags = {{ {} }}\nreplicas = [{}]", tags.join(", "), replicas.join(", "))
 }
 
 fn admin(admin: &Admin, sinks: &BTreeMap<SinkName, SinkPolicy>) -> String {

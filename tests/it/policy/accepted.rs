@@ -7,6 +7,7 @@ use rekeyd::model::policy::{
     Access, Admin, ApiServer, Cadence, KubernetesPolicy, Listen, Policy, Rules, SecretsManagerPolicy, SinkPolicy,
     VaultPolicy,
 };
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Everything that a policy says, one fact in a line.
@@ -56,9 +57,7 @@ fn shown(sink: &SinkPolicy) -> String {
         SinkPolicy::Vault(VaultPolicy { address, mount, namespace, ca_file, client, auth, custom_metadata }) => {
             format!("vault {address} {mount} {namespace:?} {ca_file:?} {client:?} {auth:?} {custom_metadata:?}")
         }
-        SinkPolicy::SecretsManager(SecretsManagerPolicy { region, endpoint_url }) => {
-            format!("aws {region} {:?}", endpoint_url.as_ref().map(ToString::to_string))
-        }
+        SinkPolicy::SecretsManager(manager) => secrets_manager(manager),
         SinkPolicy::Kubernetes(KubernetesPolicy { namespace, server }) => {
             let server =
                 server.as_ref().map(|ApiServer { address, ca_file, token }| format!("{address} {ca_file:?} {token:?}"));
@@ -66,6 +65,16 @@ fn shown(sink: &SinkPolicy) -> String {
         }
         SinkPolicy::Directory { path } => format!("directory {}", path.display()),
     }
+}
+
+fn secrets_manager(manager: &SecretsManagerPolicy) -> String {
+    let SecretsManagerPolicy { region, endpoint_url, profile, assume_role, kms_key, tags, replicas } = manager;
+    let mut told = format!("aws {region} {:?}", endpoint_url.as_ref().map(ToString::to_string));
+    let said = (profile, assume_role, kms_key, tags, replicas);
+    if said != (&None, &None, &None, &BTreeMap::new(), &Vec::new()) {
+        told += &format!(" {said:?}");
+    }
+    told
 }
 
 fn rules(rules: &Rules) -> Vec<String> {

@@ -104,8 +104,9 @@ fn nothing_is_shared(policy: &Policy) {
 fn store(sink: &SinkPolicy) -> String {
     match sink {
         SinkPolicy::Vault(VaultPolicy { address, mount, namespace, .. }) => format!("{address}{mount}{namespace:?}"),
-        SinkPolicy::SecretsManager(SecretsManagerPolicy { region, endpoint_url }) => {
-            format!("{region}{endpoint_url:?}")
+        SinkPolicy::SecretsManager(SecretsManagerPolicy { region, endpoint_url, profile, assume_role, .. }) => {
+            let role = assume_role.as_ref().map(|role| role.arn.split('/').next());
+            format!("{region}{endpoint_url:?}{:?}", role.map_or(profile.as_deref(), |account| account))
         }
         SinkPolicy::Kubernetes(KubernetesPolicy { namespace, server }) => {
             format!("{namespace}{:?}", server.as_ref().map(|server| &server.address))

@@ -1,6 +1,7 @@
 //! The Secrets Manager sink against the emulator: the contract, labels, what is staged, and secrets in odd states.
 
 use super::contract::{Bench, Hand};
+use super::vault_faults::answer;
 use super::{
     at, attempt, conflict, fence, fresh_place, look, not_done, pair, publish, put_pair, serves, unknown, version,
 };
@@ -84,23 +85,65 @@ fn later(pair: &Pair) -> Pair {
     Pair { account: pair.account.clone(), sid: pair.sid.clone(), secret: pair.secret.duplicate(), stamp, beside: None }
 }
 
+/// What AWS's template for rotations does to the labels (aws-samples, `SecretsManagerRotationTemplate`).
+async fn rotated_by_the_template() -> Place {
+    let (aws, place, new) = (hand(), fresh_place(), attempt().to_string());
+    let name = &*place.path;
+    let old = aws.create_secret().name(name).secret_string("1").send().await.unwrap().version_id.unwrap();
+    aws.rotate_secret().secret_id(name).client_request_token(&new).send().await.unwrap();
+    let put = aws.put_secret_value().secret_id(name).client_request_token(&new).version_stages("AWSPENDING");
+    put.secret_string("2").send().await.unwrap();
+    let moved = aws.update_secret_version_stage().secret_id(name).version_stage("AWSCURRENT");
+    moved.move_to_version_id(&new).remove_from_version_id(old).send().await.unwrap();
+    let ended = aws.update_secret_version_stage().secret_id(name).version_stage("AWSPENDING");
+    ended.remove_from_version_id(&new).send().await.unwrap();
+    place
+}
+
 #[tokio::test]
-async fn versions_are_attempts_and_labels_move_as_in_rotations_of_aws() {
+async fn versions_are_attempts_and_labels_are_left_as_the_template_of_aws_leaves_them() {
     let (sink, place, first, second) = (sink(), fresh_place(), pair(1), pair(2));
     assert_eq!(put_pair(&sink, &place, &first).await.0, first.stamp.attempt.to_string());
     assert_eq!(put_pair(&sink, &place, &second).await.0, second.stamp.attempt.to_string());
-    let labels = labels(&place).await;
-    assert_eq!(labels[&first.stamp.attempt.to_string()], set(["AWSPREVIOUS"]));
-    assert_eq!(labels[&second.stamp.attempt.to_string()], set(["AWSCURRENT", "AWSPENDING"]));
+    let labels_here = labels(&place).await;
+    assert_eq!(labels_here[&first.stamp.attempt.to_string()], set(["AWSPREVIOUS"]));
+    assert_eq!(labels_here[&second.stamp.attempt.to_string()], set(["AWSCURRENT"]));
+    let theirs = labels(&rotated_by_the_template().await).await;
+    let sets = |labels: BTreeMap<String, _>| labels.into_values().collect::<BTreeSet<BTreeSet<String>>>();
+    assert_eq!(sets(labels_here), sets(theirs));
     assert!(sink.stages());
 }
 
 #[tokio::test]
-async fn a_fence_has_a_label_of_its_own() {
-    let (sink, place, pair) = (sink(), fresh_place(), pair(1));
-    let base = put_pair(&sink, &place, &pair).await;
-    let fenced = at(fence(&sink, &place, attempt(), &base).await);
-    assert_eq!(labels(&place).await[&fenced.0], set(["AWSCURRENT", "REKEYD_FENCE"]));
+async fn a_label_that_could_not_be_taken_away_is_where_the_current_version_is() {
+    let (good, place, second) = (sink(), fresh_place(), pair(2));
+    let base = put_pair(&good, &place, &pair(1)).await;
+    // Only the last call names that label and moves none.
+    let unstaging = r#""VersionStage":"AWSPENDING""#;
+    let (sink, proxy) = troubled(unstaging, Fate::Echoed(not_now)).await;
+    at(publish(&sink, &place, &second, &base).await);
+    assert_eq!(proxy.chosen(), 1);
+    assert_eq!(labels(&place).await[&second.stamp.attempt.to_string()], set(["AWSCURRENT", "AWSPENDING"]));
+    hand().rotate_secret().secret_id(&*place.path).send().await.unwrap();
+}
+
+fn not_now(_: &str, _: usize) -> String {
+    answer(400, r#"{"__type":"ThrottlingException","Message":"not now"}"#).to_owned()
+}
+
+#[tokio::test]
+async fn a_fence_has_a_label_of_its_own_and_takes_the_one_of_what_was_given_up() {
+    let (good, (crashing, _proxy)) = (sink(), troubled(PROMOTION, Fate::Lost).await);
+    let (place, given_up) = (fresh_place(), pair(2));
+    let base = put_pair(&good, &place, &pair(1)).await;
+    unknown(publish(&crashing, &place, &given_up, &base).await);
+    let refused = hand().rotate_secret().secret_id(&*place.path).send().await;
+    assert!(refused.is_err(), "AWS would begin no rotation while another one hangs");
+    let fenced = at(fence(&good, &place, given_up.stamp.attempt, &base).await);
+    let labels = labels(&place).await;
+    assert_eq!(labels[&fenced.0], set(["AWSCURRENT", "REKEYD_FENCE"]));
+    assert!(!labels.contains_key(&given_up.stamp.attempt.to_string()), "{labels:?}");
+    hand().rotate_secret().secret_id(&*place.path).send().await.unwrap();
 }
 
 #[tokio::test]
@@ -231,7 +274,7 @@ async fn a_secret_without_a_version_takes_its_first_pair() {
     assert_eq!((seen.content, seen.version.0.as_str()), (Content::Absent, "empty"));
     let written = at(publish(&sink, &place, &first, &seen.version).await);
     serves(&look(&sink, &place).await, &first);
-    assert_eq!(labels(&place).await[&written.0], set(["AWSCURRENT", "AWSPENDING"]));
+    assert_eq!(labels(&place).await[&written.0], set(["AWSCURRENT"]));
     conflict(publish(&sink, &place, &pair(2), &seen.version).await);
 }
 

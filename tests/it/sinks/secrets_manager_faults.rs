@@ -134,7 +134,7 @@ async fn without_credentials_nothing_is_sent() {
 async fn credentials_that_end_between_look_and_write_leave_nothing_unknown() {
     let (good, place) = (sink(), fresh_place());
     let base = put_pair(&good, &place, &pair(1)).await;
-    for calls in [1, 2] {
+    for calls in [1, 2, 3] {
         let sink = SecretsManager::new(&config_with(&shared().url(), Fleeting(calls.into())));
         assert_eq!(not_done(publish(&sink, &place, &pair(2), &base).await).fault, Fault::Unauthorized);
         assert_eq!(version(&good, &place).await, base);

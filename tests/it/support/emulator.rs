@@ -34,6 +34,11 @@ pub(crate) fn config(url: &str, access_key_id: &'static str) -> SdkConfig {
     config_with(url, Credentials::new(access_key_id, "x", None, None, "test"))
 }
 
+/// The same, in another region.
+pub(crate) fn config_in(region: &'static str, url: &str, access_key_id: &'static str) -> SdkConfig {
+    config(url, access_key_id).into_builder().region(Region::from_static(region)).build()
+}
+
 /// A configuration that takes its credentials from there.
 pub(crate) fn config_with(url: &str, credentials: impl ProvideCredentials + 'static) -> SdkConfig {
     let timeouts = TimeoutConfig::builder().operation_timeout(Duration::from_secs(2)).build();
