@@ -18,7 +18,7 @@ impl Pulse {
             "How often the policy has things looked at, by what is looked at.",
             &["of"],
         )?;
-        let Timing { tick, settle: _, sweep, reconcile } = timing;
+        let Timing { tick, settle: _, sweep, reconcile, watch: _ } = timing;
         for (of, every) in [("tick", tick), ("sweep", sweep), ("reconcile", reconcile)] {
             interval.with_label_values(&[of]).set(i64::try_from(every.as_secs()).unwrap_or(i64::MAX));
         }
