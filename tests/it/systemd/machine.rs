@@ -40,9 +40,10 @@ impl Machine {
         unshare.args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"]).arg(debian).arg(folder.path());
         let errors = log.try_clone().unwrap();
         let program = unshare.stdin(Stdio::null()).stdout(log).stderr(errors).spawn().unwrap();
-        // Its input ends when this process does; what systemd-nspawn has started dies with it.
+        // Its input ends when this process does. What systemd-nspawn has started lives on without it, and is killed first.
+        let end = "read -r _; kill -9 $(ps -o pid= --ppid \"$1\") \"$1\"; sleep 0.5; rm -rf \"$2\"";
         let watchdog = Command::new("sh")
-            .args(["-c", "read -r _; kill -9 \"$1\"; sleep 1; rm -rf \"$2\"", "sh", &program.id().to_string()])
+            .args(["-c", end, "sh", &program.id().to_string()])
             .arg(folder.path())
             .stdin(Stdio::piped())
             .stderr(Stdio::null())
@@ -157,10 +158,9 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        for child in [&mut self.watchdog, &mut self.program] {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        drop(self.watchdog.stdin.take());
+        let _ = self.watchdog.wait();
+        let _ = self.program.wait();
     }
 }
 

@@ -8,7 +8,7 @@ use std::process::Command;
 
 /// The package that holds this binary, of that version, made in a folder.
 fn package(folder: &Path, version: &str, name: &str) -> PathBuf {
-    let (target, file) = (folder.join("target"), folder.join(name));
+    let (target, file) = (folder.join(name), folder.join(format!("{name}.deb")));
     fs::create_dir_all(target.join("release")).unwrap();
     fs::copy(env!("CARGO_BIN_EXE_rekeyd"), target.join("release/rekeyd")).unwrap();
     let tools = peers().join("systemd/cargo-deb-3.8.0/bin").canonicalize().unwrap();
@@ -29,8 +29,11 @@ fn path() -> std::ffi::OsString {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_package_installs_upgrades_and_goes_without_losing_the_journal() {
     let folder = tempfile::tempdir().unwrap();
-    let (old, new) = (package(folder.path(), "0.0.1-1", "old.deb"), package(folder.path(), "99.0.0-1", "new.deb"));
-    let again = package(folder.path(), "0.0.1-1", "again.deb");
+    let at = folder.path();
+    let [old, new, again] = std::thread::scope(|scope| {
+        let build = |(version, name)| scope.spawn(move || package(at, version, name));
+        [("0.0.1-1", "old"), ("99.0.0-1", "new"), ("0.0.1-1", "again")].map(build).map(|built| built.join().unwrap())
+    });
     assert!(fs::read(&old).unwrap() == fs::read(again).unwrap(), "the same source made two packages that differ");
     let installation = Installation::new().await;
     let mut machine = Machine::boot(|root| {
