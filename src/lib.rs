@@ -1,4 +1,4 @@
-//! rekeyd rotates Twilio API keys and publishes them to Vault, AWS Secrets Manager and directories.
+//! rekeyd rotates Twilio API keys and publishes them to Vault, AWS Secrets Manager, Kubernetes and directories.
 //!
 //! **The contract.** Consumers that read a sink never hold a key that does not work; no key is deleted that is not ours,
 //! or that a sink may still serve; nothing is lost by a crash at any moment.

@@ -37,9 +37,13 @@ pub(super) async fn doors(policy: &Policy, purpose: Purpose) -> Result<Doors, Cl
     http::install_crypto();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let issuer = twilio(policy, clock.clone()).await?;
-    let mut sinks = BTreeMap::new();
+    let (mut sinks, mut clusters) = (BTreeMap::new(), BTreeMap::new());
     for (name, sink) in &policy.sinks {
         let error = |error: &dyn std::fmt::Display| CliError::new(Kind::Failed, format!("sink `{name}`: {error}"));
+        if let SinkPolicy::Kubernetes(namespace) = sink {
+            let cluster: Arc<dyn Workloads> = Arc::new(kubernetes(namespace).map_err(|e| error(&e))?);
+            clusters.insert(name.clone(), cluster);
+        }
         let door = door(sink, purpose, &clock).await.map_err(|e| error(&e))?;
         #[cfg(debug_assertions)]
         let door = super::ordeal::sink(door);
@@ -48,7 +52,7 @@ pub(super) async fn doors(policy: &Policy, purpose: Purpose) -> Result<Doors, Cl
     let issuer: Arc<dyn Issuer> = Arc::new(issuer);
     #[cfg(debug_assertions)]
     let issuer = super::ordeal::wrap(issuer);
-    Ok(Doors { issuer, sinks, clusters: BTreeMap::new(), clock })
+    Ok(Doors { issuer, sinks, clusters, clock })
 }
 
 /// Twilio, managed with what the policy names.

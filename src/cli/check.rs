@@ -10,8 +10,8 @@ use std::path::Path;
 /// is given.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Also list the keys of every account, read every place of every sink, and ask Vault what its tokens may do; exits
-    /// with 6 if one does not answer or something is not allowed.
+    /// Also list the keys of every account, read every place of every sink, and ask Vault and Kubernetes what rekeyd may
+    /// do there; exits with 6 if one does not answer or something is not allowed.
     #[arg(long)]
     online: bool,
     /// Treat warnings as errors.

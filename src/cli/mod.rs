@@ -22,6 +22,7 @@ mod run;
 mod sandbox;
 mod schema;
 mod service;
+mod sources;
 mod status;
 mod stored;
 mod subaccount;
@@ -57,7 +58,7 @@ Environment:
   others         those that the policy names, in keys that end in `_env`
 ";
 
-/// Rotates Twilio API keys: creates, proves, publishes to Vault, AWS Secrets Manager and directories, waits out a grace
+/// Rotates Twilio API keys: creates, proves, publishes to Vault, AWS Secrets Manager, Kubernetes and directories, waits out a grace
 /// period, deletes the old key.
 #[derive(Debug, Parser)]
 #[command(name = "rekeyd", version, max_term_width = 100, after_long_help = BELOW)]
