@@ -17,6 +17,7 @@ mod matrix;
 mod mutants;
 mod ordeals;
 mod policy;
+mod prometheus;
 mod replicas;
 mod sandbox;
 mod schedules;
