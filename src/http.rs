@@ -37,11 +37,14 @@ pub struct Health {
     /// What a connection is shown now, if TLS is spoken. It may block for a moment, to look whether that was replaced.
     pub tls: Option<Shown>,
     /// Whether this is the token that `/metrics` is shown for, if one is asked for. It may block for a moment, too.
-    pub token: Option<Arc<dyn Fn(&[u8]) -> bool + Send + Sync>>,
+    pub token: Option<Asked>,
 }
 
 /// Tells what a connection is shown now.
 pub type Shown = Arc<dyn Fn() -> Arc<ServerConfig> + Send + Sync>;
+
+/// Tells whether this is the token.
+pub type Asked = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
 
 /// Connections at the same time; whoever comes then waits for the next place.
 const PLACES: usize = 64;

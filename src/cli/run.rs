@@ -4,7 +4,7 @@ use super::assemble::{Purpose, doors};
 use super::daemon::Daemon;
 use super::fleets::Roll;
 use super::service::Service;
-use super::sources::Sources;
+use super::sources::{GLANCE, Sources};
 use super::{CliError, Kind, load};
 use crate::adapters::clock::SystemClock;
 use crate::adapters::listener::Files;

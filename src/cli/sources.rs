@@ -63,6 +63,6 @@ impl Sources {
 }
 
 /// How often the files are looked at.
-const GLANCE: Duration = Duration::from_secs(5);
+pub(super) const GLANCE: Duration = Duration::from_secs(5);
 /// How often stores are asked for the version of a Main key: each time costs a call, which AWS puts on the bill.
 const QUESTION: Duration = Duration::from_secs(30);

@@ -137,9 +137,10 @@ impl Engine {
         self.tasks.spawn(async move {
             let busy = || engine.busy.lock().unwrap_or_else(PoisonError::into_inner);
             // What a task of ours works on, that task tells itself.
-            let show = |row: &Row| match engine.rules(&row.name).filter(|rules| !busy().contains(&rules.name)) {
-                Some(_) => engine.ports.observer.seen(&row.name, &row.state),
-                None => {}
+            let show = |row: &Row| {
+                if engine.rules(&row.name).is_some() && !busy().contains(&row.name) {
+                    engine.ports.observer.seen(&row.name, &row.state);
+                }
             };
             let read = tokio::select! {
                 biased;

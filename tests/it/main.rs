@@ -20,6 +20,7 @@ mod mutants;
 mod ordeals;
 mod packaged;
 mod policy;
+mod prometheus;
 mod replicas;
 mod restarts;
 mod sandbox;

@@ -5,6 +5,7 @@ use crate::crash::{LIFE, every_fault, on_all_cores, play, quiet};
 use crate::life::{HOUR, MINUTE};
 use crate::support::counted::counted;
 use crate::support::world::{Daemon, Fate, World, policy_with};
+use rekeyd::model::policy::{PostgresState, StateUrl};
 use std::time::Duration;
 
 fn daemons(world: &World, replicas: usize) -> Daemon {
@@ -34,6 +35,25 @@ async fn three_share_the_work_and_do_none_of_it_twice() {
         creates.push(world.log().iter().filter(|call| call.ends_with(" create")).count());
     }
     assert_eq!(creates, [40, 40]);
+}
+
+/// What metrics tell, and alerts rest on.
+#[tokio::test(start_paused = true)]
+async fn each_tells_what_the_others_made_of_a_credential() {
+    let names: Vec<String> = (0..12).map(|n| format!("c{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let (world, mut policy) = (World::new(), policy_with(&names, |_| ()));
+    policy.state = StateUrl::Postgres(PostgresState { url: "postgres://a@b/c".parse().unwrap(), password: None });
+    let daemons = Daemon::new(&world, policy).replicated(3);
+    daemons.live(30 * HOUR).await;
+    daemons.converged();
+    let shown = daemons.shown.lock().unwrap().clone();
+    assert_eq!(shown.len(), 3 * names.len());
+    for ((process, name), key) in shown {
+        let is = daemons.state(name.as_str()).current.map(|current| current.sid);
+        assert!(key == is && key.is_some(), "process {process} tells of {name}: {key:?}, it is {is:?}");
+    }
+    assert!(world.log().iter().filter(|call| call.ends_with(" create")).count() >= 2 * names.len());
 }
 
 #[test]

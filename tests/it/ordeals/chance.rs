@@ -190,6 +190,7 @@ impl Life {
                 policy: self.daemon.policy.clone(),
                 events: self.daemon.events.clone(),
                 disk: self.daemon.disk.clone(),
+                shown: self.daemon.shown.clone(),
                 replicas: self.daemon.replicas,
                 shared: self.daemon.shared,
             };

@@ -1,6 +1,6 @@
 //! A certificate authority of a test's own, and a front that speaks TLS for a server that does not.
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::fs::Permissions;
@@ -53,11 +53,21 @@ impl Authority {
 
     /// A certificate for that name, good until the end of that year.
     pub(crate) fn certify(&self, name: &str, year: i32) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
+        let (certificate, key) = self.sign(name, year);
+        (certificate.der().clone(), key.serialize_der().try_into().unwrap())
+    }
+
+    /// The same as text, certificate and key, for servers that read files.
+    pub(crate) fn certify_as_pem(&self, name: &str) -> (String, String) {
+        let (certificate, key) = self.sign(name, 2100);
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    fn sign(&self, name: &str, year: i32) -> (Certificate, KeyPair) {
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
         params.not_after = rcgen::date_time_ymd(year, 12, 31);
         let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        (certificate.der().clone(), key.serialize_der().try_into().unwrap())
+        (params.signed_by(&key, &self.issuer).unwrap(), key)
     }
 }
 

@@ -13,6 +13,7 @@ pub(crate) mod openapi;
 pub(crate) mod openbao;
 pub mod peers;
 pub(crate) mod postgres;
+pub(crate) mod prometheus;
 pub(crate) mod proxy;
 pub(crate) mod raft;
 pub(crate) mod server;

@@ -1,7 +1,7 @@
 //! One life after another of the daemon in the fake world.
 
 use super::cluster::FakeCluster;
-use super::doors::{FakeClock, FakeIssuer, FakeSink, Watcher};
+use super::doors::{FakeClock, FakeIssuer, FakeSink, Shown, Watcher};
 use super::memory::Disk;
 use super::{MemoryJournal, World};
 use rekeyd::describe::describe;
@@ -29,6 +29,8 @@ pub struct Daemon {
     pub policy: Arc<Policy>,
     pub events: Arc<Mutex<Vec<(CredentialName, Entry)>>>,
     pub disk: Arc<Mutex<Disk>>,
+    /// The key of each credential as each process last told it to those who look on.
+    pub shown: Shown,
     /// How many processes there are.
     pub replicas: usize,
     /// Whether the journal is one that several can share.
@@ -44,6 +46,7 @@ impl Daemon {
             policy: Arc::new(policy),
             events: Arc::default(),
             disk: Arc::default(),
+            shown: Arc::default(),
             replicas: 1,
             shared: false,
         }
@@ -135,7 +138,7 @@ impl Daemon {
             issuer: Arc::new(FakeIssuer { world: world.clone(), generation, seen: Mutex::new(None), born, haste }),
             journal: Arc::new(journal),
             clock: Arc::new(FakeClock { world: world.clone(), born, ids: AtomicU64::new(1), haste, generation }),
-            observer: Arc::new(Watcher { world, events: self.events.clone() }),
+            observer: Arc::new(Watcher { world, events: self.events.clone(), shown: self.shown.clone(), generation }),
         }
     }
 

@@ -228,14 +228,27 @@ impl Clock for FakeClock {
     }
 }
 
+/// The key of each credential, as each process last told it.
+pub type Shown = std::sync::Arc<Mutex<BTreeMap<(u64, CredentialName), Option<KeySid>>>>;
+
 /// Keeps the words of all events, and checks the consumers' side after each.
 pub(super) struct Watcher {
     pub(super) world: World,
     pub(super) events: std::sync::Arc<Mutex<Vec<(CredentialName, Entry)>>>,
+    pub(super) shown: Shown,
+    pub(super) generation: u64,
+}
+
+impl Watcher {
+    fn show(&self, name: &CredentialName, state: &State) {
+        let key = state.current.as_ref().map(|current| current.sid.clone());
+        self.shown.lock().unwrap().insert((self.generation, name.clone()), key);
+    }
 }
 
 impl Observer for Watcher {
-    fn recorded(&self, name: &CredentialName, _before: &State, entry: &Entry, _after: &State) {
+    fn recorded(&self, name: &CredentialName, _before: &State, entry: &Entry, after: &State) {
+        self.show(name, after);
         self.events.lock().unwrap().push((name.clone(), entry.clone()));
         if let Event::Missing { sid } = &entry.event {
             self.world.truth(|truth| truth.believed_gone(sid));
@@ -243,7 +256,8 @@ impl Observer for Watcher {
         self.world.truth(super::Truth::consumers_are_served);
     }
 
-    fn released(&self, _name: &CredentialName, _state: &State, _wake: Option<Timestamp>, _waiting: &str) {
+    fn released(&self, name: &CredentialName, state: &State, _wake: Option<Timestamp>, _waiting: &str) {
+        self.show(name, state);
         self.world.truth(super::Truth::consumers_are_served);
     }
 
@@ -259,5 +273,9 @@ impl Observer for Watcher {
 
     fn served(&self, _name: &CredentialName, served: Served<'_>) {
         self.world.truth(|truth| truth.told_of(served.place, served.flaw));
+    }
+
+    fn seen(&self, name: &CredentialName, state: &State) {
+        self.show(name, state);
     }
 }
