@@ -260,7 +260,7 @@ async fn schedule(seed: u64) -> (Daemon, u64, Clocks) {
                 () = &mut odd => {}
                         }
             people_look_after_tokens(&daemon);
-            if let Some(workload) = pods.iter().find(|_| seed % 2 == 0) {
+            if let Some(workload) = pods.iter().find(|_| seed.is_multiple_of(2)) {
                 world.truth(|truth| truth.human_reverts(workload));
             }
             if world.faults_left() == 0 {

@@ -11,7 +11,7 @@ use rekeyd::decide::step::step;
 use rekeyd::decide::{Hand, INTERLOCK, PROVEN, Proof, Sight, Step, View, Weather};
 use rekeyd::model::apply::apply;
 use rekeyd::model::document::{Content, Seen};
-use rekeyd::model::event::{Entry, Event};
+use rekeyd::model::event::{Entry, Event, Intent};
 use rekeyd::model::fault::{Failure, Fault};
 use rekeyd::model::key::{AttemptId, KeyFacts, KeySid};
 use rekeyd::model::names::{CredentialName, Place, SinkName, Version};
@@ -265,24 +265,8 @@ impl World {
                 self.sight.labelled.insert(made_for, found);
             }
             Step::Recall(_) => self.hand.secret_of = self.state.rotation.as_ref().map(|rotation| rotation.attempt),
-            Step::Issue(intent) => {
-                let number = self.next;
-                self.next += 1;
-                self.decide(Event::Intended(intent.clone()));
-                self.alive.insert(number);
-                self.changed();
-                if heard && self.append(Event::Created { sid: sid(number), created_at: self.now.wall }) {
-                    self.hand = Hand { secret_of: Some(intent.attempt), ..Hand::default() };
-                }
-            }
-            Step::Inspect(workloads) => {
-                let (mark, version, going) = self.marks.clone();
-                let rollout = going.then(|| "it goes on".to_owned());
-                self.marks.2 = going && luck.is_multiple_of(2);
-                let seen = WorkloadSeen { version: Version(version.to_string()), mark, rollout };
-                let seen = workloads.into_iter().map(|workload| (workload, (seen.clone(), self.now.uptime)));
-                self.sight.workloads.extend(seen);
-            }
+            Step::Issue(intent) => self.issue(&intent, heard),
+            Step::Inspect(workloads) => self.inspect(workloads, luck),
             Step::Restart { workload, mark, base } => {
                 self.sight.workloads.clear();
                 if self.marks.1.to_string() == base.0 {
@@ -330,6 +314,26 @@ impl World {
         self.changed();
         let failure = Failure::new(Fault::ALL[usize::from(luck) % Fault::ALL.len()], "so it is");
         _ = self.append(Event::Failed { step: name, failure });
+    }
+
+    fn issue(&mut self, intent: &Intent, heard: bool) {
+        let number = self.next;
+        self.next += 1;
+        self.decide(Event::Intended(Box::new(intent.clone())));
+        self.alive.insert(number);
+        self.changed();
+        if heard && self.append(Event::Created { sid: sid(number), created_at: self.now.wall }) {
+            self.hand = Hand { secret_of: Some(intent.attempt), ..Hand::default() };
+        }
+    }
+
+    fn inspect(&mut self, workloads: Vec<Workload>, luck: u8) {
+        let (mark, version, going) = self.marks.clone();
+        let rollout = going.then(|| "it goes on".to_owned());
+        self.marks.2 = going && luck.is_multiple_of(2);
+        let seen = WorkloadSeen { version: Version(version.to_string()), mark, rollout };
+        let seen = workloads.into_iter().map(|workload| (workload, (seen.clone(), self.now.uptime)));
+        self.sight.workloads.extend(seen);
     }
 
     fn look(&mut self, places: &[Place]) {
