@@ -68,7 +68,7 @@ pub(super) fn restarting(view: &View<'_>, rotation: &Rotation) -> Step {
         seen.rollout.as_ref().map(|left| format!("the rollout of {workload}: {left}"))
     });
     if let Some(why) = going {
-        return wait(GLANCE, why);
+        return wait(GLANCE.min(view.timing.sweep), why);
     }
     confirmed(view, rotation, successor)
 }

@@ -2,6 +2,7 @@
 
 use crate::daemon::rig::{QUICK, Rig, private};
 use crate::sinks::kubernetes::TOKEN;
+use crate::sinks::workloads::{roll, settled};
 use crate::support::apiserver::{ApiServer, NAMESPACE, Rule};
 use crate::support::authority::{Authority, Front};
 use base64::Engine as _;
@@ -10,6 +11,7 @@ use rekeyd::adapters::kubernetes::RULES;
 use rekeyd::model::key::KeySid;
 use serde_json::Value;
 use std::fs;
+use std::time::Duration;
 
 /// The policy with a Secret in place of all other places.
 fn policy(rig: &Rig, front: &Front, authority: &Authority) -> String {
@@ -73,4 +75,52 @@ async fn a_key_is_rotated_into_a_secret_with_the_least_rights_and_over_the_clust
     assert!(!told.contains(&secret) && !told.contains(TOKEN), "the log shows a secret");
     let status: Value = rig.credential("billing-sms").unwrap();
     assert!(!status.to_string().contains(&secret));
+}
+
+/// Waits until the credential is in this phase.
+async fn until(rig: &Rig, phase: &str) -> Value {
+    for _ in 0..300 {
+        let told = rig.credential("billing-sms").filter(|told| told["phase"] == phase);
+        if let Some(told) = told {
+            return told;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("never {phase}: {:?}\n{}", rig.credential("billing-sms"), rig.log())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_is_restarted_and_grace_begins_when_its_rollout_has_ended() {
+    let rig = Rig::new(&["billing-sms"], QUICK).await;
+    let (server, authority) = (ApiServer::start("of-nobody").await, Authority::new("cluster"));
+    let rule = |(group, resource, verbs)| Rule { group, resource, verbs, names: Vec::new() };
+    server.allow(TOKEN, RULES.into_iter().map(rule).collect());
+    settled(&server, "deployments", "api");
+    let front = Front::start(&authority, server.port).await;
+    private(&rig.path("cluster-token"), TOKEN);
+    let restart = "restart = [{ sink = \"cluster\", deployment = \"api\" }]\nrestart_pause = \"0s\"\n";
+    let policy = policy(&rig, &front, &authority).replacen("members =", &format!("{restart}members ="), 1);
+    fs::write(rig.path("policy.toml"), policy).unwrap();
+    let daemon = rig.start();
+    let told = until(&rig, "restarting").await;
+    let mark = |server: &ApiServer| {
+        let annotations = &server.object("deployments", "api")?["spec"]["template"]["metadata"]["annotations"];
+        annotations["rekeyd.dev/restarted-for"].as_str().map(str::to_owned)
+    };
+    for _ in 0..100 {
+        if mark(&server).is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let first = mark(&server).unwrap_or_else(|| panic!("nothing was restarted: {told}\n{}", rig.log()));
+    // The pods have not been replaced: however long that takes, nothing goes on.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let told = until(&rig, "restarting").await;
+    assert!(told["waiting_for"].as_str().unwrap().contains("cluster:deployment/api"), "{told}");
+    roll(&server, "deployments", "api", 3);
+    rig.until_settled(1).await;
+    drop(daemon);
+    assert_eq!(mark(&server), Some(first), "one rotation, one restart");
+    assert!(rig.log().contains("\"event\":\"restarted\""), "{}", rig.log());
 }

@@ -18,7 +18,7 @@ mod vault_logins;
 mod vault_metadata;
 mod vault_renewal;
 mod vault_session;
-mod workloads;
+pub(crate) mod workloads;
 
 use rekeyd::model::document::{Content, Names, Pair, Stamp};
 use rekeyd::model::fault::{Failure, Outcome};

@@ -26,7 +26,7 @@ fn mark(text: &str) -> Mark {
 }
 
 /// A workload of three pods that all are the latest, as its controller would tell.
-fn settled(server: &ApiServer, resource: &str, name: &str) {
+pub(crate) fn settled(server: &ApiServer, resource: &str, name: &str) {
     server.edit(resource, name, |object| {
         object["spec"]["template"]["spec"]["containers"] = json!([{ "name": "app", "image": "app:1" }]);
         if resource == "daemonsets" {
@@ -39,7 +39,7 @@ fn settled(server: &ApiServer, resource: &str, name: &str) {
 }
 
 /// The controller has seen the last change, and so many pods of three are the latest and do their work.
-fn roll(server: &ApiServer, resource: &str, name: &str, latest: u64) {
+pub(crate) fn roll(server: &ApiServer, resource: &str, name: &str, latest: u64) {
     let generation = server.object(resource, name).unwrap()["metadata"]["generation"].clone();
     server.status(
         resource,
