@@ -18,8 +18,9 @@ impl Pulse {
             "How often the policy has things looked at, by what is looked at.",
             &["of"],
         )?;
-        let Timing { tick, settle: _, sweep, reconcile, watch: _ } = timing;
-        for (of, every) in [("tick", tick), ("sweep", sweep), ("reconcile", reconcile)] {
+        let Timing { tick, settle: _, sweep, reconcile, watch } = timing;
+        let always = [("tick", tick), ("sweep", sweep), ("reconcile", reconcile)];
+        for (of, every) in always.into_iter().chain(watch.iter().map(|every| ("watch", every))) {
             interval.with_label_values(&[of]).set(i64::try_from(every.as_secs()).unwrap_or(i64::MAX));
         }
         let passed = gauge(
