@@ -18,6 +18,7 @@ use super::wire::{Answer, Ask, Wire};
 use crate::model::fault::{Failure, Outcome};
 use crate::model::policy::VaultAuth;
 use crate::model::secret::Secret;
+use aws_lc_rs::digest;
 use reqwest::{Request, StatusCode};
 use rustify::Endpoint;
 use rustify::enums::RequestMethod;
@@ -35,6 +36,8 @@ const LEAST: Duration = Duration::from_secs(1);
 pub(super) struct Session {
     auth: VaultAuth,
     lease: Mutex<Option<Lease>>,
+    /// The token of the policy that was last looked at, by its digest, and its lease; of the token itself nothing is kept.
+    looked_at: Mutex<Option<([u8; 32], Lease)>>,
 }
 
 /// A token to send a request with.
@@ -46,7 +49,7 @@ struct Pass {
 
 impl Session {
     pub(super) fn new(auth: VaultAuth) -> Self {
-        Self { auth, lease: Mutex::new(None) }
+        Self { auth, lease: Mutex::new(None), looked_at: Mutex::new(None) }
     }
 
     /// Signs in if need be and sends the request. A kept token that Vault no longer accepts is replaced once: 403 says
@@ -116,30 +119,47 @@ impl Session {
 
     /// Renews the token if it is due; answers in how long this is to be called again.
     pub(super) async fn tend(&self, wire: &Wire) -> Duration {
-        let mut lease = self.lease.lock().await;
-        if let VaultAuth::Token { token } = &self.auth {
-            // What can not be read is told to the next call.
-            let Ok(token) = secret(token).await else { return LOOK };
-            if lease.as_ref().is_none_or(|held| held.token.expose() != token.expose()) {
-                *lease = known(wire, token).await;
-            }
+        let VaultAuth::Token { token } = &self.auth else {
+            let mut lease = self.lease.lock().await;
+            return prolonged(wire, lease.as_mut(), || ()).await;
+        };
+        // What can not be read is told to the next call.
+        let Ok(token) = secret(token).await else { return LOOK };
+        let (digest, token) = (digest(&token), Arc::new(token));
+        let mut looked_at = self.looked_at.lock().await;
+        if looked_at.as_ref().is_none_or(|(of, _)| *of != digest) {
+            *looked_at = known(wire, token.clone()).await.map(|lease| (digest, lease));
         }
-        let Some(held) = lease.as_mut().filter(|held| held.renewable) else { return LOOK };
-        if held.is_due() {
-            match renew(wire, held).await {
-                Ok(Renewed::Last) if matches!(self.auth, VaultAuth::Token { .. }) => {
-                    let left = held.left().unwrap_or_default().as_secs();
-                    tracing::warn!(
-                        address = wire.address(),
-                        "the token can not be renewed any more and ends in {left} s: put another in its place"
-                    );
-                }
-                Ok(Renewed::Full | Renewed::Last) => (),
-                Err(_) => held.try_later(),
-            }
-        }
-        held.due_in().filter(|_| held.renewable).map_or(LOOK, |pause| pause.clamp(LEAST, LOOK))
+        let Some((_, held)) = looked_at.as_mut() else { return LOOK };
+        held.token = token;
+        let last = || {
+            tracing::warn!(
+                address = wire.address(),
+                "the token can not be renewed any more: put another in its place before it ends"
+            );
+        };
+        let pause = prolonged(wire, Some(held), last).await;
+        held.token = Arc::new(Secret::new(String::new()));
+        pause
     }
+}
+
+/// Renews what is due; `last` is called when there is no more to be had. Answers when to look again.
+async fn prolonged(wire: &Wire, held: Option<&mut Lease>, last: impl FnOnce()) -> Duration {
+    let Some(held) = held.filter(|held| held.renewable) else { return LOOK };
+    if held.is_due() {
+        match renew(wire, held).await {
+            Ok(Renewed::Last) => last(),
+            Ok(Renewed::Full) => (),
+            Err(_) => held.try_later(),
+        }
+    }
+    held.due_in().filter(|_| held.renewable).map_or(LOOK, |pause| pause.clamp(LEAST, LOOK))
+}
+
+fn digest(token: &Secret) -> [u8; 32] {
+    let hash = digest::digest(&digest::SHA256, token.expose().as_bytes());
+    *hash.as_ref().first_chunk().expect("SHA-256 has 32 bytes")
 }
 
 /// Asks for more time. An error is that nobody answered.
@@ -155,7 +175,7 @@ async fn renew(wire: &Wire, held: &mut Lease) -> Result<Renewed, Failure> {
 
 /// What the server says of a token. Of one that may not ask, as of one that is wrong, nothing is known, and that is kept;
 /// none if nobody answered.
-async fn known(wire: &Wire, token: Secret) -> Option<Lease> {
+async fn known(wire: &Wire, token: Arc<Secret>) -> Option<Lease> {
     #[derive(Deserialize)]
     struct Found {
         data: Object<Facts>,
@@ -168,7 +188,6 @@ async fn known(wire: &Wire, token: Secret) -> Option<Lease> {
         period: Option<u64>,
         renewable: bool,
     }
-    let token = Arc::new(token);
     let ask = Ask { method: RequestMethod::GET, path: "auth/token/lookup-self".to_owned(), body: None };
     let answer = wire.send(wire.request(ask).ok()?, Some(token.clone())).await.answer().ok()?;
     if answer.status == StatusCode::FORBIDDEN {
