@@ -1,7 +1,7 @@
 //! `[[fleets]]`: the same credential in many accounts.
 
 use super::credentials::{Ground, MOST, Wanted};
-use super::duration::{Bounds, DAY, HOUR};
+use super::duration::{Bounds, DAY, HOUR, Short};
 use super::places::Taken;
 use super::reader::Field;
 use super::twilio::account_sid;
@@ -62,7 +62,19 @@ fn fleet(
         field.clashes("that key belongs to one account, and a fleet has many", "`allow`, with what its keys may do");
         return None;
     }
-    let (name, (region, _), places, restarts) = (name?, seat?, places?, restarts?);
+    let (name, (region, _), places, restarts, waves) = (name?, seat?, places?, restarts?, waves?);
+    if waves.canary > 0 && waves.hold >= cadence.shortest() {
+        let (hold, interval) = (Short(waves.hold), Short(cadence.shortest()));
+        let message = format!(
+            "nobody would ever follow: the canaries are due again {interval} after they went, and hold up the others for {hold}"
+        );
+        let accepts = format!("a `hold` shorter than {interval}, or rotations further apart");
+        match table.field("waves") {
+            Some(field) => field.clashes(message, accepts),
+            None => table.missing("waves", message, &accepts),
+        }
+        return None;
+    }
     if !taken.can_hold(&table, &places, &members) {
         return None;
     }
@@ -81,7 +93,7 @@ fn fleet(
         restart_pause: restarts.pause,
         member: None,
     };
-    Some(Fleet { name, region, choice: choice?, waves: waves?, each, reserved: taken.own() })
+    Some(Fleet { name, region, choice: choice?, waves, each, reserved: taken.own() })
 }
 
 fn name(field: Field<'_>, ground: &Ground<'_>, names: &mut HashMap<FleetName, usize>) -> Option<FleetName> {

@@ -30,8 +30,8 @@ pub struct Member {
 pub enum Progress {
     /// It has no key yet.
     Nothing,
-    /// A rotation is due and not begun.
-    Due,
+    /// A rotation is due since then, and not begun.
+    Due(Timestamp),
     /// A new key is being made, proven or published.
     Underway,
     /// Every sink serves its key since then.
@@ -45,6 +45,14 @@ impl Member {
         let progress = progress(rules, state, now);
         Self { name: rules.name.clone(), canary, failing: failing(&rules.name, state, progress, now), progress }
     }
+
+    /// Since when it is due; the name is for those whose time came in the same moment.
+    fn due(&self) -> Option<(Timestamp, &CredentialName)> {
+        match self.progress {
+            Progress::Due(since) => Some((since, &self.name)),
+            Progress::Nothing | Progress::Underway | Progress::Serving(_) => None,
+        }
+    }
 }
 
 fn progress(rules: &Rules, state: &State, now: Moment) -> Progress {
@@ -52,8 +60,10 @@ fn progress(rules: &Rules, state: &State, now: Moment) -> Progress {
     match &state.current {
         None => Progress::Nothing,
         Some(_) if state.phase().is_some_and(underway) => Progress::Underway,
-        Some(_) if state.rotation.is_none() && plan::due(state, rules, now.wall).at <= now.wall => Progress::Due,
-        Some(current) => Progress::Serving(current.since),
+        Some(current) => match plan::due(state, rules, now.wall).at {
+            due if state.rotation.is_none() && due <= now.wall => Progress::Due(due),
+            _ => Progress::Serving(current.since),
+        },
     }
 }
 
@@ -98,13 +108,22 @@ pub fn is_ordered(reason: Reason) -> bool {
     }
 }
 
-/// Whether this member may begin; `begun` tells of others that were let through and have not written it down yet.
+/// What a process knows of the members that it asked for, and the journal does not tell.
+pub trait Line {
+    /// It was let through, and has perhaps not written it down yet.
+    fn has_begun(&self, name: &CredentialName) -> bool;
+    /// It was told to wait and will ask again.
+    fn waits(&self, name: &CredentialName) -> bool;
+}
+
+/// Whether this member may begin. Who is due for longest goes first among those who ask; a fleet whose keys are to change more
+/// often than its waves can go round would leave the last of them behind for ever.
 pub fn turn(
     fleet: &FleetName,
     waves: &Waves,
     members: &[Member],
     me: &CredentialName,
-    begun: impl Fn(&CredentialName) -> bool,
+    line: &impl Line,
     now: Timestamp,
 ) -> Result<(), Pause> {
     let mine = members.iter().find(|member| member.name == *me);
@@ -123,7 +142,7 @@ pub fn turn(
         let name = &first.name;
         match first.progress {
             Progress::Nothing => return Err((LONG, format!("`{name}` goes first, and has no key yet"))),
-            Progress::Due | Progress::Underway => return Err((SHORT, format!("`{name}` goes first"))),
+            Progress::Due(_) | Progress::Underway => return Err((SHORT, format!("`{name}` goes first"))),
             Progress::Serving(since) => {
                 let left = elapsed(now, later(since, waves.hold));
                 if !left.is_zero() {
@@ -132,14 +151,20 @@ pub fn turn(
             }
         }
     }
-    let ahead = |member: &&Member| !member.canary && member.name != *me;
-    let on_the_way = |member: &&Member| member.progress == Progress::Underway || begun(&member.name);
-    let others: Vec<&Member> = members.iter().filter(ahead).collect();
-    if others.iter().filter(|member| on_the_way(member)).count() < waves.batch {
+    let others = || members.iter().filter(|member| !member.canary && member.name != *me);
+    let underway =
+        others().filter(|member| member.progress == Progress::Underway || line.has_begun(&member.name)).count();
+    let mine = mine.and_then(Member::due);
+    let is_before = |member: &&Member| {
+        let due = member.due().filter(|_| !line.has_begun(&member.name));
+        due.is_some_and(|due| mine.is_none_or(|mine| due < mine))
+    };
+    let before = others().filter(is_before);
+    if underway + before.clone().filter(|member| line.waits(&member.name)).count() < waves.batch {
         return Ok(());
     }
     // Those who come later ask later, so that a long line costs little.
-    let before = others.iter().filter(|member| member.progress == Progress::Due && member.name < *me).count();
-    let waves_before = u32::try_from(before / waves.batch.max(1)).unwrap_or(u32::MAX).saturating_add(1);
-    Err((SHORT.saturating_mul(waves_before).min(LONG * 10), format!("{} of `{fleet}` are on the way", waves.batch)))
+    let waves_before = u32::try_from(before.count() / waves.batch.max(1)).unwrap_or(u32::MAX).saturating_add(1);
+    let why = format!("{} of `{fleet}` are on the way or due for longer", waves.batch);
+    Err((SHORT.saturating_mul(waves_before).min(LONG * 10), why))
 }

@@ -21,11 +21,31 @@ const LATELY: Duration = Duration::from_secs(1);
 /// The fleets of the policy.
 pub(super) struct Fleets(BTreeMap<FleetName, (Fleet, Mutex<Line>)>);
 
-/// Who waits, and who was let through.
+/// How long after its time somebody who waits is still expected.
+const LATE: Duration = Duration::from_secs(30);
+
+/// What was seen of the members, and who of them asked.
 #[derive(Default)]
 struct Line {
     seen: Option<(Uptime, Vec<wave::Member>)>,
+    asked: Asked,
+}
+
+/// Who was let through, and who waits; of those until when they are expected to ask again.
+#[derive(Default)]
+struct Asked {
     begun: BTreeSet<CredentialName>,
+    waits: BTreeMap<CredentialName, Uptime>,
+}
+
+impl wave::Line for Asked {
+    fn has_begun(&self, name: &CredentialName) -> bool {
+        self.begun.contains(name)
+    }
+
+    fn waits(&self, name: &CredentialName) -> bool {
+        self.waits.contains_key(name)
+    }
 }
 
 impl Fleets {
@@ -50,14 +70,19 @@ impl Engine {
             _ => (self.local(), self.members(fleet).await?),
         };
         let (_, members) = line.seen.insert(members);
-        let begun = |name: &CredentialName| line.begun.contains(name);
-        let turn = wave::turn(&fleet.name, &fleet.waves, members, &rules.name, begun, self.now().wall);
+        let now = self.local();
+        line.asked.waits.retain(|_, until| *until > now);
+        let turn = wave::turn(&fleet.name, &fleet.waves, members, &rules.name, &line.asked, self.now().wall);
         Ok(match turn {
             Ok(()) => {
-                line.begun.insert(rules.name.clone());
+                line.asked.waits.remove(&rules.name);
+                line.asked.begun.insert(rules.name.clone());
                 None
             }
-            Err(pause) => Some(pause),
+            Err(pause) => {
+                line.asked.waits.insert(rules.name.clone(), now.plus(pause.0.saturating_add(LATE)));
+                Some(pause)
+            }
         })
     }
 
@@ -78,7 +103,7 @@ impl Engine {
         let known = rules.member.as_ref().and_then(|member| self.fleets.0.get(&member.fleet));
         let Some((_, line)) = known else { return };
         let mut line = line.lock().await;
-        line.begun.remove(name);
+        line.asked.begun.remove(name);
         let members = line.seen.iter_mut().flat_map(|(_, members)| members);
         for member in members.filter(|member| member.name == *name) {
             *member = wave::Member::of(rules, state, self.now());

@@ -3,16 +3,16 @@
 //! stop, and all must be well.
 
 use crate::crash::{on_all_cores, play, quiet};
-use crate::life::HOUR;
+use crate::life::{HOUR, MINUTE};
 use crate::support::counted::counted;
 use crate::support::dice::Dice;
-use crate::support::world::{Daemon, World, policy_with};
+use crate::support::world::{Daemon, World, deployment, policy_with};
 use jiff::Timestamp;
 use rekeyd::decide::wave;
 use rekeyd::model::event::{Entry, Event};
 use rekeyd::model::fleet::{Choice, Fleet, FleetName, Membership, Pattern, Waves};
 use rekeyd::model::key::KeySid;
-use rekeyd::model::names::CredentialName;
+use rekeyd::model::names::{CredentialName, Place, SinkName};
 use rekeyd::model::policy::{Cadence, KeyKind, Policy};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -156,4 +156,36 @@ fn a_fleet_keeps_its_order_whatever_fails_and_every_member_ends_right() {
     counted("fleets", fleets);
     counted("rotations in waves", rotations);
     counted("faults in fleets", faults);
+}
+
+/// Every member is due as soon as it was rotated, and there is time for two of six before the canary comes again.
+#[tokio::test(start_paused = true)]
+pub(crate) async fn nobody_is_left_behind_where_there_is_no_time_for_all() {
+    let (world, workload) = (World::new(), deployment("one", "api"));
+    let mut policy = fleet(0);
+    for rules in policy.credentials.values_mut() {
+        (rules.cadence, rules.restart) = (Cadence::Every(4 * HOUR), vec![workload.clone()]);
+    }
+    policy.fleets[0].waves.batch = 1;
+    policy.limits.creates_per_hour = 100;
+    let place = Place::new(SinkName::new("one").unwrap(), FIRST);
+    world.truth(|truth| truth.runs(&workload, &place, 20 * MINUTE));
+    let daemon = Daemon::new(&world, policy);
+    daemon.live(DAY).await;
+    let before: BTreeMap<CredentialName, usize> = rotations(&daemon);
+    daemon.live(4 * DAY).await;
+    let mut made: Vec<usize> = rotations(&daemon).iter().map(|(name, all)| all - before[name]).collect();
+    made.sort_unstable();
+    let (least, all) = (made[0], made.iter().sum::<usize>());
+    assert!(least * made.len() * 2 > all, "some were left behind: {made:?}");
+    assert!(made[5] < 4 * 24 / 4 - 4, "there was time for all, which shows nothing: {made:?}");
+}
+
+/// How many new keys of each member were published.
+fn rotations(daemon: &Daemon) -> BTreeMap<CredentialName, usize> {
+    let mut all = BTreeMap::new();
+    for (name, entry) in told_and_written(daemon) {
+        *all.entry(name).or_default() += usize::from(matches!(entry.event, Event::Published { .. }));
+    }
+    all
 }

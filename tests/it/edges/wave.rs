@@ -18,6 +18,23 @@ fn served(ms: u64) -> Progress {
     Progress::Serving(at(ms).wall)
 }
 
+fn due(ms: u64) -> Progress {
+    Progress::Due(at(ms).wall)
+}
+
+/// What a process knows: who was let through, and who waits.
+struct Asked<'n>(&'n [&'n str], &'n [&'n str]);
+
+impl wave::Line for Asked<'_> {
+    fn has_begun(&self, name: &CredentialName) -> bool {
+        self.0.contains(&name.as_str())
+    }
+
+    fn waits(&self, name: &CredentialName) -> bool {
+        self.1.contains(&name.as_str())
+    }
+}
+
 /// A fleet of a canary, and of members that are called after their number.
 struct Fleet(Vec<Member>);
 
@@ -39,14 +56,17 @@ impl Fleet {
     }
 
     fn turn_beside(&self, me: &str, begun: &[&str], waves: &Waves, ms: u64) -> Result<(), Pause> {
-        let begun = |name: &CredentialName| begun.contains(&name.as_str());
-        turn(&FleetName::new("f").unwrap(), waves, &self.0, &name(me), begun, at(ms).wall)
+        turn(&FleetName::new("f").unwrap(), waves, &self.0, &name(me), &Asked(begun, &[]), at(ms).wall)
+    }
+
+    fn turn_behind(&self, me: &str, asked: &Asked<'_>) -> Result<(), Pause> {
+        turn(&FleetName::new("f").unwrap(), &waves(), &self.0, &name(me), asked, at(9 * HOLD).wall)
     }
 }
 
 #[test]
 fn others_follow_when_the_canary_has_served_for_as_long_as_the_hold() {
-    let fleet = Fleet::of(served(0), &[Progress::Due]);
+    let fleet = Fleet::of(served(0), &[due(0)]);
     let (left, why) = fleet.turn("f-0", HOLD - 1).unwrap_err();
     assert_eq!((left, why.contains("f-canary")), (Duration::from_millis(1), true));
     assert_eq!(fleet.turn("f-0", HOLD), Ok(()));
@@ -54,8 +74,8 @@ fn others_follow_when_the_canary_has_served_for_as_long_as_the_hold() {
 
 #[test]
 fn nobody_goes_before_a_canary_that_has_no_key_or_is_not_through() {
-    for first in [Progress::Nothing, Progress::Due, Progress::Underway] {
-        let fleet = Fleet::of(first, &[Progress::Due]);
+    for first in [Progress::Nothing, due(0), Progress::Underway] {
+        let fleet = Fleet::of(first, &[due(0)]);
         assert!(fleet.turn("f-0", 9 * HOLD).unwrap_err().1.contains("goes first"), "{first:?}");
         assert_eq!(fleet.turn("f-canary", 0), Ok(()));
     }
@@ -63,7 +83,7 @@ fn nobody_goes_before_a_canary_that_has_no_key_or_is_not_through() {
 
 #[test]
 fn so_many_are_on_the_way_at_a_time_and_those_who_were_let_through_count() {
-    let [due, way] = [Progress::Due, Progress::Underway];
+    let [due, way] = [due(0), Progress::Underway];
     let now = 9 * HOLD;
     assert_eq!(Fleet::of(served(0), &[way, due, due]).turn("f-1", now), Ok(()));
     let full = Fleet::of(served(0), &[way, way, due]);
@@ -77,9 +97,31 @@ fn so_many_are_on_the_way_at_a_time_and_those_who_were_let_through_count() {
 }
 
 #[test]
+fn who_is_due_for_longest_goes_first_among_those_who_ask() {
+    let way = Progress::Underway;
+    // A place is free, and f-2 came for it before f-1.
+    let fleet = Fleet::of(served(0), &[way, due(5), due(4)]);
+    assert_eq!(fleet.turn_behind("f-2", &Asked(&[], &["f-1", "f-2"])), Ok(()));
+    let (pause, why) = fleet.turn_behind("f-1", &Asked(&[], &["f-1", "f-2"])).unwrap_err();
+    assert_eq!((pause, why.contains("due for longer")), (Duration::from_secs(5), true));
+    // Who does not ask holds up nobody: it may be kept by something else. Nor does who has begun, beside the place he takes.
+    assert_eq!(fleet.turn_behind("f-1", &Asked(&[], &["f-1"])), Ok(()));
+    let begun = Fleet::of(served(0), &[served(1), due(5), due(4)]);
+    assert_eq!(begun.turn_behind("f-1", &Asked(&["f-2"], &["f-2"])), Ok(()));
+    // There is room for both.
+    let both = Fleet::of(served(0), &[served(1), due(5), due(4)]);
+    assert_eq!(both.turn_behind("f-1", &Asked(&[], &["f-2"])), Ok(()));
+    // In the same moment the name says who is first, and nobody is behind himself.
+    let same = Fleet::of(served(0), &[way, due(4), due(4)]);
+    let all: &[&str] = &["f-1", "f-2"];
+    assert_eq!(same.turn_behind("f-1", &Asked(&[], all)), Ok(()));
+    assert!(same.turn_behind("f-2", &Asked(&[], all)).is_err());
+}
+
+#[test]
 fn who_stands_far_behind_asks_more_rarely() {
     let mut others = vec![Progress::Underway; 2];
-    others.extend([Progress::Due; 8]);
+    others.extend([due(0); 8]);
     let fleet = Fleet::of(served(0), &others);
     let pause = |me: &str| fleet.turn(me, 9 * HOLD).unwrap_err().0;
     assert_eq!([pause("f-2"), pause("f-4"), pause("f-9")], [5, 10, 20].map(Duration::from_secs));
@@ -87,7 +129,7 @@ fn who_stands_far_behind_asks_more_rarely() {
 
 #[test]
 fn while_one_fails_nobody_else_begins_and_he_himself_may_try_again() {
-    let fleet = Fleet::of(served(0), &[Progress::Due, Progress::Due]).failing("f-0");
+    let fleet = Fleet::of(served(0), &[due(0), due(0)]).failing("f-0");
     let now = 9 * HOLD;
     assert!(fleet.turn("f-1", now).unwrap_err().1.contains("it burns"));
     assert!(fleet.turn("f-canary", now).is_err());
@@ -122,7 +164,8 @@ fn the_journal_tells_how_far_a_member_is() {
     assert_eq!(progress(Scene::new()), Progress::Nothing);
     assert_eq!(progress(Scene::new().after([(0, intended(1, "0"))])), Progress::Nothing);
     assert_eq!(progress(serving().now(24 * HOUR - 1)), served(0));
-    assert_eq!(progress(serving().now(24 * HOUR)), Progress::Due);
+    assert_eq!(progress(serving().now(24 * HOUR)), due(24 * HOUR));
+    assert_eq!(progress(serving().now(30 * HOUR)), due(24 * HOUR));
     assert_eq!(progress(serving().after([(24 * HOUR, intended(2, "1"))])), Progress::Underway);
     assert_eq!(progress(serving().after([(5, intended(2, "1")), (6, created(2))])), Progress::Underway);
     // In grace every sink serves the new key.
