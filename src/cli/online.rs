@@ -4,14 +4,14 @@ use super::assemble::{Doors, Purpose, doors, kubernetes};
 use super::fleets::asked;
 use super::{CliError, Kind, out, vault_policy};
 use crate::adapters::aws::SecretsManager;
-use crate::adapters::kubernetes::Cluster;
 use crate::model::document::Names;
 use crate::model::fault::{Failure, Fault};
 use crate::model::home::Home;
-use crate::model::names::{Place, SinkName};
+use crate::model::names::SinkName;
 use crate::model::policy::{Admin, Policy, Rules, SecretSource, SinkPolicy};
+use crate::ports::Workloads as _;
 use futures_util::stream::{self, StreamExt};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How many calls are made at the same time.
 const AT_ONCE: usize = 16;
@@ -38,7 +38,7 @@ pub(super) async fn check(policy: &Policy) -> Result<(), CliError> {
     }
     differences(&policy).await.iter().for_each(|told| out::error(&format!("warning: {told}")));
     let allowed = vault_policy::check(&policy).await?;
-    for problem in rights(&policy).await {
+    for problem in clusters(&policy).await {
         failed = true;
         out::error(&format!("error: {problem}"));
     }
@@ -104,22 +104,38 @@ fn advice(policy: &Policy, admin: &Admin, home: &Home, failure: &Failure) -> Str
     }
 }
 
-/// What rekeyd will want to do in a cluster and may not: reading shows nothing of that.
-async fn rights(policy: &Policy) -> Vec<String> {
-    let asked = |place: &Place| {
-        let Some(SinkPolicy::Kubernetes(namespace)) = policy.sinks.get(&place.sink) else { return None };
+/// What rekeyd will want to do in a cluster and may not, and what can not be restarted there: reading shows nothing of that.
+async fn clusters(policy: &Policy) -> Vec<String> {
+    let mut told = Vec::new();
+    for (name, sink) in &policy.sinks {
+        let SinkPolicy::Kubernetes(namespace) = sink else { continue };
         // A cluster that does not answer was told of already.
-        Some((place.clone(), namespace.namespace.clone(), kubernetes(namespace).ok()?))
-    };
-    let places = policy.credentials.values().flat_map(|rules| &rules.places).filter_map(asked);
-    let problem = async |(place, namespace, cluster): (Place, String, Cluster)| {
-        let verbs = cluster.forbidden(&place).await.answer().unwrap_or_default().join(" and ");
-        let Place { sink, path } = &place;
-        let told =
-            format!("sink `{sink}`: no Role allows to {verbs} the Secret `{path}` in the namespace `{namespace}`");
-        (!verbs.is_empty()).then_some(told)
-    };
-    stream::iter(places).map(problem).buffered(AT_ONCE).filter_map(std::future::ready).collect().await
+        let Ok(cluster) = kubernetes(namespace) else { continue };
+        let (cluster, namespace) = (&cluster, &namespace.namespace);
+        let lacks = |verbs: Vec<&str>, what: String| {
+            let verbs = verbs.join(" and ");
+            let told = format!("sink `{name}`: no Role allows to {verbs} {what} in the namespace `{namespace}`");
+            (!verbs.is_empty()).then_some(told)
+        };
+        let places = policy.credentials.values().flat_map(|rules| &rules.places).filter(|place| place.sink == *name);
+        let of_places = stream::iter(places).map(async |place| {
+            let verbs = cluster.forbidden(place).await.answer().unwrap_or_default();
+            lacks(verbs, format!("the Secret `{}`", place.path))
+        });
+        told.extend(of_places.buffered(AT_ONCE).filter_map(std::future::ready).collect::<Vec<_>>().await);
+        let workloads = policy.credentials.values().flat_map(|rules| &rules.restart);
+        let workloads: BTreeSet<_> = workloads.filter(|workload| workload.sink == *name).collect();
+        let of_workloads = stream::iter(workloads).map(async |workload| {
+            let verbs = cluster.forbidden_of(workload).await.answer().unwrap_or_default();
+            let refused = lacks(verbs, format!("the {} `{}`", workload.kind.word(), workload.name));
+            match refused {
+                Some(refused) => Some(refused),
+                None => cluster.look(workload).await.answer().err().map(|failure| format!("{workload}: {failure}")),
+            }
+        });
+        told.extend(of_workloads.buffered(AT_ONCE).filter_map(std::future::ready).collect::<Vec<_>>().await);
+    }
+    told
 }
 
 /// Of each sink, how many places could be read, and the first failure.

@@ -89,6 +89,34 @@ async fn until(rig: &Rig, phase: &str) -> Value {
     panic!("never {phase}: {:?}\n{}", rig.credential("billing-sms"), rig.log())
 }
 
+/// `rekeyd check --online` tells of workloads that can not be restarted, for whatever reason.
+fn checked_beforehand(rig: &Rig, server: &ApiServer) {
+    let check = |missing: &str| {
+        let checked = rig.run(&["check", "--online"]);
+        let told = String::from_utf8_lossy(&checked.stderr).into_owned();
+        let expected = if missing.is_empty() { Some(0) } else { Some(6) };
+        assert!(checked.status.code() == expected && told.contains(missing), "{missing}: {told}");
+    };
+    check("");
+    let paused = |paused: bool| server.edit("deployments", "api", |found| found["spec"]["paused"] = paused.into());
+    paused(true);
+    check("cluster:deployment/api can not be restarted: it is paused");
+    paused(false);
+    let rules = |verbs| {
+        let rule = |(group, resource, all)| Rule {
+            group,
+            resource,
+            verbs: if resource == "deployments" { verbs } else { all },
+            names: Vec::new(),
+        };
+        RULES.into_iter().map(rule).collect()
+    };
+    server.allow(TOKEN, rules(&["get"]));
+    check("sink `cluster`: no Role allows to patch the deployment `api` in the namespace `billing`");
+    server.allow(TOKEN, rules(&["get", "patch"]));
+    check("");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deployment_is_restarted_and_grace_begins_when_its_rollout_has_ended() {
     let rig = Rig::new(&["billing-sms"], QUICK).await;
@@ -101,6 +129,7 @@ async fn a_deployment_is_restarted_and_grace_begins_when_its_rollout_has_ended()
     let restart = "restart = [{ sink = \"cluster\", deployment = \"api\" }]\nrestart_pause = \"0s\"\n";
     let policy = policy(&rig, &front, &authority).replacen("members =", &format!("{restart}members ="), 1);
     fs::write(rig.path("policy.toml"), policy).unwrap();
+    checked_beforehand(&rig, &server);
     let daemon = rig.start();
     let told = until(&rig, "restarting").await;
     let mark = |server: &ApiServer| {

@@ -6,13 +6,23 @@ use super::{Cluster, RULES};
 use crate::adapters::json::object;
 use crate::model::fault::{Failure, Fault, Outcome};
 use crate::model::names::Place;
+use crate::model::workload::Workload;
 use serde::Deserialize;
 use serde_json::json;
 
 impl Cluster {
     /// The verbs that a Secret needs and that are not allowed.
     pub async fn forbidden(&self, place: &Place) -> Outcome<Vec<&'static str>> {
-        let target = match Self::target(place) {
+        self.refused(Self::target(place)).await
+    }
+
+    /// The verbs that a workload needs to be restarted, and that are not allowed.
+    pub async fn forbidden_of(&self, workload: &Workload) -> Outcome<Vec<&'static str>> {
+        self.refused(Self::running(workload)).await
+    }
+
+    async fn refused(&self, target: Result<Target, Failure>) -> Outcome<Vec<&'static str>> {
+        let target = match target {
             Ok(target) => target,
             Err(failure) => return Outcome::NotDone(failure),
         };

@@ -66,23 +66,29 @@ impl Workloads for Cluster {
 }
 
 impl Cluster {
-    /// The workload, if it is there and can be restarted.
-    async fn found(&self, workload: &Workload) -> Result<(Target, Found), Failure> {
+    /// Where a workload is.
+    pub(super) fn running(workload: &Workload) -> Result<Target, Failure> {
         let (kind, resource) = match workload.kind {
             WorkloadKind::Deployment => ("Deployment", "deployments"),
             WorkloadKind::StatefulSet => ("StatefulSet", "statefulsets"),
             WorkloadKind::DaemonSet => ("DaemonSet", "daemonsets"),
         };
-        if !is_object_name(&workload.name) {
-            return Err(Failure::new(Fault::Refused, "the name is no subdomain as RFC 1123 has it"));
+        if is_object_name(&workload.name) {
+            Ok(Target { group: "apps", kind, resource, name: workload.name.to_string() })
+        } else {
+            Err(Failure::new(Fault::Refused, "the name is no subdomain as RFC 1123 has it"))
         }
-        let target = Target { group: "apps", kind, resource, name: workload.name.to_string() };
+    }
+
+    /// The workload, if it is there and can be restarted.
+    async fn found(&self, workload: &Workload) -> Result<(Target, Found), Failure> {
+        let target = Self::running(workload)?;
         let answer = self.wire.send(&target, Ask::Get).await.answer()?;
         if answer.status != 200 {
             return Err(answer.failure(&[]));
         }
         let found = answer.id().zip(object(&answer.body).ok()).map(|(id, value)| Found { id, value });
-        let found = found.filter(|found| found.value["kind"] == kind);
+        let found = found.filter(|found| found.value["kind"] == target.kind);
         let found = found.ok_or_else(|| Failure::new(Fault::Malformed, "the answer is no such workload"))?;
         match found.hindrance(workload.kind) {
             Some(why) => Err(Failure::new(Fault::Refused, &format!("{workload} can not be restarted: {why}"))),
