@@ -25,11 +25,15 @@ pub fn describe(event: &Event) -> String {
             format!("{place} will be replaced at version {base}, which is not the one it had")
         }
         Event::Widened { bases } => format!("{} added", places(bases.len())),
+        Event::Served { versions } => {
+            format!("{} read back; what reads its pair only once is restarted next", places(versions.len()))
+        }
         Event::Restarting { marks, .. } => {
             let workloads: Vec<_> = marks.keys().map(ToString::to_string).collect();
             format!("to be restarted, for they read their pair only once: {}", workloads.join(", "))
         }
         Event::Restarted { workload } => format!("{workload} was restarted"),
+        Event::RolledOut { workload, .. } => format!("{workload} has only new pods"),
         Event::Published { versions } => {
             format!("{} read back, and what is served works", places(versions.len()))
         }

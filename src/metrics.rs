@@ -176,8 +176,10 @@ impl Observer for Metrics {
             | Event::Written { .. }
             | Event::Rebased { .. }
             | Event::Widened { .. }
+            | Event::Served { .. }
             | Event::Restarting { .. }
             | Event::Restarted { .. }
+            | Event::RolledOut { .. }
             | Event::Published { .. }
             | Event::Condemned { .. }
             | Event::Revoked { .. }

@@ -99,8 +99,10 @@ impl Observer for EventLog {
             | Event::Written { .. }
             | Event::Rebased { .. }
             | Event::Widened { .. }
+            | Event::Served { .. }
             | Event::Restarting { .. }
             | Event::Restarted { .. }
+            | Event::RolledOut { .. }
             | Event::Published { .. }
             | Event::Condemned { .. }
             | Event::Revoked { .. }

@@ -6,7 +6,7 @@ use super::{FRESH, HOLD, Step, View, drift, halt, plan, rollout, tokens};
 use crate::model::document::Seen;
 use crate::model::event::Event;
 use crate::model::key::KeySid;
-use crate::model::names::Place;
+use crate::model::names::{Place, Version};
 use crate::model::reason::{Cause, Halt, Reason};
 use crate::model::rotation::{Phase, Rotation};
 use std::collections::BTreeMap;
@@ -162,11 +162,13 @@ pub(super) fn published(view: &View<'_>, rotation: &Rotation) -> Step {
     if let Err(bar) = clocks(view) {
         return bar.into();
     }
-    let versions = rotation.targets.keys().filter_map(|place| {
-        let (seen, _) = view.sight.places.get(place)?;
-        Some((place.clone(), seen.version.clone()))
-    });
-    Step::Record(Event::Published { versions: versions.collect() })
+    Step::Record(Event::Published { versions: versions(view, rotation) })
+}
+
+/// The versions of all places as they were just seen.
+pub(super) fn versions(view: &View<'_>, rotation: &Rotation) -> BTreeMap<Place, Version> {
+    let version = |place: &Place| Some((place.clone(), view.sight.places.get(place)?.0.version.clone()));
+    rotation.targets.keys().filter_map(version).collect()
 }
 
 /// Places added to the policy get the new pair before the old key goes (protocol, rule 15).

@@ -44,7 +44,7 @@ pub(super) fn step(view: &View<'_>, rotation: &Rotation) -> Step {
 
 /// Every place still serves the version that was published. If somebody wrote the same key again, consumers may have
 /// read anything in between: the pair is proven once more and grace starts again.
-fn steady(view: &View<'_>, rotation: &Rotation, successor: &KeySid) -> Option<Step> {
+pub(super) fn steady(view: &View<'_>, rotation: &Rotation, successor: &KeySid) -> Option<Step> {
     let (_, gone) = drift::reachable(view, rotation.targets.keys().chain(&view.state.lingering).cloned().collect());
     if let Some(place) = gone {
         return Some(drift::removed(&place));

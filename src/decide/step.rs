@@ -27,7 +27,11 @@ pub fn step(view: &View<'_>) -> Step {
             Phase::Verifying => verifying(view, rotation),
             Phase::Publishing => publish::publishing(view, rotation),
             Phase::Confirming => publish::confirming(view, rotation),
-            Phase::Restarting => rollout::restarting(view, rotation),
+            // A rollout may take days, and strays do not wait for it.
+            Phase::Restarting => {
+                let stray = stray::step(view).filter(|step| !matches!(step, Step::Wait { .. }));
+                stray.unwrap_or_else(|| rollout::restarting(view, rotation))
+            }
             Phase::Grace | Phase::Revoking => stray::step(view).unwrap_or_else(|| revoke::step(view, rotation)),
         },
     });

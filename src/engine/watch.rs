@@ -163,6 +163,9 @@ impl Engine {
                     continue;
                 }
             };
+            if flaw.is_some() && last && !self.is_active(account).await {
+                continue;
+            }
             if last || flaw.is_none() {
                 let at = self.ports.clock.wall();
                 self.ports.observer.served(&rules.name, Served { place: &place, at, flaw: flaw.as_deref() });
@@ -173,6 +176,16 @@ impl Engine {
             found.unexpected |= unexpected;
         }
         found
+    }
+
+    /// Whether the account is in use, as far as Twilio says: in one that was suspended since the last sweep no pair works.
+    async fn is_active(&self, account: &Account) -> bool {
+        let standing = self.twilio(account, "standing", self.ports.issuer.standing(&account.home)).await;
+        // Silence is no verdict.
+        if let Ok(standing) = standing.answer() {
+            account.set_standing(standing);
+        }
+        account.weather().standing == Standing::Active
     }
 
     /// Reads a place; nothing if it can not be read now.

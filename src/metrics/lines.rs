@@ -5,7 +5,7 @@ use crate::decide::plan;
 use crate::model::names::CredentialName;
 use crate::model::policy::{Policy, Rules};
 use crate::model::reason::Halt;
-use crate::model::rotation::State;
+use crate::model::rotation::{Phase, State};
 use crate::model::time::later;
 use jiff::Timestamp;
 use prometheus::proto::{Gauge, LabelPair, Metric, MetricFamily, MetricType};
@@ -47,7 +47,10 @@ impl Lines {
         let before = lines.get(name).and_then(|line| line.at_once);
         let at_once = due.filter(|at| *at == now).map(|at| before.unwrap_or(at));
         let due = at_once.or(due);
-        let late = rules.zip(due).map(|(rules, at)| later(at, SLACK + hold(policy, rules)).as_second());
+        // Where programs are restarted once more, because somebody wrote to a place in grace, the next rotation is not what is late.
+        let restarting = state.rotation.as_ref().filter(|rotation| rotation.phase == Phase::Restarting);
+        let wanted = restarting.map(|rotation| rotation.since.wall).into_iter().chain(due).min();
+        let late = rules.zip(wanted).map(|(rules, at)| later(at, SLACK + hold(policy, rules)).as_second());
         let current = state.current.as_ref();
         let line = Line {
             word: state.word(),

@@ -46,7 +46,9 @@ impl Event {
                 | Event::Created { .. }
                 | Event::Verified { .. }
                 | Event::Written { .. }
+                | Event::Served { .. }
                 | Event::Restarted { .. }
+                | Event::RolledOut { .. }
                 | Event::Published { .. }
                 | Event::Revoked { .. }
                 | Event::Completed
@@ -89,8 +91,10 @@ fn fits(state: &mut State, entry: &Entry) -> Option<()> {
         Event::Written { place, version } => written(state, place, version, at),
         Event::Rebased { place, base } => rebased(state, place, base, at),
         Event::Widened { bases } => widened(state, bases, at),
-        Event::Restarting { mark, marks } => restarts::restarting(state, mark, marks, at),
+        Event::Served { versions } => restarts::served(state, versions, at),
+        Event::Restarting { attempt, marks } => restarts::restarting(state, *attempt, marks, at),
         Event::Restarted { workload } => restarts::restarted(state, workload),
+        Event::RolledOut { workload, drain } => restarts::rolled_out(state, workload, *drain, at),
         Event::Published { versions } => published(state, versions, at),
         Event::Condemned { sid, .. } => condemned(state, sid, at),
         Event::Revoked { sid } => revoked(state, sid, at),
@@ -173,6 +177,7 @@ fn widened(state: &mut State, bases: &BTreeMap<Place, Version>, at: Moment) -> O
             successor: Some(current.sid.clone()),
             created_at: current.created_at,
             published: None,
+            rounds: 0,
             restarts: BTreeMap::new(),
             predecessors: Vec::new(),
             targets: current.places.iter().map(|(place, version)| (place.clone(), served(version))).collect(),
@@ -192,6 +197,7 @@ fn widened(state: &mut State, bases: &BTreeMap<Place, Version>, at: Moment) -> O
     let rotation = in_phase(state, &[Phase::Publishing, Phase::Grace, Phase::Revoking])?;
     rotation.targets.extend(bases.iter().map(|(place, base)| (place.clone(), target(base))));
     rotation.restarts.clear();
+    rotation.rounds = 0;
     enter(rotation, Phase::Publishing, at);
     Some(())
 }
@@ -204,6 +210,7 @@ fn published(state: &mut State, versions: &BTreeMap<Place, Version>, at: Moment)
     let serving = state.current.as_ref().map(|current| (current.sid.clone(), current.since));
     let rotation = in_phase(state, &[Phase::Confirming, Phase::Restarting, Phase::Grace, Phase::Revoking])?;
     let successor = rotation.successor.clone()?;
+    let restarting = (rotation.phase == Phase::Restarting).then_some(rotation.since.uptime);
     for (place, version) in versions {
         *rotation.targets.get_mut(place)? = served(version);
     }
@@ -221,8 +228,10 @@ fn published(state: &mut State, versions: &BTreeMap<Place, Version>, at: Moment)
         gone: rotation.lost,
         permissions: rotation.permissions.clone(),
     });
-    // The same key published again, because a place was added, is not what was asked for.
-    if again.is_none() || state.overwrite {
+    // The same key published again, because a place was added, is not what was asked for; nor is one that programs read
+    // already when it was asked for.
+    let later = |asked: &Requested| restarting.is_some_and(|since| asked.at.uptime > since);
+    if (again.is_none() && !state.requested.as_ref().is_some_and(later)) || state.overwrite {
         state.requested = None;
     }
     state.overwrite = false;
@@ -315,6 +324,10 @@ fn resumed(state: &mut State, by: &str, overwrite: bool, forget: &BTreeSet<Place
     let refused = state.halted.take().is_some_and(|halted| halted.halt == Halt::PairRefused);
     if let Some(rotation) = state.rotation.as_mut().filter(|_| refused && overwrite) {
         rotation.spoiled = true;
+    }
+    if let Some(rotation) = &mut state.rotation {
+        rotation.rounds = 0;
+        rotation.restarts.values_mut().for_each(|restart| restart.asked = 0);
     }
     state.overwrite = overwrite;
     for place in forget {

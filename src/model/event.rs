@@ -99,17 +99,30 @@ pub enum Event {
         /// The places, and their versions.
         bases: BTreeMap<Place, Version>,
     },
+    /// Every place was read back and what it serves works; there are workloads to restart before grace may begin.
+    Served {
+        /// The version of every place.
+        versions: BTreeMap<Place, Version>,
+    },
     /// Decision: restart what reads its pair only once.
     Restarting {
-        /// What each carries from then on.
-        mark: Mark,
-        /// What each carried when every place had just been seen to serve the new pair.
+        /// What makes the marks that they carry from then on other than all before.
+        attempt: AttemptId,
+        /// What each carries now, when every place has served the new pair for long enough.
         marks: BTreeMap<Workload, Option<Mark>>,
     },
-    /// It was restarted since, by this credential or for another.
+    /// It was restarted.
     Restarted {
         /// Which.
         workload: Workload,
+    },
+    /// It was restarted since the decision, for this credential or another, and all its pods are new ones.
+    RolledOut {
+        /// Which.
+        workload: Workload,
+        /// How long a pod that ends may still work.
+        #[serde(rename = "drain_ms", with = "super::time::millis")]
+        drain: Duration,
     },
     /// Every place was read back and what it serves works.
     Published {
@@ -260,8 +273,10 @@ impl Event {
             Event::Written { .. } => "written",
             Event::Rebased { .. } => "rebased",
             Event::Widened { .. } => "widened",
+            Event::Served { .. } => "served",
             Event::Restarting { .. } => "restarting",
             Event::Restarted { .. } => "restarted",
+            Event::RolledOut { .. } => "rolled_out",
             Event::Published { .. } => "published",
             Event::Condemned { .. } => "condemned",
             Event::Revoked { .. } => "revoked",

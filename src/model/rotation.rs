@@ -101,6 +101,10 @@ pub struct Rotation {
     pub created_at: Option<Timestamp>,
     /// When every place was last read back with the new pair: the start of grace.
     pub published: Option<Moment>,
+    /// How often every place was seen to serve the new pair and workloads had to be restarted for it; more than once if
+    /// somebody else wrote there since.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rounds: u32,
     /// The workloads that are restarted before that, or have been.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub restarts: BTreeMap<Workload, Restart>,
@@ -138,12 +142,38 @@ pub struct Rotation {
 /// The restart of one workload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restart {
-    /// What it carried when every place served the new pair; anything else means that it was restarted since.
+    /// What it carried when every place served the new pair.
     pub before: Option<Mark>,
     /// What it carries once this rotation has restarted it.
     pub mark: Mark,
-    /// It was restarted.
-    pub done: bool,
+    /// When it was decided.
+    pub announced: Moment,
+    /// How often this rotation has restarted it: once, unless somebody takes that back.
+    pub asked: u32,
+    /// When all its pods were seen to be new ones.
+    pub done: Option<Rollout>,
+}
+
+/// A rollout that has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rollout {
+    /// When that was seen.
+    pub at: Moment,
+    /// How long a pod that had to end by then may still work.
+    #[serde(rename = "drain_ms", with = "super::time::millis")]
+    pub drain: Duration,
+}
+
+impl Restart {
+    /// Whether a workload with this mark was restarted since the decision, for this credential or another.
+    pub fn is_met_by(&self, mark: Option<&Mark>) -> bool {
+        let number = |mark: Option<&Mark>| mark.map_or(0, Mark::number);
+        mark == Some(&self.mark) || number(mark) > number(self.before.as_ref())
+    }
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// One place of a rotation.

@@ -1,8 +1,10 @@
 //! Programs that take their secret up when they start, and so have to be restarted after a rotation.
 
+use super::key::AttemptId;
 use super::names::{BadName, SinkName, Version};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::time::Duration;
 
 /// One workload of a cluster: its pods read what they need when they start.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -41,10 +43,23 @@ impl WorkloadKind {
     }
 }
 
-/// What a workload carries since it was last restarted by us: never the same twice.
+/// What a workload carries since it was last restarted by us: never the same twice, and with a number that grows from one to
+/// the next. So a template that was put back is not taken for a newer one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Mark(pub String);
+
+impl Mark {
+    /// The one that comes after this.
+    pub fn after(before: Option<&Mark>, attempt: AttemptId) -> Self {
+        Self(format!("{}-{attempt}", before.map_or(0, Mark::number).saturating_add(1)))
+    }
+
+    /// How many came before it; what we did not write has no number.
+    pub fn number(&self) -> u64 {
+        self.0.split_once('-').and_then(|(number, _)| number.parse().ok()).unwrap_or_default()
+    }
+}
 
 /// A workload as it was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +70,8 @@ pub struct WorkloadSeen {
     pub mark: Option<Mark>,
     /// What is still to come until every pod is one of the latest; none if that is so.
     pub rollout: Option<String>,
+    /// How long a pod that ends may still work.
+    pub drain: Duration,
 }
 
 impl fmt::Display for Workload {

@@ -2,10 +2,14 @@
 
 use crate::life::{HOUR, MINUTE, place};
 use crate::support::world::{Daemon, Truth, World, deployment, policy_with};
+use rekeyd::model::key::KeySid;
 use rekeyd::model::names::{Place, SinkName};
 use rekeyd::model::policy::Policy;
+use rekeyd::model::reason::Halt;
 use rekeyd::model::workload::Workload;
 use rekeyd::ports::Ask;
+use serde_json::json;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 const PAUSE: Duration = Duration::from_secs(60);
@@ -66,8 +70,8 @@ async fn rotations_that_come_together_share_a_restart() {
     daemon.converged();
     assert_eq!(restarts(&world), before + 1, "{}", daemon.story());
     for name in names {
-        let restarted = daemon.words(name).into_iter().filter(|word| *word == "restarted").count();
-        assert_eq!(restarted, 2, "{name}: {}", daemon.story());
+        let through = daemon.words(name).into_iter().filter(|word| *word == "rolled_out").count();
+        assert_eq!(through, 2, "{name}: {}", daemon.story());
     }
 }
 
@@ -146,16 +150,175 @@ async fn what_somebody_writes_again_during_grace_is_taken_up_again() {
     daemon.converged();
 }
 
+/// Pods that were not replaced hold the old pair, and the template that they have is the latest again.
+#[tokio::test(start_paused = true)]
+async fn a_restart_that_is_undone_before_it_is_through_is_made_again() {
+    let (world, daemon) = settled(&["billing"], MINUTE).await;
+    let old = fresh(&world, &daemon).await;
+    world.truth(|truth| truth.pods.get_mut(&api()).unwrap().takes = 30 * MINUTE);
+    daemon.ask("billing", Ask::Rotate);
+    daemon.live(15 * MINUTE).await;
+    let before = restarts(&world);
+    world.truth(|truth| truth.human_undoes(&api()));
+    daemon.live(10 * MINUTE).await;
+    assert_eq!((daemon.state("billing").word(), restarts(&world)), ("restarting", before + 1), "{}", daemon.story());
+    daemon.live(5 * HOUR).await;
+    assert!(!world.truth(|truth| truth.ours().contains(&old)), "{}", daemon.story());
+    daemon.converged();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_undoes_every_restart_is_shown_to_a_person_and_no_key_goes() {
+    let (world, daemon) = settled(&["billing"], MINUTE).await;
+    let old = fresh(&world, &daemon).await;
+    world.truth(|truth| truth.pods.get_mut(&api()).unwrap().takes = 30 * MINUTE);
+    daemon.ask("billing", Ask::Rotate);
+    for _ in 0..30 {
+        daemon.live(MINUTE).await;
+        world.truth(|truth| truth.human_undoes(&api()));
+    }
+    let halted = daemon.state("billing").halted.unwrap_or_else(|| panic!("{}", daemon.story()));
+    assert!(halted.halt == Halt::Drift && halted.detail.contains("one:deployment/api"), "{}", halted.detail);
+    daemon.live(50 * HOUR).await;
+    assert!(world.truth(|truth| truth.ours().contains(&old)));
+    daemon.ask("billing", Ask::Resume { overwrite: false, forget: BTreeSet::new() });
+    daemon.live(26 * HOUR).await;
+    daemon.converged();
+}
+
+/// A rotation of another credential restarts them just when the new pair was written.
+#[tokio::test(start_paused = true)]
+async fn no_restart_counts_that_came_while_caches_had_the_old_pair() {
+    let names = ["billing", "alerts"];
+    let (world, daemon) = settled(&names, MINUTE).await;
+    fresh(&world, &daemon).await;
+    world.truth(|truth| truth.pods.get_mut(&api()).unwrap().cached = Duration::from_secs(45));
+    daemon.ask("alerts", Ask::Rotate);
+    for _ in 0..200 {
+        if restarts(&world) > 1 && daemon.state("alerts").word() == "restarting" {
+            break;
+        }
+        let quick = daemon.state("billing").rotation.is_none();
+        if quick && daemon.state("alerts").rotation.is_some_and(|rotation| !rotation.restarts.is_empty()) {
+            daemon.ask("billing", Ask::Rotate);
+        }
+        daemon.live(Duration::from_secs(5)).await;
+    }
+    daemon.live(6 * HOUR).await;
+    daemon.converged();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_that_had_something_else_while_pods_started_has_them_started_again() {
+    let (world, daemon) = settled(&["billing"], MINUTE).await;
+    fresh(&world, &daemon).await;
+    world.truth(|truth| truth.pods.get_mut(&api()).unwrap().takes = 20 * MINUTE);
+    let before = world.truth(|truth| truth.places[&place("one")].value.clone());
+    daemon.ask("billing", Ask::Rotate);
+    while daemon.state("billing").word() != "restarting" {
+        daemon.live(Duration::from_secs(5)).await;
+    }
+    // A tool puts back what it knows, pods start with it, and it is corrected.
+    let after = world.truth(|truth| truth.places[&place("one")].value.clone());
+    assert_ne!(before, after);
+    world.truth(|truth| truth.human_writes(&place("one"), before));
+    daemon.live(4 * MINUTE).await;
+    let so_far = restarts(&world);
+    world.truth(|truth| truth.human_writes(&place("one"), after));
+    daemon.live(6 * HOUR).await;
+    assert!(restarts(&world) > so_far, "{}", daemon.story());
+    daemon.converged();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_put_into_a_place_while_a_rollout_hangs_is_told_within_a_sweep() {
+    let (world, daemon) = settled(&["billing"], MINUTE).await;
+    world.truth(|truth| truth.pods.get_mut(&api()).unwrap().takes = 1000 * HOUR);
+    daemon.ask("billing", Ask::Rotate);
+    daemon.live(2 * HOUR).await;
+    assert_eq!(daemon.state("billing").word(), "restarting");
+    let foreign = json!({ "apiKeySid": format!("SK{:032x}", 0xabc), "apiKeySecret": "x" });
+    world.truth(|truth| truth.human_writes(&place("one"), foreign.as_object().cloned()));
+    daemon.live(HOUR).await;
+    assert!(daemon.state("billing").halted.is_some_and(|halted| halted.halt == Halt::Drift), "{}", daemon.story());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_writes_again_and_again_does_not_have_everything_restarted_for_ever() {
+    let (world, daemon) = settled(&["billing"], MINUTE).await;
+    daemon.ask("billing", Ask::Rotate);
+    daemon.live(20 * MINUTE).await;
+    let before = restarts(&world);
+    for _ in 0..48 {
+        world.truth(|truth| truth.human_touches(&place("one")));
+        daemon.live(40 * MINUTE).await;
+    }
+    assert!(restarts(&world) <= before + 2, "{}", daemon.story());
+    let halted = daemon.state("billing").halted.unwrap_or_else(|| panic!("{}", daemon.story()));
+    assert!(halted.halt == Halt::Drift && halted.detail.contains("again and again"), "{}", halted.detail);
+    daemon.ask("billing", Ask::Resume { overwrite: false, forget: BTreeSet::new() });
+    daemon.live(6 * HOUR).await;
+    daemon.converged();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_that_is_added_restarts_nobody() {
+    let (world, mut daemon) = settled(&["billing"], MINUTE).await;
+    let before = restarts(&world);
+    let more = Place::new(SinkName::new("one").unwrap(), "more");
+    let added = more.clone();
+    daemon.policy = policy_with(&["billing"], move |rules| {
+        (rules.restart, rules.restart_pause) = (vec![api()], PAUSE);
+        rules.places.push(added.clone());
+    })
+    .into();
+    daemon.live(3 * HOUR).await;
+    assert!(world.truth(|truth| truth.serves(&more)).is_some(), "{}", daemon.story());
+    assert_eq!(restarts(&world), before, "{}", daemon.story());
+    daemon.converged();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_takes_longer_to_end_than_grace_is_waited_for() {
+    let (world, daemon) = settled(&["billing"], MINUTE).await;
+    let old = fresh(&world, &daemon).await;
+    world.truth(|truth| truth.pods.get_mut(&api()).unwrap().drain = 5 * HOUR);
+    daemon.ask("billing", Ask::Rotate);
+    daemon.live(4 * HOUR).await;
+    assert!(world.truth(|truth| truth.ours().contains(&old)), "{}", daemon.story());
+    daemon.live(3 * HOUR).await;
+    assert!(!world.truth(|truth| truth.ours().contains(&old)), "{}", daemon.story());
+    daemon.converged();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotation_that_is_asked_for_while_pods_are_restarted_follows() {
+    let (world, daemon) = settled(&["billing"], MINUTE).await;
+    world.truth(|truth| truth.pods.get_mut(&api()).unwrap().takes = 2 * HOUR);
+    let made = |daemon: &Daemon| daemon.words("billing").into_iter().filter(|word| *word == "intended").count();
+    daemon.ask("billing", Ask::Rotate);
+    daemon.live(HOUR).await;
+    let before = made(&daemon);
+    assert_eq!(daemon.state("billing").word(), "restarting");
+    daemon.ask("billing", Ask::Rotate);
+    daemon.live(12 * HOUR).await;
+    assert_eq!(made(&daemon), before + 1, "{}", daemon.story());
+    daemon.converged();
+}
+
+/// Whoever started them last, their pods have read what is served now; answers which key that is.
+async fn fresh(world: &World, daemon: &Daemon) -> KeySid {
+    world.truth(|truth| truth.replace_pods(&api(), None));
+    daemon.live(HOUR).await;
+    world.truth(|truth| truth.serves(&place("one"))).unwrap()
+}
+
 /// The rule's own story: grace that begins with the publication is over before the rollout is.
 #[tokio::test(start_paused = true)]
 pub(crate) async fn no_pod_holds_a_key_that_is_deleted() {
     let (world, daemon) = settled(&["billing"], MINUTE).await;
-    // Whoever started them last, they have read what is served now.
-    world.truth(|truth| {
-        truth.replace_pods(&api(), None);
-        truth.pods.get_mut(&api()).unwrap().takes = 3 * HOUR;
-    });
-    daemon.live(HOUR).await;
+    fresh(&world, &daemon).await;
+    world.truth(|truth| truth.pods.get_mut(&api()).unwrap().takes = 3 * HOUR);
     daemon.ask("billing", Ask::Rotate);
     daemon.live(8 * HOUR).await;
     daemon.converged();

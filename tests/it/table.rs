@@ -11,7 +11,7 @@ use rekeyd::model::names::{Place, SinkName, Version};
 use rekeyd::model::reason::{Cause, Halt, Reason, StepName};
 use rekeyd::model::rotation::State;
 use rekeyd::model::time::{Moment, Uptime};
-use rekeyd::model::workload::{Mark, Workload, WorkloadKind};
+use rekeyd::model::workload::{Workload, WorkloadKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use uuid::Uuid;
@@ -64,7 +64,7 @@ fn workload() -> Workload {
 }
 
 fn restarting() -> Event {
-    Event::Restarting { mark: Mark("2".into()), marks: BTreeMap::from([(workload(), None)]) }
+    Event::Restarting { attempt: attempt(2), marks: BTreeMap::from([(workload(), None)]) }
 }
 
 /// The events of a whole rotation from key n - 1 to key n, in order.
@@ -93,7 +93,7 @@ fn states() -> Vec<(&'static str, State)> {
     let halted = Event::Halted { halt: Halt::Drift, detail: "seen".into() };
     let overwrite = Event::Resumed { by: "ada".into(), overwrite: true, forget: BTreeSet::new() };
     let failure = Failure { fault: Fault::Timeout, detail: "no answer".into() };
-    let restarting = after(upto(5), [restarting()]);
+    let restarting = after(upto(5), [Event::Served { versions: versions(3) }, restarting()]);
     vec![
         ("new", State::default()),
         ("serving", serving.clone()),
@@ -126,8 +126,10 @@ fn events() -> Vec<Event> {
         Event::Unsettled,
         Event::Ambiguous { sids: vec![sid(2), sid(3)] },
         Event::Rebased { place: place(), base: version(9) },
+        Event::Served { versions: versions(3) },
         restarting(),
         Event::Restarted { workload: workload() },
+        Event::RolledOut { workload: workload(), drain: Duration::from_secs(30) },
         Event::Widened { bases: BTreeMap::from([(Place::new(place().sink, "more"), version(0))]) },
         Event::Abandoned { sid: sid(2), cause: Cause::SecretLost },
         Event::Found { attempt: attempt(7), sid: sid(7) },

@@ -178,6 +178,21 @@ async fn nothing_is_told_before_it_is_known_and_soon_after_a_start_it_is() {
     .await;
 }
 
+/// Between a suspension and the next sweep: Twilio refuses every pair, and none is to blame.
+#[tokio::test(start_paused = true)]
+async fn a_suspension_is_not_told_as_pairs_that_are_refused() {
+    let mut policy = watched();
+    policy.timing.sweep = 40 * HOUR;
+    let (world, daemon) = rested(policy).await;
+    during(&daemon, 4 * HOUR, async {
+        sleep(SOON).await;
+        world.truth(|truth| (truth.standing, truth.refuses_all) = (Some(Standing::Suspended), true));
+        sleep(HOUR).await;
+        assert!(told(&world, "one").is_some_and(|(works, age)| works && age > HOUR / 2));
+    })
+    .await;
+}
+
 /// One of Twilio's servers refuses what the other accepts.
 #[tokio::test(start_paused = true)]
 async fn a_refusal_now_and_then_is_not_told() {

@@ -44,8 +44,10 @@ pub fn notes(before: &State, entry: &Entry) -> Vec<Note> {
         | Event::Written { .. }
         | Event::Rebased { .. }
         | Event::Widened { .. }
+        | Event::Served { .. }
         | Event::Restarting { .. }
         | Event::Restarted { .. }
+        | Event::RolledOut { .. }
         | Event::Published { .. }
         | Event::Completed
         | Event::Fencing { .. }

@@ -110,11 +110,13 @@ impl Cluster {
         if version(held.as_ref()) != *base {
             return Outcome::Done(Written::Conflict);
         }
-        if held.as_ref().is_some_and(|held| held.immutable) {
+        let change = change(held.as_ref());
+        // Its annotations can be changed even so (Kubernetes docs, "Secrets"), which is all that most fences want.
+        if held.as_ref().is_some_and(|held| held.immutable) && change.is_of_data() {
             let detail = "the Secret is immutable: only deleting it and making it anew would change that";
             return Outcome::NotDone(Failure::new(Fault::Refused, detail));
         }
-        let ask = change(held.as_ref()).ask(&target, self.wire.namespace(), held.as_ref());
+        let ask = change.ask(&target, self.wire.namespace(), held.as_ref());
         match self.wire.send(&target, ask).await {
             Outcome::Done(answer) => written(&answer, &target, hide),
             Outcome::NotDone(failure) => Outcome::NotDone(failure),

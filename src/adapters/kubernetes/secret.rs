@@ -115,6 +115,11 @@ impl Change {
         Self { put: if same { Data::new() } else { data(fenced) }, gone: Vec::new(), fence: Some(mark) }
     }
 
+    /// Whether the data will be other than before.
+    pub(super) fn is_of_data(&self) -> bool {
+        !(self.put.is_empty() && self.gone.is_empty())
+    }
+
     /// The one request that does it: a POST where nothing is, an apply of what is ours alone, a merge patch for the rest.
     pub(super) fn ask(&self, target: &Target, namespace: &str, held: Option<&Held>) -> Ask {
         let mut metadata = metadata(target, namespace, held.map(|held| &held.id));
@@ -124,7 +129,7 @@ impl Change {
         let mut body = json!({ "apiVersion": "v1", "kind": target.kind, "metadata": metadata });
         let put = self.put.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str())));
         let gone = self.gone.iter().map(|key| (key.clone(), Value::Null));
-        if !(self.put.is_empty() && self.gone.is_empty()) {
+        if self.is_of_data() {
             body["data"] = put.chain(gone).collect();
         }
         if held.is_none() {

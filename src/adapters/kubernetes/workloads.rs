@@ -6,9 +6,10 @@
 //! not have it leave it there, and theirs is everything else. `uid` and `resourceVersion` make it a compare-and-set; the
 //! status of a workload counts too, so while its pods come and go a restart may have to be tried again.
 //!
-//! **Rolled out** is what `kubectl rollout status` calls so (`rollout_status.go` of its library `kubectl`), but for two
+//! **Rolled out** is what `kubectl rollout status` calls so (`rollout_status.go` of its library `kubectl`), but for three
 //! things: pods that a `partition` keeps back hold the old pair, and so does everything where nothing is replaced by itself
-//! (`OnDelete`, a paused Deployment). Such a workload can not be restarted, and is told of in words.
+//! (`OnDelete`, a paused Deployment): such a workload can not be restarted, and is told of in words. And a StatefulSet that
+//! was made smaller meanwhile is not through while pods above its new size are there.
 
 use super::Cluster;
 use super::wire::{Ask, Id, Target, metadata, written};
@@ -20,6 +21,7 @@ use crate::model::workload::{Mark, Workload, WorkloadKind, WorkloadSeen};
 use crate::ports::{Workloads, Written};
 use async_trait::async_trait;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// The annotation of the pod template that a restart changes.
 const RESTARTED_FOR: &str = "rekeyd.dev/restarted-for";
@@ -39,6 +41,7 @@ impl Workloads for Cluster {
                 version: found.id.version(),
                 mark: annotation.as_str().map(|mark| Mark(mark.to_owned())),
                 rollout: found.rollout(workload.kind),
+                drain: found.drain(),
             })
         })
     }
@@ -133,22 +136,34 @@ impl Found {
             let there = self.number(&format!("/status/{field}"));
             (there < of).then(|| format!("{there} of {of} pods are {what}"))
         };
+        let old =
+            |all: u64, updated: u64| (all > updated).then(|| format!("{} old pods are still there", all - updated));
+        // Only newer servers tell (KEP-3973); where they do not, `drain` is all that is known of such pods.
+        let ending = |pods: u64| (pods > 0).then(|| format!("{pods} old pods have not ended yet"));
         match kind {
             WorkloadKind::Deployment => {
                 let (all, updated) = (self.number("/status/replicas"), self.number("/status/updatedReplicas"));
                 self.deadline()
                     .or_else(|| few("updatedReplicas", wanted, "updated"))
-                    .or_else(|| (all > updated).then(|| format!("{} old pods are still there", all - updated)))
+                    .or_else(|| old(all, updated))
                     .or_else(|| few("availableReplicas", updated, "available"))
+                    .or_else(|| ending(self.number("/status/terminatingReplicas")))
             }
-            WorkloadKind::StatefulSet => {
-                few("updatedReplicas", wanted, "updated").or_else(|| few("readyReplicas", wanted, "ready"))
-            }
+            // Pods above a number that was made smaller count until they are gone, and may be old ones.
+            WorkloadKind::StatefulSet => few("updatedReplicas", wanted, "updated")
+                .or_else(|| old(self.number("/status/replicas"), self.number("/status/updatedReplicas")))
+                .or_else(|| few("readyReplicas", wanted, "ready")),
             WorkloadKind::DaemonSet => {
                 let wanted = self.number("/status/desiredNumberScheduled");
                 few("updatedNumberScheduled", wanted, "updated").or_else(|| few("numberAvailable", wanted, "available"))
             }
         }
+    }
+
+    /// How long a pod may take to end; the server puts 30 seconds where nothing is said (Kubernetes docs, "Pod Lifecycle").
+    fn drain(&self) -> Duration {
+        let said = self.value.pointer("/spec/template/spec/terminationGracePeriodSeconds").and_then(Value::as_u64);
+        Duration::from_secs(said.unwrap_or(30))
     }
 
     /// Whether a Deployment has given up (Kubernetes docs, "Deployments", "Failed Deployment").

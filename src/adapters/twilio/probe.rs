@@ -54,11 +54,18 @@ pub(super) fn accepted(answer: &Answer<'_>) -> Result<(), Miss> {
     if members.contains_key("code") { Err(answer.malformed("it holds an error")) } else { Ok(()) }
 }
 
+/// Whether an error tells of a signed request (Twilio docs, errors 70052, 70053, 70153 to 70156 and 20151 to 20160).
+fn is_of_a_signature(code: u32) -> bool {
+    matches!(code, 70_052 | 70_053 | 70_153..=70_156 | 20_151..=20_160)
+}
+
 fn verdict(answer: &Answer<'_>) -> Result<Verdict, Miss> {
     match answer.status {
         200..=299 => accepted(answer).map(|()| Verdict::Works),
         401 if answer.body.is_ok() => match answer.complaint() {
             Some(complaint) if complaint.code == PERMISSION_MISSING => Ok(Verdict::Works),
+            // About the signature around it, which is not the pair's own: what a consumer signs with may be right.
+            Some(complaint) if is_of_a_signature(complaint.code) => Err(answer.miss()),
             Some(_) => Ok(Verdict::Refused),
             // Not Twilio's own words: something on the way wants to be signed in to. That says nothing of the pair.
             None => Err(answer.miss()),

@@ -73,6 +73,7 @@ pub(super) fn intended(state: &mut State, intent: &Intent, at: Moment) -> Option
         successor: None,
         created_at: None,
         published: None,
+        rounds: 0,
         restarts: BTreeMap::new(),
         predecessors,
         targets: intent.bases.iter().map(|(place, base)| (place.clone(), target(base))).collect(),

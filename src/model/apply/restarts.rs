@@ -1,30 +1,50 @@
 //! What happens to the workloads that a rotation restarts.
 
-use super::super::rotation::{Phase, Restart, State};
+use super::super::key::AttemptId;
+use super::super::names::{Place, Version};
+use super::super::rotation::{Phase, Restart, Rollout, State};
 use super::super::time::Moment;
 use super::super::workload::{Mark, Workload};
-use super::{enter, in_phase};
+use super::in_phase;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Grace has not begun, or begins anew: what a workload was restarted for before counts no more.
-pub(super) fn restarting(
-    state: &mut State,
-    mark: &Mark,
-    marks: &BTreeMap<Workload, Option<Mark>>,
-    at: Moment,
-) -> Option<()> {
+pub(super) fn served(state: &mut State, versions: &BTreeMap<Place, Version>, at: Moment) -> Option<()> {
     let rotation = in_phase(state, &[Phase::Confirming, Phase::Restarting, Phase::Grace])?;
-    if rotation.phase != Phase::Restarting {
-        rotation.restarts.clear();
-        rotation.published = None;
+    for (place, version) in versions {
+        *rotation.targets.get_mut(place)? = super::served(version);
     }
-    let restart = |before: &Option<Mark>| Restart { before: before.clone(), mark: mark.clone(), done: false };
-    rotation.restarts.extend(marks.iter().map(|(workload, before)| (workload.clone(), restart(before))));
-    enter(rotation, Phase::Restarting, at);
+    rotation.restarts.clear();
+    rotation.rounds = rotation.rounds.saturating_add(1);
+    (rotation.published, rotation.phase, rotation.since) = (None, Phase::Restarting, at);
     Some(())
 }
 
+pub(super) fn restarting(
+    state: &mut State,
+    attempt: AttemptId,
+    marks: &BTreeMap<Workload, Option<Mark>>,
+    at: Moment,
+) -> Option<()> {
+    let rotation = in_phase(state, &[Phase::Restarting])?;
+    for (workload, before) in marks {
+        let mark = Mark::after(before.as_ref(), attempt);
+        let restart = Restart { before: before.clone(), mark, announced: at, asked: 0, done: None };
+        rotation.restarts.insert(workload.clone(), restart);
+    }
+    Some(())
+}
+
+/// A workload of the rotation that is not through.
+fn open<'s>(state: &'s mut State, workload: &Workload) -> Option<&'s mut Restart> {
+    in_phase(state, &[Phase::Restarting])?.restarts.get_mut(workload).filter(|restart| restart.done.is_none())
+}
+
 pub(super) fn restarted(state: &mut State, workload: &Workload) -> Option<()> {
-    let restart = in_phase(state, &[Phase::Restarting])?.restarts.get_mut(workload)?;
-    (!restart.done).then(|| restart.done = true)
+    open(state, workload).map(|restart| restart.asked = restart.asked.saturating_add(1))
+}
+
+pub(super) fn rolled_out(state: &mut State, workload: &Workload, drain: Duration, at: Moment) -> Option<()> {
+    open(state, workload).map(|restart| restart.done = Some(Rollout { at, drain }))
 }

@@ -202,7 +202,7 @@ impl World {
         let versions: BTreeMap<_, _> = places.iter().map(|place| (place.clone(), version.clone())).collect();
         let failure = Failure::new(Fault::ALL[usize::from(two) % Fault::ALL.len()], "so it is");
         let attempt = attempt(u64::from(two % 16));
-        match one % 20 {
+        match one % 22 {
             0 => Event::Requested { by: "ada".into() },
             1 => Event::Created { sid: key, created_at: self.now.wall },
             2 => Event::Verified { successes: 3, refusals: 0 },
@@ -223,8 +223,13 @@ impl World {
             14 => Event::Halted { halt: Halt::Drift, detail: "seen".into() },
             15 => Event::Resumed { by: "ada".into(), overwrite: two.is_multiple_of(2), forget: BTreeSet::new() },
             16 => Event::Widened { bases: versions },
-            17 => Event::Restarting { mark: Mark(two.to_string()), marks: self.workloads(two) },
+            17 => Event::Restarting { attempt, marks: self.workloads(two) },
             18 => Event::Restarted { workload: self.rules().restart[0].clone() },
+            19 => Event::Served { versions },
+            20 => Event::RolledOut {
+                workload: self.rules().restart[0].clone(),
+                drain: Duration::from_secs(u64::from(two) * 600),
+            },
             _ => Event::Adopted { home: self.rules().home.clone(), sid: sid(7), created_at: Some(self.now.wall) },
         }
     }
@@ -331,7 +336,8 @@ impl World {
         let (mark, version, going) = self.marks.clone();
         let rollout = going.then(|| "it goes on".to_owned());
         self.marks.2 = going && luck.is_multiple_of(2);
-        let seen = WorkloadSeen { version: Version(version.to_string()), mark, rollout };
+        let drain = Duration::from_secs(u64::from(luck) * 600);
+        let seen = WorkloadSeen { version: Version(version.to_string()), mark, rollout, drain };
         let seen = workloads.into_iter().map(|workload| (workload, (seen.clone(), self.now.uptime)));
         self.sight.workloads.extend(seen);
     }

@@ -10,6 +10,7 @@ use rekeyd::model::names::{SinkName, Version};
 use rekeyd::model::workload::{Mark, Workload, WorkloadKind, WorkloadSeen};
 use rekeyd::ports::Workloads as _;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 const ALL: [(WorkloadKind, &str); 3] = [
     (WorkloadKind::Deployment, "deployments"),
@@ -157,6 +158,35 @@ async fn other_workloads_are_not_rolled_out_while_pods_are_not_ready() {
     let rollout = async |kind| look(&cluster, &workload(kind, "app")).await.rollout.unwrap_or_default();
     assert_eq!(rollout(WorkloadKind::StatefulSet).await, "1 of 3 pods are ready");
     assert_eq!(rollout(WorkloadKind::DaemonSet).await, "1 of 3 pods are available");
+}
+
+/// Its size was five when the rollout began, and one of its new pods fails: nobody replaces the last two.
+#[tokio::test]
+async fn a_stateful_set_that_was_made_smaller_is_not_rolled_out_while_old_pods_are_there() {
+    let (server, cluster, _file) = open().await;
+    settled(&server, "statefulsets", "app");
+    server.edit("statefulsets", "app", |object| {
+        object["status"]["replicas"] = 5.into();
+        object["status"]["readyReplicas"] = 4.into();
+    });
+    let seen = look(&cluster, &workload(WorkloadKind::StatefulSet, "app")).await;
+    assert_eq!(seen.rollout.as_deref(), Some("2 old pods are still there"));
+}
+
+#[tokio::test]
+async fn pods_that_have_not_ended_are_waited_for_and_how_long_they_may_take_is_told() {
+    let (server, cluster, _file) = open().await;
+    settled(&server, "deployments", "app");
+    let app = workload(WorkloadKind::Deployment, "app");
+    assert_eq!(look(&cluster, &app).await.drain, Duration::from_secs(30));
+    server.edit("deployments", "app", |object| object["status"]["terminatingReplicas"] = 1.into());
+    assert_eq!(look(&cluster, &app).await.rollout.as_deref(), Some("1 old pods have not ended yet"));
+    server.edit("deployments", "app", |object| {
+        object["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = 14_400.into();
+    });
+    roll(&server, "deployments", "app", 3);
+    let seen = look(&cluster, &app).await;
+    assert_eq!((seen.rollout, seen.drain), (None, Duration::from_secs(14_400)));
 }
 
 #[tokio::test]

@@ -62,6 +62,13 @@ impl Daemon {
         }
     }
 
+    /// Whether SIGKILL has ended it by now.
+    pub fn is_killed(&mut self, what: &str) -> bool {
+        let Some(status) = self.process.child.try_wait().unwrap() else { return false };
+        assert_eq!(status.signal(), Some(9), "{what}: it ended otherwise\n{}", self.last_words());
+        true
+    }
+
     /// Its metrics, once it serves them.
     pub async fn metrics(&self) -> Option<String> {
         let line = self.lines("listen").pop()?;

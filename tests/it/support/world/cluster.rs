@@ -1,5 +1,6 @@
 //! Programs that read their pair when they start and never again, and the cluster that restarts them.
 
+use super::ghost::sid_of;
 use super::{Truth, World};
 use async_trait::async_trait;
 use rekeyd::model::fault::{Failure, Fault, Outcome};
@@ -16,6 +17,8 @@ pub struct Pods {
     reads: Place,
     version: u64,
     mark: Option<Mark>,
+    /// What it carried before its last restart.
+    mark_before: Option<Mark>,
     /// The keys that pods before the last restart may hold.
     before: BTreeSet<KeySid>,
     /// The key that the first pod after it has read.
@@ -24,6 +27,10 @@ pub struct Pods {
     replaced: Duration,
     /// How long it takes to replace all of them.
     pub takes: Duration,
+    /// How long a pod that ends goes on.
+    pub drain: Duration,
+    /// How old what a pod is given may be.
+    pub cached: Duration,
     /// How often it was restarted.
     pub restarts: u32,
 }
@@ -41,6 +48,9 @@ impl Truth {
             reads: reads.clone(),
             version: 1,
             mark: None,
+            mark_before: None,
+            drain: Duration::from_secs(30),
+            cached: Duration::ZERO,
             before: BTreeSet::new(),
             holds,
             replaced: Duration::ZERO,
@@ -54,20 +64,38 @@ impl Truth {
     pub fn replace_pods(&mut self, workload: &Workload, mark: Option<Mark>) {
         let now = self.now();
         let Some(mut pods) = self.pods.remove(workload) else { return };
-        if now >= pods.replaced {
+        if now >= pods.replaced + pods.drain {
             pods.before.clear();
         }
         pods.before.append(&mut pods.holds);
-        pods.holds = self.serves(&pods.reads).into_iter().collect();
+        pods.holds = self.served_within(&pods.reads, pods.cached);
+        pods.mark_before = pods.mark.take();
         (pods.mark, pods.replaced) = (mark, now + pods.takes);
         pods.version += 1;
         pods.restarts += 1;
         self.pods.insert(workload.clone(), pods);
     }
 
+    /// What a pod may be given that starts now, where caches are so old.
+    fn served_within(&mut self, place: &Place, cached: Duration) -> BTreeSet<KeySid> {
+        let now = self.now();
+        let before = self.places.get(place).filter(|slot| now < slot.written + cached);
+        let before = before.and_then(|slot| slot.before.as_ref()?.1.as_ref()).and_then(sid_of);
+        self.serves(place).into_iter().chain(before).collect()
+    }
+
     /// A person takes our mark away, as a tool does that keeps a cluster as it is written down elsewhere.
     pub fn human_reverts(&mut self, workload: &Workload) {
         self.replace_pods(workload, None);
+    }
+
+    /// A person undoes the last restart before it is through (`kubectl rollout undo`): pods that were not replaced stay.
+    pub fn human_undoes(&mut self, workload: &Workload) {
+        let now = self.now();
+        let Some(pods) = self.pods.get_mut(workload).filter(|pods| now < pods.replaced) else { return };
+        pods.holds.append(&mut pods.before);
+        (pods.mark, pods.replaced) = (pods.mark_before.take(), now);
+        pods.version += 1;
     }
 
     fn inspect(&mut self, workload: &Workload) -> Outcome<WorkloadSeen> {
@@ -76,7 +104,8 @@ impl Truth {
             return Outcome::NotDone(Failure::new(Fault::Refused, "there is no such workload"));
         };
         let rollout = (now < pods.replaced).then(|| "old pods are left".to_owned());
-        Outcome::Done(WorkloadSeen { version: Version(pods.version.to_string()), mark: pods.mark.clone(), rollout })
+        let version = Version(pods.version.to_string());
+        Outcome::Done(WorkloadSeen { version, mark: pods.mark.clone(), rollout, drain: pods.drain })
     }
 
     fn restart(&mut self, workload: &Workload, mark: &Mark, base: &Version) -> Outcome<Written> {
@@ -99,7 +128,8 @@ impl Truth {
     /// The workloads of which some pod may hold the key. What a person has deleted no pod can be spared.
     pub(super) fn held_by_pods(&mut self, sid: &KeySid) -> Vec<String> {
         let now = self.now();
-        let holds = |pods: &Pods| pods.holds.contains(sid) || (now < pods.replaced && pods.before.contains(sid));
+        let holds =
+            |pods: &Pods| pods.holds.contains(sid) || (now < pods.replaced + pods.drain && pods.before.contains(sid));
         let held = self.pods.iter().filter(|(_, pods)| holds(pods));
         held.map(|(workload, _)| workload.to_string()).collect()
     }

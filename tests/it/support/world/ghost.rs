@@ -51,6 +51,8 @@ pub struct Truth {
     pub standing: Option<Standing>,
     /// One of Twilio's edges refuses every other trial of a pair.
     pub one_edge_refuses: bool,
+    /// Twilio refuses every pair.
+    pub refuses_all: bool,
     /// Lists leave out every key.
     pub list_hides: bool,
     /// Sinks show what they held before the last write.
@@ -115,6 +117,8 @@ pub struct Slot {
     pub read_back: Option<(KeySid, Duration)>,
     /// What was there before the last write of the daemon.
     pub before: Option<(u64, Option<Map<String, Value>>)>,
+    /// When that write was.
+    pub written: Duration,
 }
 
 const EPOCH: i64 = 1_800_000_000;
@@ -305,7 +309,7 @@ impl Truth {
     pub fn accepts(&mut self, sid: &KeySid, secret: &str) -> bool {
         let (now, acceptance) = (self.now(), self.acceptance);
         self.trials += 1;
-        let refused = self.one_edge_refuses && self.trials.is_multiple_of(2);
+        let refused = self.refuses_all || (self.one_edge_refuses && self.trials.is_multiple_of(2));
         let Some(made) = self.keys.get_mut(sid) else { return false };
         let accepted = !refused && made.live && made.secret == secret && now.saturating_sub(made.created) >= acceptance;
         made.proven |= accepted;
@@ -383,7 +387,9 @@ impl Truth {
         self.check(asked, || format!("S13: {place} was written without an intent"));
         let alive = made.as_ref().is_some_and(|made| made.live || made.killed_by_human);
         self.check(alive, || format!("S1: {place} was made to serve {}, which we had deleted", pair.sid));
+        let now = self.now();
         let slot = self.places.get_mut(place).unwrap();
+        slot.written = now;
         slot.before = Some((slot.version, slot.value.clone()));
         document::write(slot.value.get_or_insert_default(), names, pair);
         let sids = slot.value.iter().flat_map(|value| value.values()).filter_map(Value::as_str);
@@ -472,14 +478,14 @@ impl Truth {
 }
 
 fn empty() -> Slot {
-    Slot { version: 0, value: None, by_human: false, read_back: None, before: None }
+    Slot { version: 0, value: None, by_human: false, read_back: None, before: None, written: Duration::ZERO }
 }
 
 fn facts(sid: &KeySid, made: &Made) -> KeyFacts {
     KeyFacts { sid: sid.clone(), label: made.label.clone(), created_at: made.created_at }
 }
 
-fn sid_of(value: &Map<String, Value>) -> Option<KeySid> {
+pub(super) fn sid_of(value: &Map<String, Value>) -> Option<KeySid> {
     pair_of(value).0.sid().cloned()
 }
 
