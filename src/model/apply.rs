@@ -322,12 +322,9 @@ fn halted(state: &mut State, halt: Halt, detail: &str, at: Moment) -> Option<()>
 
 fn resumed(state: &mut State, by: &str, overwrite: bool, forget: &BTreeSet<Place>, at: Moment) -> Option<()> {
     let refused = state.halted.take().is_some_and(|halted| halted.halt == Halt::PairRefused);
-    if let Some(rotation) = state.rotation.as_mut().filter(|_| refused && overwrite) {
-        rotation.spoiled = true;
-    }
     if let Some(rotation) = &mut state.rotation {
-        rotation.rounds = 0;
-        rotation.restarts.values_mut().for_each(|restart| restart.asked = 0);
+        rotation.spoiled |= refused && overwrite;
+        restarts::resumed(rotation);
     }
     state.overwrite = overwrite;
     for place in forget {

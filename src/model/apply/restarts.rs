@@ -2,7 +2,7 @@
 
 use super::super::key::AttemptId;
 use super::super::names::{Place, Version};
-use super::super::rotation::{Phase, Restart, Rollout, State};
+use super::super::rotation::{Phase, Restart, Rollout, Rotation, State};
 use super::super::time::Moment;
 use super::super::workload::{Mark, Workload};
 use super::in_phase;
@@ -34,6 +34,12 @@ pub(super) fn restarting(
         rotation.restarts.insert(workload.clone(), restart);
     }
     Some(())
+}
+
+/// A person has looked: what was counted starts anew.
+pub(super) fn resumed(rotation: &mut Rotation) {
+    rotation.rounds = 0;
+    rotation.restarts.values_mut().for_each(|restart| restart.asked = 0);
 }
 
 /// A workload of the rotation that is not through.
