@@ -10,7 +10,7 @@ use crate::model::names::Place;
 use crate::model::policy::SecretSource;
 use crate::model::secret::Secret;
 use aws_lc_rs::digest::{SHA256, digest};
-use mode::private;
+use mode::{private, way_out};
 pub use replace::{ReplaceError, replace};
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
@@ -40,7 +40,7 @@ pub enum SecretError {
         path: PathBuf,
     },
     /// Others than its owner may touch it.
-    #[error("the secret file {0} has mode {mode:04o}, so others can get at it: chmod 0400 {0}", path.display())]
+    #[error("the secret file {} has mode {mode:04o}, {}", path.display(), way_out(path))]
     Exposed {
         /// The file.
         path: PathBuf,

@@ -11,7 +11,7 @@ use super::{CliError, Kind, load, out};
 use crate::adapters::clock::SystemClock;
 use crate::model::home::Region;
 use crate::model::key::{AccountSid, KeyFacts, KeySid};
-use crate::model::policy::Policy;
+use crate::model::policy::{Policy, SecretSource};
 use crate::ports::{Clock, Issuer as _};
 use candidate::Candidate;
 use charge::Charge;
@@ -175,6 +175,9 @@ struct Line {
     policy: String,
     daemon_uses_it: Option<bool>,
     problem: Option<String>,
+    /// What the table shows where there is no key.
+    #[serde(skip)]
+    keyless: &'static str,
 }
 
 async fn status(policy: &Policy, json: bool) -> Result<(), CliError> {
@@ -195,7 +198,12 @@ async fn status(policy: &Policy, json: bool) -> Result<(), CliError> {
 async fn line(charge: &Charge<'_>, running: &Running) -> Line {
     let own = &charge.home();
     let client = charge.present().await.map_err(|error| error.message);
-    let key = client.as_ref().ok().and_then(|client| client.main_keys().into_keys().next());
+    // What can not be read may still have a name in the policy.
+    let key = match &client {
+        Ok(client) => client.main_keys().into_keys().next(),
+        Err(_) => charge.admin.key.clone(),
+    };
+    let unknown = client.is_err() && matches!(charge.admin.secret, SecretSource::Admin(_) | SecretSource::Stored(_));
     let shown = match (&client, &key) {
         (Ok(client), Some(key)) => client.fetch(own, key).await.answer().map_err(|failure| failure.to_string()),
         (Ok(_), None) => Ok(None),
@@ -220,6 +228,7 @@ async fn line(charge: &Charge<'_>, running: &Running) -> Line {
             Uses::Unknown => None,
         }),
         problem,
+        keyless: if unknown { "-" } else { "an auth token" },
     }
 }
 
@@ -233,7 +242,7 @@ fn show(lines: &[Line]) {
             Some(false) => "no",
             None => "-",
         };
-        let (key, name) = (or(&line.key, "an auth token"), or(&line.name, "-"));
+        let (key, name) = (or(&line.key, line.keyless), or(&line.name, "-"));
         let serves = line.serves.to_string();
         table.add_row([line.policy.clone(), line.account.clone(), key, name, age, serves, uses.to_owned()]);
     }

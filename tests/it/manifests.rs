@@ -6,9 +6,11 @@
 //! Nothing here is an API server: admission, RBAC and network policies are not seen at work.
 
 mod image;
+mod overlays;
 mod restricted;
 
 use crate::support::peers::peers;
+use overlays::Whole;
 use restricted::unrestricted;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -87,7 +89,11 @@ fn right(called: &str, rendered: &str) -> Vec<Value> {
         let writable = &pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"];
         assert_eq!(writable, &Value::Bool(true), "{called}");
         let granted = all(&documents, "RoleBinding").count() > 0;
-        assert_eq!(pod["automountServiceAccountToken"], granted, "{called}: the token, and what it is for");
+        // Rights that somebody else gives are for a sink of the policy.
+        let wanted = granted
+            || policy(&documents)
+                .is_some_and(|text| text.contains("kind = \"kubernetes\"\n") && !text.contains("server"));
+        assert_eq!(pod["automountServiceAccountToken"], wanted, "{called}: the token, and what it is for");
         reads_only_what_is_mounted(called, pod, &documents);
     }
     documents
@@ -107,12 +113,13 @@ fn pod(deployment: &Value) -> &Value {
     &deployment["spec"]["template"]["spec"]
 }
 
+fn policy(documents: &[Value]) -> Option<&str> {
+    all(documents, "ConfigMap").next().map(|map| map["data"]["policy.toml"].as_str().unwrap())
+}
+
 /// The policy, if it is there, is one; and each file of its own that it names is in a volume of the pod.
 fn reads_only_what_is_mounted(called: &str, pod: &Value, documents: &[Value]) {
-    let Some(policy) = all(documents, "ConfigMap").next().map(|map| map["data"]["policy.toml"].as_str().unwrap())
-    else {
-        return;
-    };
+    let Some(policy) = policy(documents) else { return };
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("policy.toml");
     std::fs::write(&file, policy).unwrap();
@@ -213,86 +220,6 @@ fn every_value_has_a_default_and_every_default_a_place_in_the_schema() {
 }
 
 #[test]
-fn both_overlays_are_right_alone_and_with_every_component() {
-    for overlay in ["sqlite", "postgres"] {
-        right(overlay, &kustomized(&at("deploy/kubernetes/overlays").join(overlay)));
-        let documents = right(overlay, &kustomized(whole(overlay).path()));
-        for kind in ["Namespace", "PodMonitor", "PrometheusRule", "RoleBinding"] {
-            one(&documents, kind);
-        }
-        let deployment = one(&documents, "Deployment");
-        assert_eq!(all(&documents, "PodDisruptionBudget").count(), usize::from(overlay == "postgres"));
-        assert_eq!(all(&documents, "PersistentVolumeClaim").count(), usize::from(overlay == "sqlite"));
-        assert_eq!(deployment["spec"]["replicas"], if overlay == "postgres" { 2 } else { 1 });
-    }
-}
-
-/// A copy of the kustomizations in which this overlay has every component that it offers; it stands in the folder.
-fn whole(overlay: &str) -> TempDir {
-    let copy = tempfile::tempdir().unwrap();
-    let from = at("deploy/kubernetes");
-    for part in ["base", "components"] {
-        assert!(Command::new("cp").arg("-r").arg(from.join(part)).arg(copy.path()).status().unwrap().success());
-    }
-    let files = std::fs::read_dir(from.join("overlays").join(overlay)).unwrap();
-    for file in files.map(|entry| entry.unwrap().path()) {
-        let text = std::fs::read_to_string(&file).unwrap();
-        let text = text.replace("components: []", "components:").replace("#  - ", "  - ").replace("../../", "./");
-        std::fs::write(copy.path().join(file.file_name().unwrap()), text).unwrap();
-    }
-    copy
-}
-
-#[test]
-fn another_policy_makes_other_pods() {
-    let copy = whole("sqlite");
-    let named = |folder: &Path| {
-        let documents = right("sqlite", &kustomized(folder));
-        let name = one(&documents, "ConfigMap")["metadata"]["name"].clone();
-        let volumes = pod(one(&documents, "Deployment"))["volumes"].as_array().unwrap().clone();
-        assert!(volumes.iter().any(|volume| volume["configMap"]["name"] == name), "{name} is not mounted");
-        name
-    };
-    let before = named(copy.path());
-    let policy = copy.path().join("policy.toml");
-    let text = std::fs::read_to_string(&policy).unwrap();
-    std::fs::write(&policy, text.replace("\"prod\"", "\"test\"")).unwrap();
-    assert_ne!(named(copy.path()), before);
-
-    let stamped = |text: String| {
-        let values = copy.path().join("values.yaml");
-        std::fs::write(&values, text).unwrap();
-        let documents = right("sqlite.yaml", &chart(&values).unwrap());
-        one(&documents, "Deployment")["spec"]["template"]["metadata"]["annotations"]["checksum/policy"].clone()
-    };
-    let text = std::fs::read_to_string(at("tests/it/manifests/accepted/sqlite.yaml")).unwrap();
-    assert_ne!(stamped(text.replace("\"prod\"", "\"test\"")), stamped(text));
-}
-
-#[test]
-fn the_chart_and_the_kustomizations_run_the_same_pod() {
-    for overlay in ["sqlite", "postgres"] {
-        let values = at("tests/it/manifests/accepted").join(format!("{overlay}.yaml"));
-        let charted = right(overlay, &chart(&values).unwrap());
-        let kustomized = right(overlay, &kustomized(&at("deploy/kubernetes/overlays").join(overlay)));
-        let facts = |documents: &[Value]| {
-            let deployment = one(documents, "Deployment").clone();
-            let (pod, strategy) = (pod(&deployment).clone(), deployment["spec"]["strategy"].clone());
-            let mut container = pod["containers"][0].clone();
-            // Where they may differ: what is mounted, and what the chart says although it is the default.
-            for key in ["volumeMounts", "imagePullPolicy"] {
-                container.as_object_mut().unwrap().remove(key);
-            }
-            for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
-                container[probe]["httpGet"].as_object_mut().unwrap().remove("scheme");
-            }
-            [strategy, container, pod["securityContext"].clone(), pod["terminationGracePeriodSeconds"].clone()]
-        };
-        assert_eq!(facts(&charted), facts(&kustomized), "{overlay}");
-    }
-}
-
-#[test]
 fn what_is_wrong_with_a_document_is_noticed() {
     let rendered = chart(&at("tests/it/manifests/accepted/everything.yaml")).unwrap();
     for (before, after, told) in [
@@ -326,10 +253,11 @@ fn the_rules_in_the_chart_and_in_the_component_are_those_of_prometheus() {
     stands_in(&at("deploy/helm/rekeyd/files/rekeyd.rules.yml"), &rules());
     let spec = indented(&rules());
     let head = "# Written by a test from deploy/prometheus/rekeyd.rules.yml.\napiVersion: monitoring.coreos.com/v1\n\
-                kind: PrometheusRule\nmetadata:\n  name: rekeyd\n  labels: { release: kube-prometheus-stack }\nspec:\n";
+                kind: PrometheusRule\nmetadata:\n  namespace: rekeyd\n  name: rekeyd\n  labels: { release: \
+                kube-prometheus-stack }\nspec:\n";
     stands_in(&at("deploy/kubernetes/components/monitoring/prometheus-rule.yaml"), &format!("{head}{spec}"));
     let documents = right("rules", &chart(&at("tests/it/manifests/accepted/everything.yaml")).unwrap());
-    let kustomized = right("rules", &kustomized(whole("sqlite").path()));
+    let kustomized = right("rules", &kustomized(&Whole::of("sqlite").folder));
     assert_eq!(one(&documents, "PrometheusRule")["spec"], one(&kustomized, "PrometheusRule")["spec"]);
 }
 
@@ -342,4 +270,15 @@ fn the_version_of_the_chart_is_that_of_the_program() {
     );
     let base = std::fs::read_to_string(at("deploy/kubernetes/base/deployment.yaml")).unwrap();
     assert!(base.contains(&format!("/rekeyd:{version}\n")));
+    for told in [
+        "helm/rekeyd/README.md",
+        "kubernetes/overlays/sqlite/kustomization.yaml",
+        "kubernetes/overlays/postgres/kustomization.yaml",
+    ] {
+        let text = std::fs::read_to_string(at("deploy").join(told)).unwrap();
+        assert!(
+            text.contains(&format!("podman build -t registry.example.com/rekeyd:{version} -f deploy/Containerfile .")),
+            "{told}"
+        );
+    }
 }

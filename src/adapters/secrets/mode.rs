@@ -26,6 +26,18 @@ pub(super) fn private(path: &Path, mode: u32, credentials: Option<&Path>) -> boo
         || (mode & WRITE_FOR_OTHERS == 0 && in_kubernetes_volume(path, &real))
 }
 
+/// What to do about a file whose mode is not fit. systemd's own are right, and who is not its service has to say that it is
+/// its folder.
+pub(super) fn way_out(path: &Path) -> String {
+    match path.parent() {
+        Some(folder) if folder.starts_with("/run/credentials") => {
+            let folder = folder.display();
+            format!("as systemd makes it for a service: root can read it with CREDENTIALS_DIRECTORY={folder}")
+        }
+        _ => format!("so others can get at it: chmod 0400 {}", path.display()),
+    }
+}
+
 fn in_credentials_directory(real: &Path, credentials: Option<&Path>) -> bool {
     credentials.and_then(|directory| directory.canonicalize().ok()).is_some_and(|directory| real.starts_with(directory))
 }
@@ -36,4 +48,16 @@ fn in_kubernetes_volume(path: &Path, real: &Path) -> bool {
         let behind = || data.canonicalize().is_ok_and(|target| real.starts_with(target));
         data.is_symlink() && behind()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_told_to_change_the_mode_of_what_systemd_made() {
+        let told = way_out(Path::new("/run/credentials/rekeyd.service/main_key"));
+        assert!(told.ends_with("CREDENTIALS_DIRECTORY=/run/credentials/rekeyd.service"), "{told}");
+        assert_eq!(way_out(Path::new("/etc/key")), "so others can get at it: chmod 0400 /etc/key");
+    }
 }

@@ -157,6 +157,26 @@ async fn the_whole_walk_from_an_old_main_key_to_a_new_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_status_of_what_can_not_be_read_says_only_what_the_policy_says() {
+    let rig = Rig::new(&["billing-sms"], QUICK).await;
+    let (own, key) = (rig.policy(&QUICK, ""), rig.sandbox.main_key().0);
+    let (sid, file) = (format!("main_key_sid = \"{key}\"\n"), "main_key_secret_file");
+    assert!(own.contains(&sid) && own.contains(file), "{own}");
+    std::fs::remove_file(rig.path("main_key")).unwrap();
+    for (policy, shown) in [
+        (own.clone(), key.as_str()),
+        (own.replace(&sid, "").replace(file, "main_key_file"), "-"),
+        (own.replace(&sid, "").replace(file, "auth_token_file"), "an auth token"),
+    ] {
+        std::fs::write(rig.path("policy.toml"), policy).unwrap();
+        let (code, said) = rig.step(&["status"]);
+        assert!(code == 6 && said.contains("can not be read"), "{code} {said}");
+        let row: Vec<_> = said.lines().nth(1).unwrap().split("  ").map(str::trim).filter(|c| !c.is_empty()).collect();
+        assert_eq!(row[2], shown, "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_candidate_that_will_not_do_is_told_from_another_and_changes_nothing() {
     let rig = Rig::new(&["billing-sms"], QUICK).await;
     std::fs::write(rig.path("policy.toml"), rig.with_admin_file()).unwrap();

@@ -28,6 +28,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- with .Values.image.digest }}@{{ . }}{{ end -}}
 {{- end -}}
 
+{{- /* Whether the pod gets the token that the API server takes. */ -}}
+{{- define "rekeyd.token" -}}
+{{- or .Values.mountToken (not (empty .Values.rbac)) -}}
+{{- end -}}
+
 {{- /* Where the journal is, as the policy says it: "sqlite" or "postgres". */ -}}
 {{- define "rekeyd.state" -}}
 {{- if .Values.policy.existingConfigMap -}}
@@ -70,6 +75,20 @@ sqlite
 {{- end -}}
 {{- if and (contains "/run/rekeyd/token/" $written) (not .Values.vaultToken.enabled) -}}
 {{- fail "the policy reads a token in /run/rekeyd/token, and `vaultToken.enabled` is false" -}}
+{{- end -}}
+{{- if regexMatch `["'=]/run/credentials/` $written -}}
+{{- fail "the policy reads a file in /run/credentials, which only systemd makes: put it into a Secret, list that in `secrets`, and name /run/rekeyd/secrets/NAME/KEY" -}}
+{{- end -}}
+{{- if ne (include "rekeyd.token" .) "true" -}}
+{{- if contains "/run/secrets/kubernetes.io/serviceaccount" $written -}}
+{{- fail "the policy reads the ServiceAccount's token, and nothing mounts it: for Vault set `vaultToken.enabled` and name /run/rekeyd/token/vault; for the API server see `rbac` and `mountToken`" -}}
+{{- end -}}
+{{- range regexSplit `(?m)^\s*\[` $written -1 -}}
+{{- $server := printf "[%s.server]" (regexFind `^[^\]\n]+` .) -}}
+{{- if and (regexMatch `\bkind\s*=\s*["']kubernetes["']` .) (not (regexMatch `\bserver\s*[=.]` .)) (not (contains $server $written)) -}}
+{{- fail "a sink of the policy is Kubernetes itself, and the daemon has no right there: list in `rbac` what it may do, or set `mountToken` where a Role of your own says it" -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- if and $policy.text (ne (contains "listen_cert_file" $written) (eq .Values.scheme "HTTPS")) -}}
 {{- fail "`scheme` must be HTTPS if the policy says `listen_cert_file`, and HTTP if it does not: no probe would get an answer" -}}
