@@ -135,7 +135,9 @@ impl Metrics {
     }
 
     fn keep(&self, name: &CredentialName, state: &State) {
-        self.lines.keep(&self.policy, name, state, self.clock.wall());
+        let now = self.clock.wall();
+        self.lines.keep(&self.policy, name, state, now);
+        self.places.expect(&self.policy, name, state, now);
     }
 }
 

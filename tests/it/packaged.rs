@@ -1,5 +1,5 @@
-//! What a package carries beside the program, all of it made by the program: completions, manual pages, and the
-//! schema of the policy.
+//! What a package carries beside the program: completions, manual pages and the schema of the policy, all made by the
+//! program; examples; and the licences of what the program is made from.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -155,5 +155,86 @@ fn a_reader_that_goes_away_is_no_failure() {
         drop(begun.stdout.take());
         let ended = begun.wait_with_output().unwrap();
         assert!(ended.status.success() && ended.stderr.is_empty(), "{args:?}: {ended:?}");
+    }
+}
+
+fn file(path: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn text(path: &str) -> String {
+    std::fs::read_to_string(file(path)).unwrap()
+}
+
+#[test]
+fn the_licence_of_every_crate_in_the_program_goes_with_it() {
+    let told = printed(Command::new(file("deploy/licences")).output().unwrap());
+    let tree = ["tree", "--locked", "--offline", "--edges", "normal,build", "--prefix", "none"];
+    let tree = Command::new(env!("CARGO")).args(tree).current_dir(file("")).output().unwrap();
+    let tree = String::from_utf8(tree.stdout).unwrap();
+    let named = |line: &str| {
+        let (name, rest) = line.split_once(" v")?;
+        Some(format!("{name} {}", rest.split_whitespace().next()?))
+    };
+    let crates: BTreeSet<String> = tree.lines().filter_map(named).filter(|of| !of.starts_with("rekeyd ")).collect();
+    assert!(crates.len() > 200, "{tree}");
+    let lines: Vec<&str> = told.lines().collect();
+    for of in &crates {
+        let begins = |begin: String| lines.iter().any(|line| line.starts_with(&begin));
+        assert!(begins(format!("{of}: ")), "{of} is not listed");
+        assert!(begins(format!("{of}, ")), "{of} has no text");
+    }
+    let listed = |line: &&&str| line.split_once(": ").is_some_and(|(of, _)| crates.contains(of));
+    assert_eq!(lines.iter().filter(listed).count(), crates.len(), "something is listed twice");
+    for once in ["May you do good and not evil.", "Rust's standard library, rustc 1."] {
+        assert_eq!(told.matches(once).count(), 1, "{once}");
+    }
+    for part in [", aws-lc/LICENSE\n", ", aws-lc/third_party/fiat/LICENSE\n"] {
+        assert!(told.contains(part), "{part}");
+    }
+    // What they hold cannot be told from their names.
+    for words in ["Redistributions in binary form must reproduce", "Permission to use, copy, modify, and/or distribute"]
+    {
+        assert!(told.contains(words), "no text says: {words}");
+    }
+}
+
+#[test]
+fn the_licences_go_with_the_archive_the_package_and_the_image() {
+    let [release, build, image] = ["deploy/release", "deploy/debian/build", "deploy/image-root"].map(text);
+    assert!(release.contains("deploy/licences \"$target\" >\"$pack/THIRD-PARTY.txt\"\n"));
+    assert!(build.contains("deploy/licences \"${for[@]:1}\" >\"$pages/THIRD-PARTY.txt\"\n"));
+    assert!(image.contains("deploy/licences\" >\"$docs/rekeyd/THIRD-PARTY.txt\"\n"));
+    let containerfile = text("deploy/Containerfile");
+    assert!(containerfile.contains("COPY deploy/image-root deploy/licences deploy/\n"));
+    assert!(containerfile.contains("COPY Cargo.toml Cargo.lock LICENSE ./\n"));
+}
+
+/// How it makes one is seen in a test of its own, of `systemd`: the pages lie where the target's program does.
+#[test]
+fn a_release_has_its_package_made_by_the_script_that_makes_the_pages() {
+    let release = text("deploy/release");
+    assert!(release.contains("deploy/debian/build --no-build --target \"$target\" --output \"$dist/\"\n"));
+    assert!(!release.contains("cargo deb --no-build"), "it would miss the pages");
+}
+
+#[test]
+fn every_example_but_the_templates_is_in_the_package_with_the_schema() {
+    let (manifest, release) = (text("Cargo.toml"), text("deploy/release"));
+    let mut templates = BTreeSet::new();
+    for entry in std::fs::read_dir(file("config")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let asset = format!("[\"config/{name}\", \"usr/share/doc/rekeyd/examples/\", \"644\"]");
+        // The program fills these in by itself.
+        let template = name.ends_with(".toml") && text(&format!("config/{name}")).contains("{dir}");
+        assert_eq!(manifest.contains(&asset), !template, "{name}");
+        if template {
+            templates.insert(name.trim_end_matches(".toml").to_owned());
+        }
+    }
+    let left_out = templates.into_iter().collect::<Vec<_>>().join(",");
+    assert!(release.contains(&format!("rm -f \"$pack\"/config/{{{left_out}}}.toml")), "{left_out}");
+    for name in ["policy.example.toml", "policy.schema.json"] {
+        assert!(manifest.contains(&format!("[\"config/{name}\", \"etc/rekeyd/{name}\", \"644\"]")), "{name}");
     }
 }

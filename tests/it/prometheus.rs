@@ -4,6 +4,7 @@
 mod board;
 mod deadline;
 mod listener;
+mod served;
 
 use crate::daemon::rig::{QUICK, Rig, by_hand, private};
 use crate::support::prometheus::{Alertmanager, Prometheus, tool};

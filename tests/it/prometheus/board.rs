@@ -5,7 +5,7 @@ use crate::support::prometheus::Prometheus;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What the daemon has only since the watch on what is served has looked; a test of its own shows it there.
+/// What the daemon may not have before the watch on what is served has looked; a test of its own shows it there.
 const WATCHED: [&str; 2] = ["rekeyd_served_pair_valid", "rekeyd_served_pair_checked_timestamp_seconds"];
 
 /// Metrics that are not on the dashboard, and why.

@@ -1,4 +1,4 @@
-//! When a rotation is late, as the metrics tell it.
+//! When a rotation is late, as the metrics tell it; and metrics whose clock a test sets.
 
 use crate::support::world::policy_with;
 use async_trait::async_trait;
@@ -16,9 +16,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use uuid::Uuid;
 
-const HOUR: i64 = 3600;
+pub(super) const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
-const START: i64 = 1_800_000_000;
+pub(super) const START: i64 = 1_800_000_000;
 
 /// A clock that says what it is told.
 struct Set(AtomicI64);
@@ -40,14 +40,14 @@ impl Clock for Set {
     }
 }
 
-struct Told {
-    metrics: Metrics,
+pub(super) struct Told {
+    pub(super) metrics: Metrics,
     clock: Arc<Set>,
-    rules: Rules,
+    pub(super) rules: Rules,
 }
 
 impl Told {
-    fn of(policy: Policy) -> Self {
+    pub(super) fn of(policy: Policy) -> Self {
         let (clock, rules) = (Arc::new(Set(START.into())), policy.credentials.values().next().unwrap().clone());
         let metrics = Metrics::new(Arc::new(policy), clock.clone(), || 0).unwrap();
         Self { metrics, clock, rules }
@@ -55,18 +55,28 @@ impl Told {
 
     /// What is told of a state that is seen so long after the start.
     fn at(&self, after: i64, state: &State) -> (Option<i64>, Option<i64>) {
+        self.see(after, state);
+        (
+            self.value("rekeyd_next_rotation_timestamp_seconds{"),
+            self.value("rekeyd_rotation_deadline_timestamp_seconds{"),
+        )
+    }
+
+    /// A state is seen so long after the start.
+    pub(super) fn see(&self, after: i64, state: &State) {
         self.clock.0.store(START + after, Ordering::Relaxed);
         self.metrics.seen(&self.rules.name, state);
+    }
+
+    /// The value of the first series that begins so, in seconds since the start.
+    pub(super) fn value(&self, series: &str) -> Option<i64> {
         let text = self.metrics.render().unwrap();
-        let value = |name: &str| {
-            let line = text.lines().find(|line| line.starts_with(&format!("{name}{{")))?;
-            Some(line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as i64 - START)
-        };
-        (value("rekeyd_next_rotation_timestamp_seconds"), value("rekeyd_rotation_deadline_timestamp_seconds"))
+        let line = text.lines().find(|line| line.starts_with(series))?;
+        Some(line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as i64 - START)
     }
 
     /// A key that every place serves since the start.
-    fn serving(&self) -> State {
+    pub(super) fn serving(&self) -> State {
         let version = |place: &_| (Clone::clone(place), Version("1".to_owned()));
         let current = Current {
             sid: KeySid::new("SK00000000000000000000000000000009").unwrap(),
