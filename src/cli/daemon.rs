@@ -60,7 +60,7 @@ impl Daemon {
 
         let stop = CancellationToken::new();
         let observer: Arc<dyn Observer> = Arc::new(Everyone(vec![metrics.clone(), watcher]));
-        let probes = Probes::begin(&policy, &sinks, observer.clone(), stop.clone());
+        let probes = Probes::begin(&policy, &sinks, &clusters, observer.clone(), stop.clone());
         let ports = Ports { issuer, sinks, clusters, journal: journal.clone(), clock: clock.clone(), observer };
         let engine = Engine::new(policy.clone(), ports, stop.clone());
         let view = View { engine: Arc::downgrade(&engine), probes, metrics: metrics.clone() };

@@ -109,24 +109,28 @@ async fn clusters(policy: &Policy) -> Vec<String> {
     let mut told = Vec::new();
     for (name, sink) in &policy.sinks {
         let SinkPolicy::Kubernetes(namespace) = sink else { continue };
-        // A cluster that does not answer was told of already.
         let Ok(cluster) = kubernetes(namespace) else { continue };
         let (cluster, namespace) = (&cluster, &namespace.namespace);
-        let lacks = |verbs: Vec<&str>, what: String| {
-            let verbs = verbs.join(" and ");
-            let told = format!("sink `{name}`: no Role allows to {verbs} {what} in the namespace `{namespace}`");
-            (!verbs.is_empty()).then_some(told)
+        let lacks = |verbs: Result<Vec<&str>, Failure>, what: String| match verbs {
+            Ok(verbs) if verbs.is_empty() => None,
+            Ok(verbs) => {
+                let verbs = verbs.join(" and ");
+                Some(format!("sink `{name}`: no Role allows to {verbs} {what} in the namespace `{namespace}`"))
+            }
+            // A cluster that does not answer was told of already.
+            Err(failure) if matches!(failure.fault, Fault::Unreachable | Fault::Timeout) => None,
+            Err(failure) => Some(format!("sink `{name}`: it can not be asked what is allowed with {what}: {failure}")),
         };
         let places = policy.credentials.values().flat_map(|rules| &rules.places).filter(|place| place.sink == *name);
         let of_places = stream::iter(places).map(async |place| {
-            let verbs = cluster.forbidden(place).await.answer().unwrap_or_default();
+            let verbs = cluster.forbidden(place).await.answer();
             lacks(verbs, format!("the Secret `{}`", place.path))
         });
         told.extend(of_places.buffered(AT_ONCE).filter_map(std::future::ready).collect::<Vec<_>>().await);
         let workloads = policy.credentials.values().flat_map(|rules| &rules.restart);
         let workloads: BTreeSet<_> = workloads.filter(|workload| workload.sink == *name).collect();
         let of_workloads = stream::iter(workloads).map(async |workload| {
-            let verbs = cluster.forbidden_of(workload).await.answer().unwrap_or_default();
+            let verbs = cluster.forbidden_of(workload).await.answer();
             let refused = lacks(verbs, format!("the {} `{}`", workload.kind.word(), workload.name));
             match refused {
                 Some(refused) => Some(refused),

@@ -16,6 +16,7 @@ pub mod permission;
 pub mod phase;
 pub mod policy;
 pub mod reason;
+pub mod restart;
 pub mod rotation;
 pub mod rule;
 pub mod secret;

@@ -8,10 +8,11 @@ use super::names::{Place, Version};
 use super::permission::Permissions;
 pub use super::phase::Phase;
 use super::reason::{Cause, Halt, Reason, StepName};
+pub use super::restart::{Restart, Rollout};
 use super::rule::Rule;
 pub use super::spent::{DAY, HOUR, Spent};
 use super::time::Moment;
-use super::workload::{Mark, Workload};
+use super::workload::Workload;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -137,39 +138,6 @@ pub struct Rotation {
     pub auth_token: bool,
     /// The predecessor whose deletion was decided.
     pub condemned: Option<KeySid>,
-}
-
-/// The restart of one workload.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Restart {
-    /// What it carried when every place served the new pair.
-    pub before: Option<Mark>,
-    /// What it carries once this rotation has restarted it.
-    pub mark: Mark,
-    /// When it was decided.
-    pub announced: Moment,
-    /// How often this rotation has restarted it: once, unless somebody takes that back.
-    pub asked: u32,
-    /// When all its pods were seen to be new ones.
-    pub done: Option<Rollout>,
-}
-
-/// A rollout that has ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rollout {
-    /// When that was seen.
-    pub at: Moment,
-    /// How long a pod that had to end by then may still work.
-    #[serde(rename = "drain_ms", with = "super::time::millis")]
-    pub drain: Duration,
-}
-
-impl Restart {
-    /// Whether a workload with this mark was restarted since the decision, for this credential or another.
-    pub fn is_met_by(&self, mark: Option<&Mark>) -> bool {
-        let number = |mark: Option<&Mark>| mark.map_or(0, Mark::number);
-        mark == Some(&self.mark) || number(mark) > number(self.before.as_ref())
-    }
 }
 
 fn is_zero(number: &u32) -> bool {

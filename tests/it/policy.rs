@@ -122,7 +122,7 @@ fn an_error_is_a_plain_struct_for_machines() {
     let text = MINIMAL.replace("billing-sms\"\n", "billing-sms\"\ngrace = \"40d\"\n");
     let told = serde_json::to_value(errors(&text)).unwrap();
     let expected = serde_json::json!([{
-        "severity": "error", "file": "policy.toml", "line": 18, "column": 9, "key": "credentials.\"billing-sms\".grace",
+        "severity": "error", "file": "policy.toml", "line": 21, "column": 9, "key": "credentials.\"billing-sms\".grace",
         "message": "the grace period of 40d is not over when the next rotation comes, 30d later",
         "accepts": "a grace period shorter than 30d, or rotations further apart",
     }]);

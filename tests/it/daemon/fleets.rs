@@ -1,6 +1,6 @@
 //! A fleet of subaccounts, from the policy to the sinks.
 
-use super::rig::{QUICK, Rig, signal};
+use super::rig::{Figures, QUICK, Rig, signal};
 use rekeyd::model::key::AccountSid;
 use rekeyd::sandbox::call::Status;
 use rekeyd::sandbox::{Fault, Faults, KeyKind, Latency, Random, Rate, Reach};
@@ -21,7 +21,7 @@ impl Rig {
 
     fn write_fleet(&self, fleet: &str) {
         let place = "publish_to = [{ sink = \"files\", name = \"{account_name}.json\" }]";
-        let text = self.policy(&QUICK, "");
+        let text = self.policy(&Figures { rotate_every: "2h", ..QUICK }, "");
         let text = format!("{text}\n[[fleets]]\nname = \"customers\"\n{fleet}\n{place}\n");
         std::fs::write(self.path("policy.toml"), text).unwrap();
     }

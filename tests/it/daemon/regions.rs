@@ -221,7 +221,7 @@ async fn a_fleet_has_its_keys_in_the_region_that_it_names() {
     let rig = Rig::with_options(&[], QUICK, options).await;
     let (sid, secret) = rig.ireland().1;
     private(&rig.path("main_key_ie1"), &secret);
-    let fleet = "[[fleets]]\nname = \"customers\"\nregion = \"ie1\"\naccounts = { status = \"active\" }\n\
+    let fleet = "[[fleets]]\nname = \"customers\"\nregion = \"ie1\"\naccounts = { status = \"active\" }\nwaves = { hold = \"1s\" }\n\
                  publish_to = [{ sink = \"files\", name = \"{account_name}.json\" }]\n";
     std::fs::write(rig.path("policy.toml"), format!("{}\n{fleet}", rig.text(&sid, "main_key_ie1"))).unwrap();
     let _daemon = rig.start();

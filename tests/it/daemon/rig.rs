@@ -55,7 +55,7 @@ pub struct Figures {
 }
 
 pub const QUICK: Figures =
-    Figures { rotate_every: "2h", grace: "3s", verify: "{ successes = 2, over = \"1s\" }", settle: "3s" };
+    Figures { rotate_every: "1h", grace: "3s", verify: "{ successes = 2, over = \"1s\" }", settle: "3s" };
 
 /// How long anything may take; the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(60);
