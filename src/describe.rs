@@ -28,8 +28,8 @@ pub fn describe(event: &Event) -> String {
         Event::Served { versions } => {
             format!("{} read back; what reads its pair only once is restarted next", places(versions.len()))
         }
-        Event::Restarting { marks, .. } => {
-            let workloads: Vec<_> = marks.keys().map(ToString::to_string).collect();
+        Event::Restarting { workloads, .. } => {
+            let workloads: Vec<_> = workloads.keys().map(ToString::to_string).collect();
             format!("to be restarted, for they read their pair only once: {}", workloads.join(", "))
         }
         Event::Restarted { workload } => format!("{workload} was restarted"),

@@ -8,7 +8,7 @@ use super::twilio::account_sid;
 use crate::model::fleet::{Choice, Fleet, FleetName, Pattern, Waves};
 use crate::model::key::AccountSid;
 use crate::model::names::CredentialName;
-use crate::model::policy::{Allow, KeyKind, Rules};
+use crate::model::policy::{Allow, Cadence, KeyKind, Rules};
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
@@ -63,10 +63,14 @@ fn fleet(
         return None;
     }
     let (name, (region, _), places, restarts, waves) = (name?, seat?, places?, restarts?, waves?);
-    if waves.canary > 0 && waves.hold >= cadence.shortest() {
-        let (hold, interval) = (Short(waves.hold), Short(cadence.shortest()));
+    // A schedule has all of them go at the same time; otherwise each counts for itself, and one hold may follow another.
+    let together = matches!(cadence, Cadence::Cron(_));
+    let holds = if together { waves.canary.min(1) } else { waves.canary };
+    let held = waves.hold.saturating_mul(u32::try_from(holds).unwrap_or(u32::MAX));
+    if !held.is_zero() && held >= cadence.shortest() {
+        let (held, interval) = (Short(held), Short(cadence.shortest()));
         let message = format!(
-            "nobody would ever follow: the canaries are due again {interval} after they went, and hold up the others for {hold}"
+            "others may never follow: the canaries are due again {interval} after they went, and may hold them up for {held}"
         );
         let accepts = format!("a `hold` shorter than {interval}, or rotations further apart");
         match table.field("waves") {

@@ -15,8 +15,7 @@ use crate::model::reason::{Halt, Reason};
 use crate::model::rotation::{Phase, Rollout, Rotation, Target};
 use crate::model::rule::Rule;
 use crate::model::time::Moment;
-use crate::model::workload::{Mark, Workload};
-use std::collections::BTreeMap;
+use crate::model::workload::Workload;
 use std::time::Duration;
 
 /// How often a rollout that has just begun is looked at.
@@ -46,9 +45,8 @@ fn announced(view: &View<'_>, workloads: &[Workload]) -> Step {
     if let Some(look) = inspect(view, workloads) {
         return look;
     }
-    let carried = |workload: &Workload| Some((workload.clone(), view.workload(workload)?.mark.clone()));
-    let marks: BTreeMap<Workload, Option<Mark>> = workloads.iter().filter_map(carried).collect();
-    Step::Record(Event::Restarting { attempt: view.fresh, marks })
+    let before = |workload: &Workload| Some((workload.clone(), view.workload(workload)?.before()));
+    Step::Record(Event::Restarting { attempt: view.fresh, workloads: workloads.iter().filter_map(before).collect() })
 }
 
 fn inspect(view: &View<'_>, workloads: &[Workload]) -> Option<Step> {

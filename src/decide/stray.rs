@@ -7,7 +7,7 @@ use crate::model::document::Seen;
 use crate::model::event::Event;
 use crate::model::names::Place;
 use crate::model::reason::Halt;
-use crate::model::rotation::{State, Stray};
+use crate::model::rotation::{Phase, State, Stray};
 use crate::model::rule::Rule;
 use std::collections::BTreeSet;
 
@@ -74,7 +74,10 @@ fn fence(view: &View<'_>, stray: &Stray) -> Step {
 
 /// A fence rewrites what is there; what a person put there is not touched even so.
 fn drifted(view: &View<'_>, place: &Place, seen: &Seen) -> Option<Step> {
-    let allowed: Vec<_> = view.state.current.iter().map(|current| &current.sid).collect();
+    let current = view.state.current.iter().map(|current| &current.sid);
+    // While workloads are restarted for it every place serves the new key, and it is not the current one yet.
+    let restarting = view.state.rotation.iter().filter(|rotation| rotation.phase == Phase::Restarting);
+    let allowed: Vec<_> = current.chain(restarting.filter_map(|rotation| rotation.successor.as_ref())).collect();
     let served = view.state.current.as_ref().is_some_and(|current| current.places.contains_key(place));
     drift::check(view, place, seen, &allowed, served).err().map(drift::Drift::step)
 }

@@ -1,6 +1,7 @@
 //! The only function that changes a credential's state. Pure and total: every event fits or is refused.
 
 mod issue;
+mod people;
 mod restarts;
 mod strays;
 
@@ -12,7 +13,7 @@ use super::reason::{Halt, Reason, StepName};
 use super::rotation::{Current, Halted, Phase, Requested, Rotation, State, Target, Trouble};
 use super::rule::Rule;
 use super::time::Moment;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// The event cannot follow on this state; nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -73,7 +74,7 @@ fn fits(state: &mut State, entry: &Entry) -> Option<()> {
     (state.halted.is_none() || entry.event.passes_a_halt()).then_some(())?;
     match &entry.event {
         Event::Adopted { home, sid, created_at } => issue::adopted(state, home, sid, *created_at, at),
-        Event::Requested { by } => requested(state, by, at),
+        Event::Requested { by } => people::requested(state, by, at),
         Event::Intended(intent) => issue::intended(state, intent, at),
         Event::CreateRefused { failure } => issue::create_refused(state, failure, at),
         Event::Created { sid, created_at } => issue::created(state, sid, *created_at, at),
@@ -92,7 +93,7 @@ fn fits(state: &mut State, entry: &Entry) -> Option<()> {
         Event::Rebased { place, base } => rebased(state, place, base, at),
         Event::Widened { bases } => widened(state, bases, at),
         Event::Served { versions } => restarts::served(state, versions, at),
-        Event::Restarting { attempt, marks } => restarts::restarting(state, *attempt, marks, at),
+        Event::Restarting { attempt, workloads } => restarts::restarting(state, *attempt, workloads, at),
         Event::Restarted { workload } => restarts::restarted(state, workload),
         Event::RolledOut { workload, drain } => restarts::rolled_out(state, workload, *drain, at),
         Event::Published { versions } => published(state, versions, at),
@@ -112,7 +113,7 @@ fn fits(state: &mut State, entry: &Entry) -> Option<()> {
         }
         Event::Recovered => state.trouble.is_some().then_some(()),
         Event::Halted { halt, detail } => halted(state, *halt, detail, at),
-        Event::Resumed { by, overwrite, forget } => resumed(state, by, *overwrite, forget, at),
+        Event::Resumed { by, overwrite, forget } => people::resumed(state, by, *overwrite, forget, at),
     }
 }
 
@@ -125,11 +126,6 @@ fn enter(rotation: &mut Rotation, phase: Phase, at: Moment) {
         rotation.phase = phase;
         rotation.since = at;
     }
-}
-
-fn requested(state: &mut State, by: &str, at: Moment) -> Option<()> {
-    state.requested = Some(Requested { by: by.to_owned(), at });
-    Some(())
 }
 
 fn target(base: &Version) -> Target {
@@ -178,6 +174,7 @@ fn widened(state: &mut State, bases: &BTreeMap<Place, Version>, at: Moment) -> O
             created_at: current.created_at,
             published: None,
             rounds: 0,
+            read_since: None,
             restarts: BTreeMap::new(),
             predecessors: Vec::new(),
             targets: current.places.iter().map(|(place, version)| (place.clone(), served(version))).collect(),
@@ -210,7 +207,7 @@ fn published(state: &mut State, versions: &BTreeMap<Place, Version>, at: Moment)
     let serving = state.current.as_ref().map(|current| (current.sid.clone(), current.since));
     let rotation = in_phase(state, &[Phase::Confirming, Phase::Restarting, Phase::Grace, Phase::Revoking])?;
     let successor = rotation.successor.clone()?;
-    let restarting = (rotation.phase == Phase::Restarting).then_some(rotation.since.uptime);
+    let read_since = rotation.read_since.map(|read_since| read_since.uptime);
     for (place, version) in versions {
         *rotation.targets.get_mut(place)? = served(version);
     }
@@ -230,7 +227,7 @@ fn published(state: &mut State, versions: &BTreeMap<Place, Version>, at: Moment)
     });
     // The same key published again, because a place was added, is not what was asked for; nor is one that programs read
     // already when it was asked for.
-    let later = |asked: &Requested| restarting.is_some_and(|since| asked.at.uptime > since);
+    let later = |asked: &Requested| read_since.is_some_and(|since| asked.at.uptime > since);
     if (again.is_none() && !state.requested.as_ref().is_some_and(later)) || state.overwrite {
         state.requested = None;
     }
@@ -298,7 +295,9 @@ fn missing(state: &mut State, sid: &KeySid, at: Moment) -> Option<()> {
         rotation.predecessors.retain(|old| old != sid);
         if rotation.condemned.as_ref() == Some(sid) {
             rotation.condemned = None;
-            enter(rotation, Phase::Grace, at);
+            if rotation.phase == Phase::Revoking {
+                enter(rotation, Phase::Grace, at);
+            }
         }
     }
     if let Some(current) = state.current.as_mut().filter(|current| &current.sid == sid) {
@@ -317,34 +316,5 @@ fn failed(state: &mut State, step: StepName, failure: &Failure, at: Moment) {
 fn halted(state: &mut State, halt: Halt, detail: &str, at: Moment) -> Option<()> {
     state.halted.is_none().then_some(())?;
     state.halted = Some(Halted { halt, detail: detail.to_owned(), at: at.wall });
-    Some(())
-}
-
-fn resumed(state: &mut State, by: &str, overwrite: bool, forget: &BTreeSet<Place>, at: Moment) -> Option<()> {
-    let refused = state.halted.take().is_some_and(|halted| halted.halt == Halt::PairRefused);
-    if let Some(rotation) = &mut state.rotation {
-        rotation.spoiled |= refused && overwrite;
-        restarts::resumed(rotation);
-    }
-    state.overwrite = overwrite;
-    for place in forget {
-        state.lingering.remove(place);
-        if let Some(current) = &mut state.current {
-            current.places.remove(place);
-        }
-        if let Some(rotation) = &mut state.rotation {
-            rotation.targets.remove(place);
-            confirm_if_written(rotation, at);
-        }
-        for stray in &mut state.strays {
-            stray.fence.iter_mut().for_each(|fence| drop(fence.remove(place)));
-            stray.rotation.iter_mut().for_each(|rotation| drop(rotation.targets.remove(place)));
-        }
-    }
-    // Both mean that the pair now served shall be replaced, and an operator has just said so.
-    let lost = state.rotation.as_ref().is_some_and(|rotation| rotation.lost);
-    if overwrite || lost || state.current.as_ref().is_some_and(|current| current.gone) {
-        state.requested = Some(Requested { by: by.to_owned(), at });
-    }
     Some(())
 }

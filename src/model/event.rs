@@ -8,7 +8,7 @@ use super::names::{Place, Version};
 use super::permission::Permissions;
 use super::reason::{Cause, Halt, Reason, StepName};
 use super::time::Moment;
-use super::workload::{Mark, Workload};
+use super::workload::{Before, Workload};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -108,8 +108,8 @@ pub enum Event {
     Restarting {
         /// What makes the marks that they carry from then on other than all before.
         attempt: AttemptId,
-        /// What each carries now, when every place has served the new pair for long enough.
-        marks: BTreeMap<Workload, Option<Mark>>,
+        /// What each is like now, when every place has served the new pair for long enough.
+        workloads: BTreeMap<Workload, Before>,
     },
     /// It was restarted.
     Restarted {

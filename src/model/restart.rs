@@ -1,15 +1,15 @@
 //! The restart of one workload, for one rotation.
 
 use super::time::Moment;
-use super::workload::Mark;
+use super::workload::{Before, Mark};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// The restart of one workload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restart {
-    /// What it carried when every place served the new pair.
-    pub before: Option<Mark>,
+    /// What it was like when every place served the new pair.
+    pub before: Before,
     /// What it carries once this rotation has restarted it.
     pub mark: Mark,
     /// When it was decided.
@@ -33,7 +33,6 @@ pub struct Rollout {
 impl Restart {
     /// Whether a workload with this mark was restarted since the decision, for this credential or another.
     pub fn is_met_by(&self, mark: Option<&Mark>) -> bool {
-        let number = |mark: Option<&Mark>| mark.map_or(0, Mark::number);
-        mark == Some(&self.mark) || number(mark) > number(self.before.as_ref())
+        mark.is_some_and(|mark| *mark == self.mark || mark.number() > self.before.number)
     }
 }

@@ -106,6 +106,9 @@ pub struct Rotation {
     /// somebody else wrote there since.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rounds: u32,
+    /// When that was first so: since then programs may have read the new pair.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_since: Option<Moment>,
     /// The workloads that are restarted before that, or have been.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub restarts: BTreeMap<Workload, Restart>,

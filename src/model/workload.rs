@@ -43,19 +43,19 @@ impl WorkloadKind {
     }
 }
 
-/// What a workload carries since it was last restarted by us: never the same twice, and with a number that grows from one to
-/// the next. So a template that was put back is not taken for a newer one.
+/// What a workload carries since it was last restarted by us: never the same twice, and with a number that is greater than all
+/// that it carried before. So a template that was put back is not taken for a newer one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Mark(pub String);
 
 impl Mark {
-    /// The one that comes after this.
-    pub fn after(before: Option<&Mark>, attempt: AttemptId) -> Self {
-        Self(format!("{}-{attempt}", before.map_or(0, Mark::number).saturating_add(1)))
+    /// The one that comes after all of so many.
+    pub fn after(before: u64, attempt: AttemptId) -> Self {
+        Self(format!("{}-{attempt}", before.saturating_add(1)))
     }
 
-    /// How many came before it; what we did not write has no number.
+    /// Its number; what we did not write has none.
     pub fn number(&self) -> u64 {
         self.0.split_once('-').and_then(|(number, _)| number.parse().ok()).unwrap_or_default()
     }
@@ -66,12 +66,33 @@ impl Mark {
 pub struct WorkloadSeen {
     /// What names this state of it.
     pub version: Version,
-    /// What the last restart by any rekeyd has left on it.
+    /// How often it was changed: a number that nobody can put back.
+    pub generation: u64,
+    /// What the last restart by any rekeyd has left on it, unless its template was put back since.
     pub mark: Option<Mark>,
     /// What is still to come until every pod is one of the latest; none if that is so.
     pub rollout: Option<String>,
     /// How long a pod that ends may still work.
     pub drain: Duration,
+}
+
+/// What was known of a workload when its restart was decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Before {
+    /// No mark that it ever carried until then has a greater number.
+    pub number: u64,
+    /// How long a pod of those days may still work once it has to end.
+    #[serde(rename = "drain_ms", with = "super::time::millis")]
+    pub drain: Duration,
+}
+
+impl WorkloadSeen {
+    /// What a later restart is held against. Each change makes the generation greater by one, and a mark is one more than
+    /// the generation was before it; only what was deleted and made anew counts from the beginning, with the mark that it has.
+    pub fn before(&self) -> Before {
+        let number = self.mark.as_ref().map_or(0, Mark::number);
+        Before { number: number.max(self.generation), drain: self.drain }
+    }
 }
 
 impl fmt::Display for Workload {

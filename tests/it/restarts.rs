@@ -1,7 +1,7 @@
 //! Programs that read their pair only once are restarted before grace begins, and no key is deleted that one of them holds.
 
 use crate::life::{HOUR, MINUTE, place};
-use crate::support::world::{Daemon, Truth, World, deployment, policy_with};
+use crate::support::world::{Daemon, Fate, Truth, World, deployment, policy_with};
 use rekeyd::model::key::KeySid;
 use rekeyd::model::names::{Place, SinkName};
 use rekeyd::model::policy::Policy;
@@ -188,6 +188,50 @@ async fn who_undoes_every_restart_is_shown_to_a_person_and_no_key_goes() {
     daemon.live(28 * HOUR).await;
     assert!(!world.truth(|truth| truth.ours().contains(&old)), "{}", daemon.story());
     daemon.converged();
+}
+
+/// The template is put back before a rotation, with a mark that is older, and put forward again while it restarts: pods of
+/// before are pods of the latest template then, and its mark is not a new one.
+#[tokio::test(start_paused = true)]
+async fn a_template_that_is_put_back_and_forward_again_is_no_restart() {
+    let (world, daemon) = settled(&["billing"], MINUTE).await;
+    fresh(&world, &daemon).await;
+    for _ in 0..2 {
+        daemon.ask("billing", Ask::Rotate);
+        daemon.live(3 * HOUR).await;
+    }
+    let (older, newer) = world.truth(|truth| {
+        let pods = truth.pods.get_mut(&api()).unwrap();
+        pods.takes = 1000 * HOUR;
+        (pods.mark_before.clone(), pods.mark.clone())
+    });
+    assert!(newer.is_some() && older != newer);
+    world.truth(|truth| truth.replace_pods(&api(), older));
+    daemon.ask("billing", Ask::Rotate);
+    let person = async {
+        tokio::time::sleep(2 * MINUTE).await;
+        world.truth(|truth| truth.human_undoes(&api()));
+        assert_eq!(world.truth(|truth| truth.pods[&api()].mark.clone()), newer);
+    };
+    tokio::join!(daemon.live(30 * HOUR), person);
+    assert_eq!(daemon.state("billing").word(), "restarting", "{}", daemon.story());
+    assert!(world.truth(|truth| truth.broken.is_empty()));
+}
+
+/// The key of an attempt that was lost turns up while the rollout of the next hangs.
+#[tokio::test(start_paused = true)]
+async fn a_stray_does_not_wait_for_a_rollout() {
+    let (world, daemon) = settled(&["billing"], MINUTE).await;
+    world.truth(|truth| truth.pods.get_mut(&api()).unwrap().takes = 1000 * HOUR);
+    world.doom_all("create", Some(Fate::VeryLate));
+    daemon.ask("billing", Ask::Rotate);
+    daemon.live(2 * MINUTE).await;
+    world.doom_all("create", None);
+    daemon.live(8 * HOUR).await;
+    let (state, words) = (daemon.state("billing"), daemon.words("billing"));
+    assert!(words.contains(&"found") && words.contains(&"removed"), "{}", daemon.story());
+    assert!(state.word() == "restarting" && state.strays.is_empty(), "{}", daemon.story());
+    assert!(words.iter().rposition(|word| *word == "served") < words.iter().position(|word| *word == "found"));
 }
 
 /// A rotation of another credential restarts them seconds after the new pair was written, and nodes have caches.

@@ -11,7 +11,7 @@ use rekeyd::model::names::{Place, SinkName, Version};
 use rekeyd::model::reason::{Cause, Halt, Reason, StepName};
 use rekeyd::model::rotation::State;
 use rekeyd::model::time::{Moment, Uptime};
-use rekeyd::model::workload::{Workload, WorkloadKind};
+use rekeyd::model::workload::{Before, Workload, WorkloadKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use uuid::Uuid;
@@ -64,7 +64,10 @@ fn workload() -> Workload {
 }
 
 fn restarting() -> Event {
-    Event::Restarting { attempt: attempt(2), marks: BTreeMap::from([(workload(), None)]) }
+    Event::Restarting {
+        attempt: attempt(2),
+        workloads: BTreeMap::from([(workload(), Before { number: 0, drain: Duration::ZERO })]),
+    }
 }
 
 /// The events of a whole rotation from key n - 1 to key n, in order.

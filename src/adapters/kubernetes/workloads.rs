@@ -39,6 +39,7 @@ impl Workloads for Cluster {
             let annotation = &found.value["spec"]["template"]["metadata"]["annotations"][RESTARTED_FOR];
             Outcome::Done(WorkloadSeen {
                 version: found.id.version(),
+                generation: found.number("/metadata/generation"),
                 mark: annotation.as_str().map(|mark| Mark(mark.to_owned())),
                 rollout: found.rollout(workload.kind),
                 drain: found.drain(),
@@ -138,8 +139,6 @@ impl Found {
         };
         let old =
             |all: u64, updated: u64| (all > updated).then(|| format!("{} old pods are still there", all - updated));
-        // Only newer servers tell (KEP-3973); where they do not, `drain` is all that is known of such pods.
-        let ending = |pods: u64| (pods > 0).then(|| format!("{pods} old pods have not ended yet"));
         match kind {
             WorkloadKind::Deployment => {
                 let (all, updated) = (self.number("/status/replicas"), self.number("/status/updatedReplicas"));
@@ -147,7 +146,6 @@ impl Found {
                     .or_else(|| few("updatedReplicas", wanted, "updated"))
                     .or_else(|| old(all, updated))
                     .or_else(|| few("availableReplicas", updated, "available"))
-                    .or_else(|| ending(self.number("/status/terminatingReplicas")))
             }
             // Pods above a number that was made smaller count until they are gone, and may be old ones.
             WorkloadKind::StatefulSet => few("updatedReplicas", wanted, "updated")
@@ -160,7 +158,7 @@ impl Found {
         }
     }
 
-    /// How long a pod may take to end; the server puts 30 seconds where nothing is said (Kubernetes docs, "Pod Lifecycle").
+    /// How long a pod may take to end, which nothing else tells: a Deployment does not count those that do; the server puts 30 seconds where nothing is said (Kubernetes docs, "Pod Lifecycle").
     fn drain(&self) -> Duration {
         let said = self.value.pointer("/spec/template/spec/terminationGracePeriodSeconds").and_then(Value::as_u64);
         Duration::from_secs(said.unwrap_or(30))

@@ -74,6 +74,7 @@ pub(super) fn intended(state: &mut State, intent: &Intent, at: Moment) -> Option
         created_at: None,
         published: None,
         rounds: 0,
+        read_since: None,
         restarts: BTreeMap::new(),
         predecessors,
         targets: intent.bases.iter().map(|(place, base)| (place.clone(), target(base))).collect(),

@@ -4,7 +4,7 @@ use super::super::key::AttemptId;
 use super::super::names::{Place, Version};
 use super::super::rotation::{Phase, Restart, Rollout, Rotation, State};
 use super::super::time::Moment;
-use super::super::workload::{Mark, Workload};
+use super::super::workload::{Before, Mark, Workload};
 use super::in_phase;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,6 +17,7 @@ pub(super) fn served(state: &mut State, versions: &BTreeMap<Place, Version>, at:
     }
     rotation.restarts.clear();
     rotation.rounds = rotation.rounds.saturating_add(1);
+    rotation.read_since.get_or_insert(at);
     (rotation.published, rotation.phase, rotation.since) = (None, Phase::Restarting, at);
     Some(())
 }
@@ -24,13 +25,13 @@ pub(super) fn served(state: &mut State, versions: &BTreeMap<Place, Version>, at:
 pub(super) fn restarting(
     state: &mut State,
     attempt: AttemptId,
-    marks: &BTreeMap<Workload, Option<Mark>>,
+    workloads: &BTreeMap<Workload, Before>,
     at: Moment,
 ) -> Option<()> {
     let rotation = in_phase(state, &[Phase::Restarting])?;
-    for (workload, before) in marks {
-        let mark = Mark::after(before.as_ref(), attempt);
-        let restart = Restart { before: before.clone(), mark, announced: at, asked: 0, done: None };
+    for (workload, before) in workloads {
+        let mark = Mark::after(before.number, attempt);
+        let restart = Restart { before: *before, mark, announced: at, asked: 0, done: None };
         rotation.restarts.insert(workload.clone(), restart);
     }
     Some(())
@@ -52,5 +53,6 @@ pub(super) fn restarted(state: &mut State, workload: &Workload) -> Option<()> {
 }
 
 pub(super) fn rolled_out(state: &mut State, workload: &Workload, drain: Duration, at: Moment) -> Option<()> {
-    open(state, workload).map(|restart| restart.done = Some(Rollout { at, drain }))
+    // Pods of the template that was replaced may have had longer.
+    open(state, workload).map(|restart| restart.done = Some(Rollout { at, drain: drain.max(restart.before.drain) }))
 }

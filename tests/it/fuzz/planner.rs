@@ -20,7 +20,7 @@ use rekeyd::model::policy::{Policy, Rules};
 use rekeyd::model::reason::{Breaker, Cause, Halt, StepName};
 use rekeyd::model::rotation::State;
 use rekeyd::model::time::{Moment, Uptime};
-use rekeyd::model::workload::{Mark, Workload, WorkloadKind, WorkloadSeen};
+use rekeyd::model::workload::{Before, Mark, Workload, WorkloadKind, WorkloadSeen};
 use rekeyd::ports::Standing;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -223,7 +223,7 @@ impl World {
             14 => Event::Halted { halt: Halt::Drift, detail: "seen".into() },
             15 => Event::Resumed { by: "ada".into(), overwrite: two.is_multiple_of(2), forget: BTreeSet::new() },
             16 => Event::Widened { bases: versions },
-            17 => Event::Restarting { attempt, marks: self.workloads(two) },
+            17 => Event::Restarting { attempt, workloads: self.workloads(two) },
             18 => Event::Restarted { workload: self.rules().restart[0].clone() },
             19 => Event::Served { versions },
             20 => Event::RolledOut {
@@ -234,9 +234,9 @@ impl World {
         }
     }
 
-    fn workloads(&self, two: u8) -> BTreeMap<Workload, Option<Mark>> {
-        let before = two.is_multiple_of(2).then(|| Mark(two.to_string()));
-        self.rules().restart.iter().map(|workload| (workload.clone(), before.clone())).collect()
+    fn workloads(&self, two: u8) -> BTreeMap<Workload, Before> {
+        let before = Before { number: u64::from(two), drain: Duration::from_secs(u64::from(two) * 600) };
+        self.rules().restart.iter().map(|workload| (workload.clone(), before)).collect()
     }
 
     /// Does what the planner says, with an outcome that is open: 0 it works, 1 it fails, 2 it works and nobody hears.
@@ -337,7 +337,7 @@ impl World {
         let rollout = going.then(|| "it goes on".to_owned());
         self.marks.2 = going && luck.is_multiple_of(2);
         let drain = Duration::from_secs(u64::from(luck) * 600);
-        let seen = WorkloadSeen { version: Version(version.to_string()), mark, rollout, drain };
+        let seen = WorkloadSeen { version: Version(version.to_string()), generation: version, mark, rollout, drain };
         let seen = workloads.into_iter().map(|workload| (workload, (seen.clone(), self.now.uptime)));
         self.sight.workloads.extend(seen);
     }

@@ -1,7 +1,7 @@
 //! Workloads against the stand-in for an API server: when one is rolled out, and what a restart changes.
 
 use super::kubernetes::{TOKEN, open, with_token};
-use super::{at, conflict, not_done, unknown};
+use super::{at, attempt, conflict, not_done, unknown};
 use crate::support::apiserver::{ApiServer, Rule};
 use crate::support::proxy::{Fate, Proxy};
 use rekeyd::adapters::kubernetes::{Cluster, RULES};
@@ -174,19 +174,26 @@ async fn a_stateful_set_that_was_made_smaller_is_not_rolled_out_while_old_pods_a
 }
 
 #[tokio::test]
-async fn pods_that_have_not_ended_are_waited_for_and_how_long_they_may_take_is_told() {
+async fn how_long_pods_may_take_to_end_and_how_often_a_workload_was_changed_is_told() {
     let (server, cluster, _file) = open().await;
     settled(&server, "deployments", "app");
     let app = workload(WorkloadKind::Deployment, "app");
-    assert_eq!(look(&cluster, &app).await.drain, Duration::from_secs(30));
-    server.edit("deployments", "app", |object| object["status"]["terminatingReplicas"] = 1.into());
-    assert_eq!(look(&cluster, &app).await.rollout.as_deref(), Some("1 old pods have not ended yet"));
+    let before = look(&cluster, &app).await;
+    assert_eq!(before.drain, Duration::from_secs(30));
     server.edit("deployments", "app", |object| {
         object["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = 14_400.into();
     });
     roll(&server, "deployments", "app", 3);
     let seen = look(&cluster, &app).await;
-    assert_eq!((seen.rollout, seen.drain), (None, Duration::from_secs(14_400)));
+    assert_eq!(
+        (&seen.rollout, seen.drain, seen.generation),
+        (&None, Duration::from_secs(14_400), before.generation + 1)
+    );
+    // Its own restarts are changes as well: no mark has a greater number than the changes that there were.
+    let mark = Mark::after(seen.before().number, attempt());
+    at(cluster.restart(&app, &mark, &seen.version).await);
+    let after = look(&cluster, &app).await;
+    assert!(after.generation >= mark.number() && after.before().number == after.generation);
 }
 
 #[tokio::test]

@@ -16,9 +16,9 @@ use std::time::Duration;
 pub struct Pods {
     reads: Place,
     version: u64,
-    mark: Option<Mark>,
+    pub mark: Option<Mark>,
     /// What it carried before its last restart.
-    mark_before: Option<Mark>,
+    pub mark_before: Option<Mark>,
     /// The keys that pods before the last restart may hold.
     before: BTreeSet<KeySid>,
     /// The key that the first pod after it has read.
@@ -105,7 +105,8 @@ impl Truth {
         };
         let rollout = (now < pods.replaced).then(|| "old pods are left".to_owned());
         let version = Version(pods.version.to_string());
-        Outcome::Done(WorkloadSeen { version, mark: pods.mark.clone(), rollout, drain: pods.drain })
+        let (generation, mark) = (pods.version, pods.mark.clone());
+        Outcome::Done(WorkloadSeen { version, generation, mark, rollout, drain: pods.drain })
     }
 
     fn restart(&mut self, workload: &Workload, mark: &Mark, base: &Version) -> Outcome<Written> {
