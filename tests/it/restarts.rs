@@ -223,11 +223,15 @@ async fn a_template_that_is_put_back_and_forward_again_is_no_restart() {
 async fn a_stray_does_not_wait_for_a_rollout() {
     let (world, daemon) = settled(&["billing"], MINUTE).await;
     world.truth(|truth| truth.pods.get_mut(&api()).unwrap().takes = 1000 * HOUR);
-    world.doom_all("create", Some(Fate::VeryLate));
+    world.truth(|truth| truth.list_hides = true);
+    world.doom_all("create", Some(Fate::LoseAnswer));
     daemon.ask("billing", Ask::Rotate);
     daemon.live(2 * MINUTE).await;
     world.doom_all("create", None);
-    daemon.live(8 * HOUR).await;
+    daemon.live(4 * HOUR).await;
+    assert_eq!(daemon.state("billing").word(), "restarting", "{}", daemon.story());
+    world.truth(|truth| truth.list_hides = false);
+    daemon.live(2 * HOUR).await;
     let (state, words) = (daemon.state("billing"), daemon.words("billing"));
     assert!(words.contains(&"found") && words.contains(&"removed"), "{}", daemon.story());
     assert!(state.word() == "restarting" && state.strays.is_empty(), "{}", daemon.story());
