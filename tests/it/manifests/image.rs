@@ -4,9 +4,11 @@
 //!
 //! What of a node is not here: seccomp, limits, and the network of a pod.
 
-use super::{all, at, chart, one, pod, right};
+use super::overlays::Whole;
+use super::{all, at, chart, kustomized, one, pod, right};
 use crate::support::authority::{Authority, Front};
 use crate::support::openbao::{self, ROOT, Root};
+use crate::support::postgres;
 use crate::support::server::{answers, free_port};
 use rekeyd::sandbox::{Options, Sandbox};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
@@ -24,12 +26,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The user of the image, and the group that the pod gives its volumes (`fsGroup`).
 const USER: u32 = 65532;
 
+/// The files of Secrets and ConfigMaps that people make, by name.
+type Given = BTreeMap<&'static str, Vec<(&'static str, String)>>;
+
 /// A node with one pod: the files of the image, and those of its volumes.
 struct Node {
     folder: TempDir,
-    /// The pod, as the chart renders it.
+    /// The pod, as it is rendered.
     pod: Value,
-    /// What else the chart renders.
+    /// What else is rendered.
     documents: Vec<Value>,
     port: u16,
 }
@@ -64,15 +69,20 @@ impl Container {
 }
 
 impl Node {
-    /// Takes the pod and its objects from the chart; Secrets and ConfigMaps that are not the chart's are given here.
-    fn new(values: &Value, given: &BTreeMap<&str, (&str, String)>) -> Self {
+    /// Takes the pod and its objects from the chart.
+    fn of_chart(values: &Value, given: &Given) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("values.yaml");
+        fs::write(&file, values.to_string()).unwrap();
+        Self::new(right("the pod", &chart(&file).unwrap()), given)
+    }
+
+    /// A pod of these documents; Secrets and ConfigMaps that are not among them are given here.
+    fn new(documents: Vec<Value>, given: &Given) -> Self {
         assert!(geteuid().is_root(), "this test makes a root file system of its own, which takes root: run it as root");
         let folder = tempfile::tempdir().unwrap();
         // Who is not root inside has to come in, too.
         fs::set_permissions(folder.path(), Permissions::from_mode(0o711)).unwrap();
-        let file = folder.path().join("values.yaml");
-        fs::write(&file, values.to_string()).unwrap();
-        let documents = right("the pod", &chart(&file).unwrap());
         let pod = pod(one(&documents, "Deployment")).clone();
         let node = Self { folder, pod, documents, port: free_port() };
         let made = Command::new(at("deploy/image-root")).arg(env!("CARGO_BIN_EXE_rekeyd")).arg(node.root()).status();
@@ -92,7 +102,7 @@ impl Node {
     }
 
     /// Makes a volume as the kubelet does (Kubernetes sources, `pkg/volume/util/atomic_writer.go` and `volume_linux.go`).
-    fn lay_out(&self, volume: &Value, given: &BTreeMap<&str, (&str, String)>) {
+    fn lay_out(&self, volume: &Value, given: &Given) {
         let folder = self.volume(volume["name"].as_str().unwrap());
         fs::create_dir_all(&folder).unwrap();
         let files: Vec<(&str, String)> = if let Some(name) = volume["configMap"]["name"].as_str() {
@@ -100,9 +110,9 @@ impl Node {
             let policy = |map: &Value| map["data"]["policy.toml"].as_str().unwrap().to_owned();
             // Beside the other tests there is one network for all.
             let listen = |text: String| text.replace(":9849", &format!(":{}", self.port));
-            own.map_or_else(|| vec![given[name].clone()], |map| vec![("policy.toml", listen(policy(map)))])
+            own.map_or_else(|| given[name].clone(), |map| vec![("policy.toml", listen(policy(map)))])
         } else if let Some(name) = volume["secret"]["secretName"].as_str() {
-            vec![given[name].clone()]
+            given[name].clone()
         } else {
             Vec::new()
         };
@@ -279,16 +289,16 @@ async fn the_image_rotates_a_key_as_the_pod_of_the_chart_and_goes_on_where_it_wa
     let (authority, bao) = (Authority::new("Vault's CA"), openbao::shared());
     let front = Front::start(&authority, bao.port).await;
     let given = BTreeMap::from([
-        ("rekeyd-twilio", ("main-key", sandbox.main_key().1.expose().to_owned())),
-        ("rekeyd-vault", ("token", ROOT.to_owned())),
-        ("vault-ca", ("ca.crt", fs::read_to_string(authority.file.path()).unwrap())),
+        ("rekeyd-twilio", vec![("main-key", sandbox.main_key().1.expose().to_owned())]),
+        ("rekeyd-vault", vec![("token", ROOT.to_owned())]),
+        ("vault-ca", vec![("ca.crt", fs::read_to_string(authority.file.path()).unwrap())]),
     ]);
     let values = json!({
         "policy": { "text": policy(&sandbox, &front.url) },
         "secrets": ["rekeyd-twilio", "rekeyd-vault"],
         "configMaps": ["vault-ca"],
     });
-    let node = Node::new(&values, &given);
+    let node = Node::of_chart(&values, &given);
     let mut container = node.start();
     node.until_ready().await;
     node.until("a rotation", || node.rotated() == Some(1)).await;
@@ -317,6 +327,66 @@ async fn the_image_rotates_a_key_as_the_pod_of_the_chart_and_goes_on_where_it_wa
     node.until_ready().await;
     assert_eq!(node.rotated(), Some(1), "it has forgotten what it did: {}", node.status());
     assert!(live().len() == 2, "{:?}", live());
+}
+
+/// The pods of an overlay, with this policy in the place of its own.
+fn pods_of(overlay: &str, policy: &str, given: &Given, count: usize) -> Vec<Node> {
+    let whole = Whole::of(overlay);
+    fs::write(whole.folder.join("policy.toml"), policy).unwrap();
+    let documents = right(overlay, &kustomized(&whole.folder));
+    assert_eq!(one(&documents, "Deployment")["spec"]["replicas"], count, "{overlay}");
+    (0..count).map(|_| Node::new(documents.clone(), given)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pods_of_the_kustomizations_rotate_a_key_and_one_of_two_goes_on_without_the_other() {
+    let bao = openbao::shared();
+    for overlay in ["sqlite", "postgres"] {
+        let sandbox = Sandbox::start(Options::default()).await.unwrap();
+        let authority = Authority::new("the database's CA");
+        let path = format!("image/{overlay}");
+        let mut policy = policy(&sandbox, &bao.url()).replace("image/billing-sms", &path);
+        policy = policy.lines().filter(|line| !line.starts_with("ca_file")).collect::<Vec<_>>().join("\n");
+        let mut given = Given::from([
+            ("rekeyd-twilio", vec![("main-key", sandbox.main_key().1.expose().to_owned())]),
+            ("rekeyd-vault", vec![("token", ROOT.to_owned())]),
+        ]);
+        let mut database = None;
+        if overlay == "postgres" {
+            let folder = tempfile::tempdir().unwrap();
+            let (cert, key) = authority.write("127.0.0.1", folder.path(), "server");
+            let [cert, key] = [cert, key].map(|file| file.display().to_string());
+            let (cert, key) = (format!("ssl_cert_file={cert}"), format!("ssl_key_file={key}"));
+            let server = postgres::start(&["fsync=off", "ssl=on", &cert, &key]);
+            let secrets = "/run/rekeyd/secrets/rekeyd-postgres";
+            let state = format!(
+                "state = \"postgres://rekeyd@127.0.0.1:{}/postgres?sslrootcert={secrets}/ca.crt\"\n\
+                 state_password_file = \"{secrets}/password\"\nlisten",
+                server.port
+            );
+            policy = policy.replacen("listen", &state, 1);
+            given.insert("rekeyd-postgres", vec![("password", "any".to_owned()), ("ca.crt", authority.pem())]);
+            database = Some((server, folder));
+        }
+        let nodes = pods_of(overlay, &policy, &given, if database.is_some() { 2 } else { 1 });
+        let mut containers: Vec<_> = nodes.iter().map(Node::start).collect();
+        for node in &nodes {
+            node.until_ready().await;
+        }
+        let last = nodes.last().unwrap();
+        last.until("a rotation", || last.rotated() == Some(1)).await;
+        if containers.len() > 1 {
+            kill_process(containers[0].first().unwrap(), Signal::TERM).unwrap();
+            assert!(containers.remove(0).unshare.wait().unwrap().success());
+        }
+        assert!(last.run(Some(&["rotate", "billing-sms"])).output().unwrap().status.success());
+        last.until("another rotation", || last.rotated() == Some(2)).await;
+        let served = Root::new(bao).call("GET", &format!("secret/data/{path}"), Value::Null).await;
+        let served = served["data"]["data"]["apiKeySid"].as_str().unwrap().to_owned();
+        let world = sandbox.world().lock();
+        let live: Vec<_> = world.keys().filter(|key| key.deleted.is_none()).map(|key| key.sid.to_string()).collect();
+        assert!(live.contains(&served) && live.len() == 2, "{served} and the Main key: {live:?}");
+    }
 }
 
 #[test]
