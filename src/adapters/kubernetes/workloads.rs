@@ -158,7 +158,8 @@ impl Found {
         }
     }
 
-    /// How long a pod may take to end, which nothing else tells: a Deployment does not count those that do; the server puts 30 seconds where nothing is said (Kubernetes docs, "Pod Lifecycle").
+    /// How long a pod may take to end, which nothing else tells: a Deployment does not count those that do. The server puts 30
+    /// seconds where nothing is said (Kubernetes docs, "Pod Lifecycle").
     fn drain(&self) -> Duration {
         let said = self.value.pointer("/spec/template/spec/terminationGracePeriodSeconds").and_then(Value::as_u64);
         Duration::from_secs(said.unwrap_or(30))
